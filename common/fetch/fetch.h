@@ -1,0 +1,69 @@
+/*
+ * fetch - fetchers over https and a folder (libcurl: here only).
+ */
+#ifndef SELFRIGHT_FETCH_FETCH_H
+#define SELFRIGHT_FETCH_FETCH_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/fetcher.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_options {
+	const char *base_url;      /* "https://host:port/" with or without the last slash; names are appended, percent-encoded */
+	const char *ca_pem;        /* trust only this CA (PEM text); NULL: the system's */
+	const char *unix_socket;   /* connect here instead (the control interface) */
+	const char *proxy;         /* NULL: the environment's https_proxy and no_proxy */
+	const char *user_agent;
+	bool allow_plain_http;     /* `selfright tuf` and Unix sockets only */
+	unsigned connect_timeout_ms, low_speed_seconds; /* 0: 10 s, 30 s; low speed = under 100 bytes per second */
+	uint64_t max_bytes_per_second; /* 0: no ceiling */
+};
+
+/* A handle that keeps its connection; no redirects to other origins, path as is. All strings are copied. */
+struct http;
+NODISCARD int http_open(const struct http_options *o, struct http **ret);
+void http_close(struct http *h);
+DEFINE_FREEP(struct http *, http_close)
+
+struct http_response {
+	long status;
+	char content_type[128];
+	bool not_modified;
+};
+
+/* Any request; the body appended to `ret` up to its limit. 0 whatever the status; -ERR_NETWORK, _TLS, _DEADLINE, _TOO_LARGE. */
+NODISCARD int http_request(struct http *h, const char *method, const char *path, const char *content_type,
+			   const void *body, size_t len, uint64_t timeout_ms, struct http_response *ret_response,
+			   struct buf *ret);
+
+/* The reason of the last failure in words (curl's, with the host): never NULL. */
+const char *http_error(const struct http *h);
+
+/*
+ * Save `name` into fd from byte `offset` on (resume by Range with If-Range on the
+ * strong ETag given back earlier, "" at first): on a server without ranges or a
+ * changed file fd is truncated and it starts over. At most `length` bytes in all.
+ * `progress` (may be NULL) is told the bytes present; it returns non-zero to stop (-ECANCELED).
+ */
+NODISCARD int http_save(struct http *h, const char *name, uint64_t length, int fd, uint64_t offset,
+			char etag[static 128], int (*progress)(void *user, uint64_t bytes), void *user);
+
+/* A fetcher over `h` (borrowed): 404 is -ENOENT. */
+struct http_fetcher {
+	struct fetcher fetcher;
+	struct http *http;
+};
+void http_fetcher_init(struct http_fetcher *f, struct http *h);
+
+/* A fetcher over a folder (a repository's folder, a bundle). */
+struct folder_fetcher {
+	struct fetcher fetcher;
+	int dirfd; /* borrowed */
+};
+void folder_fetcher_init(struct folder_fetcher *f, int dirfd);
+
+#endif

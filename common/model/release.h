@@ -1,0 +1,158 @@
+/*
+ * release - the signed statement that component C at version V is these artifacts
+ * with these checks: <component>/<version>/release.json (DESIGN.md section 5).
+ */
+#ifndef SELFRIGHT_MODEL_RELEASE_H
+#define SELFRIGHT_MODEL_RELEASE_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/text.h"
+#include "model/labels.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json;
+struct json_node;
+
+enum { RELEASE_MAX_BYTES = 256 * 1024, RELEASE_FORMAT = 1 };
+
+struct string_list {
+	char **items;
+	size_t count;
+};
+void string_list_done(struct string_list *l);
+NODISCARD int string_list_add(struct string_list *l, const char *s);
+bool string_list_has(const struct string_list *l, const char *s);
+
+struct release_artifact {
+	char *path;  /* "web/1.1.0/web.tar.zst": below the release's own folder */
+	uint64_t length;
+	uint8_t sha256[SHA256_BYTES];
+	bool is_delta;
+	char *from;  /* version, deltas only */
+	char *media; /* "application/x-tar+zstd" ... */
+};
+
+/*
+ * A program: argv[0] is relative to the release's own tree or absolute; arguments may hold
+ * ${vars.NAME}, ${node.id}, ${root}. Never through a shell. `user` is a wish that local
+ * configuration must allow; NULL: the component's default user.
+ */
+struct release_command {
+	struct string_list argv;
+	char *user;
+	uint64_t timeout_s;
+};
+
+/* Exactly one of `unit` (a service manager's) and `start` (a program of our own, kept in the foreground). */
+struct release_service {
+	char *name;                    /* an id, unique on the component */
+	char *unit;
+	struct release_command start;  /* argv.count 0: unit */
+	struct release_command reload; /* argv.count 0: none; then a swap restarts it */
+	char *stop_signal;             /* "SIGTERM" by default; "SIGQUIT" ... */
+	uint64_t stop_timeout_s;       /* 10 */
+	bool stop_before_swap;         /* false: restarted (or reloaded) after the swap */
+};
+
+enum check_kind { CHECK_EXEC, CHECK_HTTP_GET, CHECK_TCP_SOCKET, CHECK_UNIT, CHECK_METRIC, CHECK_LOG, CHECK_LINK, CHECK_KIND_COUNT };
+
+/* Kubernetes' fields and defaults: delay 0, period 10, timeout 1, success 1, failure 3 (probes in core/v1). */
+struct release_check {
+	char *name; /* an id, unique in the release */
+	enum check_kind kind;
+	struct release_command exec;
+	struct {
+		char *scheme, *host, *port, *path; /* http, 127.0.0.1; port and path may hold ${vars.NAME} */
+		char *expect_body;  /* a substring, NULL: any */
+	} http;
+	struct {
+		char *host, *port;
+	} tcp;
+	char *unit;
+	uint64_t initial_delay_s, period_s, timeout_s, success_threshold, failure_threshold;
+	bool required; /* true by default */
+	bool must_fix;
+};
+
+struct release_requirement {
+	char *component, *range;
+};
+
+struct release_data {
+	char *path;
+	bool restore_on_rollback;
+};
+
+struct release {
+	char *component, *version, *kind; /* "tree" */
+	struct labels compatible;
+	char *requires_agent;             /* range, NULL: any */
+	struct release_requirement *requires_components;
+	size_t requires_component_count;
+	struct string_list requires_files, requires_vars;
+	uint64_t requires_free_bytes;
+	char *requires_from;              /* oldest version that may update directly; NULL: any */
+	struct release_artifact *artifacts;
+	size_t artifact_count;
+	uint8_t tree_digest[SHA256_BYTES];
+	uint64_t installed_size, files;
+	struct release_service *services;
+	size_t service_count;
+	struct {
+		struct release_command preflight, before_swap, after_swap, after_rollback, notify; /* argv.count 0: none */
+	} hooks;
+	struct release_check *checks;
+	size_t check_count;
+	uint64_t probation_s, watch_s, boot_attempts; /* 60, 0, 3 */
+	struct release_data *data;
+	size_t data_count;
+	bool data_compatible_back;        /* true by default */
+	char *changes, *risk, *known_issues, *post_deploy_checks; /* may be NULL except risk ("low") */
+	uint64_t expected_duration_s;     /* 0: not said */
+};
+
+/* Every field with its limits; unknown ones ignored, except those `must[]` names (-ERR_AGENT_TOO_OLD), as an unknown format is. *ret_error (free it, NULL fine) names the field. */
+NODISCARD int release_parse(const struct json *doc, struct release *ret, char **ret_error);
+void release_done(struct release *r);
+
+/* Do path, component and version agree, and lies every file below <component>/<version>/? -ERR_DISAGREE. */
+NODISCARD int release_agrees(const struct release *r, const char *path);
+
+/* The document again (for `selfright release`): parse(write(r)) equals r. */
+void release_write(const struct release *r, struct json_node *object);
+
+/* The variables it uses anywhere, ${vars.NAME} -> NAME, added to `ret` once each. -ERR_FIELD_VALUE for an unknown ${...}. */
+NODISCARD int release_variables(const struct release *r, struct string_list *ret);
+
+struct variables {
+	const struct labels *vars;
+	const char *node_id, *root;
+};
+/* `text` with its variables filled in, appended. -ERR_FIELD_MISSING for one that is not defined. */
+NODISCARD int variables_expand(const struct variables *v, const char *text, struct buf *out);
+
+const char *check_kind_name(enum check_kind kind); /* "httpGet" ... */
+
+/* --- policy: <component>/policy.json --- */
+struct approval_rule {
+	char *approver;       /* "team", or a role of x-selfright approvers */
+	struct string_list kinds; /* regular, patch, downgrade; empty: all */
+	char *exempt_label;   /* "name=value" of the node's own configuration, NULL: nobody */
+};
+struct policy {
+	char *owner, *on_call, *security_floor; /* the last two may be NULL */
+	struct string_list revoked;
+	struct approval_rule *approvals;
+	size_t approval_count;
+	struct string_list lost_roots; /* SHA-256 hex */
+};
+NODISCARD int policy_parse(const struct json *doc, struct policy *ret, char **ret_error);
+void policy_done(struct policy *p);
+/* Below the floor, or revoked? */
+bool policy_permits(const struct policy *p, const char *version);
+
+#endif

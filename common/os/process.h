@@ -1,0 +1,60 @@
+/*
+ * process - start programs of our own and others', and end them with all they started.
+ */
+#ifndef SELFRIGHT_OS_PROCESS_H
+#define SELFRIGHT_OS_PROCESS_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { PROCESS_FDS_MAX = 4 };
+
+struct process_options {
+	const char *const *argv;        /* argv[0] is an absolute path, or a name looked up in PATH */
+	const char *const *env;         /* NULL: a small clean environment (PATH, LANG=C, TZ kept) */
+	const char *directory;          /* NULL: "/" */
+	const char *user;               /* NULL: stay who we are; else setgroups, setgid, setuid to it */
+	bool new_session;               /* setsid and forget: it outlives us (services) */
+	bool die_with_parent;           /* PR_SET_PDEATHSIG SIGTERM */
+	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null; 0 means 0 */
+	struct { int from, to; } fds[PROCESS_FDS_MAX]; /* descriptors the child gets */
+	int fd_count;
+	uint64_t memory_max;            /* RLIMIT_AS in bytes, 0: none */
+	bool no_new_privs;
+};
+
+struct process {
+	pid_t pid;      /* 0: none */
+	pid_t group;    /* its process group, = pid */
+};
+
+/* Everything the child needs is done before exec; a failure to exec comes back here as -errno. */
+NODISCARD int process_start(const struct process_options *o, struct process *ret);
+
+/* Reap without waiting: 1 and *ret_status (as waitpid) if it has ended, 0 if it runs, -ECHILD. */
+NODISCARD int process_poll(struct process *p, int *ret_status);
+
+/* Signal the whole group. Missing is fine. */
+void process_kill(const struct process *p, int sig);
+
+/* SIGTERM to the group, SIGKILL after `grace_ms`, reap. Blocks that long at most. */
+void process_end(struct process *p, unsigned grace_ms);
+
+/* Run to the end: 0 and the status; output (both streams) up to ret_output's limit, the tail kept. -ERR_DEADLINE: killed. */
+NODISCARD int process_run(const struct process_options *o, uint64_t deadline_ms, int *ret_status,
+			  struct buf *ret_output);
+
+/* "exited 1", "killed by SIGSEGV": for people. Static or `out`. */
+const char *process_status_text(int status, char *out, size_t size);
+
+/* When `pid` started, in clock ticks since boot, to recognise it again after a restart. -ESRCH. */
+NODISCARD int process_start_time(pid_t pid, uint64_t *ret_ticks);
+
+/* Does this user exist, and are we root? */
+bool process_user_exists(const char *user);
+
+#endif
