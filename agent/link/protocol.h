@@ -11,19 +11,19 @@ enum { LINK_FRAME_MAX = 12 * 1024 * 1024, LINK_FD = 3 };
 
 enum link_frame {
 	/* engine -> link */
-	LINK_FETCH = 1,   /* u64 max, then the repository file name; answered by LINK_FETCHED with the same id */
-	LINK_REPORT = 2,  /* u64 sequence, then the signed report: kept in outbox/report until LINK_ACKED */
-	LINK_EVENT = 3,   /* an event's JSON: queued with a cap */
-	LINK_LEASE = 4,   /* a signed lease request: sent now or not at all */
-	LINK_ACKED = 5,   /* u64 sequence: the controller's ack up to here is verified; delete */
-	LINK_RETRY = 6,   /* empty: connect now instead of waiting */
+	LINK_FETCH = 1, /* u64 max, then the repository file name; answered by LINK_FETCHED with the same id */
+	LINK_REPORT = 2, /* u64 sequence, then the signed report: kept in outbox/report until LINK_ACKED */
+	LINK_EVENT = 3, /* an event's JSON: queued with a cap */
+	LINK_LEASE = 4, /* a signed lease request: sent now or not at all */
+	LINK_ACKED = 5, /* u64 sequence: the controller's ack up to here is verified; delete */
+	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	/* link -> engine */
 	LINK_FETCHED = 16, /* i32 error (0 or negative, of err.h), then the bytes, or the reason in words */
-	LINK_ANNOUNCE = 17,/* the announcement's JSON, already expanded (at most 1 MiB) */
-	LINK_TIMESTAMP = 18,/* bytes of a timestamp.json */
-	LINK_ACK = 19,     /* a signed ack */
-	LINK_GRANT = 20,   /* a signed grant */
-	LINK_STATE = 21,   /* u8 connected, then the reason in words: display, and the start of a reconciliation */
+	LINK_ANNOUNCE = 17, /* the announcement's JSON, already expanded (at most 1 MiB) */
+	LINK_TIMESTAMP = 18, /* bytes of a timestamp.json */
+	LINK_ACK = 19, /* a signed ack */
+	LINK_GRANT = 20, /* a signed grant */
+	LINK_STATE = 21, /* u8 connected, then the reason in words: display, and the start of a reconciliation */
 };
 
 #endif

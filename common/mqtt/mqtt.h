@@ -24,21 +24,22 @@ struct mqtt;
 
 struct mqtt_options {
 	const struct os *os;
-	const char *host;            /* a name or an address */
+	const char *host; /* a name or an address */
 	unsigned port;
 	const char *client_id;
-	const char *ca_file, *cert_file, *key_file; /* NULL ca_file: no TLS (loopback listener of the controller only) */
+	const char *ca_file, *cert_file,
+		*key_file; /* NULL ca_file: no TLS (loopback listener of the controller only) */
 	const char *username, *password; /* may be NULL */
-	unsigned keepalive_s;        /* 0: 60 */
-	uint32_t session_expiry_s;   /* MQTT 5 session expiry */
-	uint32_t max_packet;         /* asked of the broker, bytes; 0: 262144 */
-	const char *will_topic;      /* may be NULL */
+	unsigned keepalive_s; /* 0: 60 */
+	uint32_t session_expiry_s; /* MQTT 5 session expiry */
+	uint32_t max_packet; /* asked of the broker, bytes; 0: 262144 */
+	const char *will_topic; /* may be NULL */
 	const void *will_payload;
 	size_t will_len;
 	uint32_t will_delay_s;
 	const char *const *subscriptions; /* exact topics or filters, QoS 1, at every connect */
 	size_t subscription_count;
-	uint64_t retry_cap_ms;       /* 0: 300000 */
+	uint64_t retry_cap_ms; /* 0: 300000 */
 	/* Called from mqtt_poll_done only. */
 	void (*on_state)(void *user, bool connected, const char *reason); /* connected: after all SUBACKs */
 	void (*on_message)(void *user, const char *topic, const void *payload, size_t len, bool retained);
@@ -57,7 +58,8 @@ void mqtt_poll_done(struct mqtt *m, short revents);
 bool mqtt_is_connected(const struct mqtt *m);
 
 /* Hand a message to the connection: -ENOTCONN while there is none (nothing is queued then). */
-NODISCARD int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int qos, bool retain);
+NODISCARD int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int qos,
+			   bool retain);
 
 /* Give up the current wait and connect now (a network came up, the user asked). */
 void mqtt_retry_now(struct mqtt *m);

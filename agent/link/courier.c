@@ -1,0 +1,283 @@
+#include "agent/link/courier.h"
+
+#include "base/err.h"
+#include "fetch/fetch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { JOBS_MAX = 64, ANSWER_MAX = 64 * 1024, REQUEST_TIMEOUT_MS = 60 * 1000, URLS_MAX = 8 };
+
+struct job {
+	struct job *next;
+	struct courier_result result; /* what is known of it at first: kind and id */
+	char *name;
+	uint64_t max;
+	struct buf request;
+};
+
+struct queue {
+	struct job *first, **end;
+	size_t count;
+};
+
+struct courier {
+	pthread_t thread;
+	pthread_mutex_t lock; /* guards what follows, up to the blank line */
+	pthread_cond_t wake;
+	struct queue todo, done;
+	bool stopping;
+
+	int fd; /* eventfd: results wait */
+	struct http *roads[URLS_MAX];
+	size_t road_count;
+};
+
+static void queue_init(struct queue *q)
+{
+	*q = (struct queue){ .end = &q->first };
+}
+
+static void queue_put(struct queue *q, struct job *job)
+{
+	job->next = NULL;
+	*q->end = job;
+	q->end = &job->next;
+	q->count++;
+}
+
+static struct job *queue_take(struct queue *q)
+{
+	struct job *job = q->first;
+
+	if (!job)
+		return NULL;
+	q->first = job->next;
+	if (!q->first)
+		q->end = &q->first;
+	q->count--;
+	return job;
+}
+
+static void job_free(struct job *job)
+{
+	if (!job)
+		return;
+	free(job->name);
+	buf_done(&job->request);
+	buf_done(&job->result.body);
+	free(job);
+}
+
+static int get_from(struct http *road, struct job *job)
+{
+	struct http_fetcher fetcher;
+
+	http_fetcher_init(&fetcher, road);
+	return fetcher_get(&fetcher.fetcher, job->name, job->max, &job->result.body);
+}
+
+static int post_to(struct http *road, struct job *job)
+{
+	struct http_response response = { 0 };
+	int r = http_request(road, "POST", job->name, "application/json", job->request.data, job->request.len,
+			     REQUEST_TIMEOUT_MS, &response, &job->result.body);
+
+	return r < 0 ? r : response.status == 200 ? 0 : -ERR_HTTP_STATUS;
+}
+
+/* Down the list until one brings it. "Not there" is an answer, not a failure of the road. */
+static void run(struct courier *c, struct job *job)
+{
+	int r = -ERR_NETWORK;
+
+	for (size_t i = 0; i < c->road_count; i++) {
+		buf_clear(&job->result.body);
+		r = job->result.kind == COURIER_GET ? get_from(c->roads[i], job) : post_to(c->roads[i], job);
+		if (r == 0 || r == -ENOENT || r == -ERR_TOO_LARGE)
+			break;
+		buf_clear(&job->result.body);
+		(void) buf_add_str(&job->result.body,
+				   http_error(c->roads[i])); /* words only: without them err_text */
+	}
+	job->result.error = r;
+}
+
+static void *work(void *user)
+{
+	struct courier *c = user;
+	const uint64_t one = 1;
+
+	for (;;) {
+		struct job *job;
+
+		(void) pthread_mutex_lock(&c->lock);
+		while (!c->todo.first && !c->stopping)
+			(void) pthread_cond_wait(&c->wake, &c->lock);
+		job = c->stopping ? NULL : queue_take(&c->todo);
+		(void) pthread_mutex_unlock(&c->lock);
+		if (!job)
+			return NULL;
+		run(c, job);
+		(void) pthread_mutex_lock(&c->lock);
+		queue_put(&c->done, job);
+		(void) pthread_mutex_unlock(&c->lock);
+		(void) !write(c->fd, &one, sizeof(one)); /* an eventfd refuses only at 2^64 - 1 */
+	}
+}
+
+static int open_roads(struct courier *c, const struct courier_options *o)
+{
+	for (size_t i = 0; i < o->url_count && i < URLS_MAX; i++) {
+		const struct http_options options = {
+			.base_url = o->urls[i],
+			.ca_pem = o->ca_pem,
+			.user_agent = o->user_agent,
+		};
+		int r = http_open(&options, &c->roads[c->road_count]);
+
+		if (r < 0)
+			return r;
+		c->road_count++;
+	}
+	return 0;
+}
+
+static void destroy(struct courier *c)
+{
+	struct job *job;
+
+	while ((job = queue_take(&c->todo)))
+		job_free(job);
+	while ((job = queue_take(&c->done)))
+		job_free(job);
+	for (size_t i = 0; i < c->road_count; i++)
+		http_close(c->roads[i]);
+	if (c->fd >= 0)
+		(void) close(c->fd); /* nothing was written that could be lost */
+	(void) pthread_cond_destroy(&c->wake);
+	(void) pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+int courier_start(const struct courier_options *o, struct courier **ret)
+{
+	struct courier *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	queue_init(&c->todo);
+	queue_init(&c->done);
+	(void) pthread_mutex_init(&c->lock, NULL); /* neither can fail on Linux */
+	(void) pthread_cond_init(&c->wake, NULL);
+	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = c->fd < 0 ? -errno : open_roads(c, o);
+	if (r == 0)
+		r = -pthread_create(&c->thread, NULL, work, c);
+	if (r < 0) {
+		destroy(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void courier_stop(struct courier *c)
+{
+	if (!c)
+		return;
+	(void) pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	(void) pthread_cond_signal(&c->wake);
+	(void) pthread_mutex_unlock(&c->lock);
+	(void) pthread_join(c->thread, NULL); /* it is ours and joinable */
+	destroy(c);
+}
+
+int courier_fd(const struct courier *c)
+{
+	return c->fd;
+}
+
+static int enqueue(struct courier *c, struct job *job)
+{
+	bool full;
+
+	(void) pthread_mutex_lock(&c->lock);
+	full = c->todo.count >= JOBS_MAX;
+	if (!full) {
+		queue_put(&c->todo, job);
+		(void) pthread_cond_signal(&c->wake);
+	}
+	(void) pthread_mutex_unlock(&c->lock);
+	if (full) {
+		job_free(job);
+		return -ENOBUFS;
+	}
+	return 0;
+}
+
+static struct job *job_new(enum courier_kind kind, uint32_t id, const char *name, uint64_t answer_max)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->result.kind = kind;
+	job->result.id = id;
+	job->max = answer_max;
+	buf_init(&job->result.body,
+		 answer_max > 4096 ? (size_t) answer_max : 4096); /* room for a reason in words */
+	job->name = strdup(name);
+	if (!job->name) {
+		job_free(job);
+		return NULL;
+	}
+	return job;
+}
+
+int courier_get(struct courier *c, uint32_t id, const char *name, uint64_t max)
+{
+	struct job *job = job_new(COURIER_GET, id, name, max);
+
+	return job ? enqueue(c, job) : -ENOMEM;
+}
+
+int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len)
+{
+	struct job *job = job_new(COURIER_POST, id, path, ANSWER_MAX);
+	int r;
+
+	if (!job)
+		return -ENOMEM;
+	buf_init(&job->request, len);
+	r = buf_add(&job->request, body, len);
+	if (r < 0) {
+		job_free(job);
+		return r;
+	}
+	return enqueue(c, job);
+}
+
+int courier_next(struct courier *c, struct courier_result *ret)
+{
+	struct job *job;
+	uint64_t count;
+
+	(void) pthread_mutex_lock(&c->lock);
+	job = queue_take(&c->done);
+	if (!job)
+		(void) !read(c->fd, &count, sizeof(count)); /* empty now: readable again with the next result */
+	(void) pthread_mutex_unlock(&c->lock);
+	if (!job)
+		return 0;
+	*ret = job->result;
+	buf_init(&job->result.body, 0); /* the body is the caller's */
+	job_free(job);
+	return 1;
+}

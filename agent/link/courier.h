@@ -1,0 +1,49 @@
+/*
+ * courier - HTTPS requests beside the poll loop, one at a time, in a thread of its own.
+ *
+ * libcurl blocks while it resolves, connects and waits; the loop that keeps MQTT
+ * alive must not. Jobs go in, results come out in the same order; the descriptor
+ * turns readable when there is one. Addresses are tried in the configured order.
+ */
+#ifndef SELFRIGHT_AGENT_LINK_COURIER_H
+#define SELFRIGHT_AGENT_LINK_COURIER_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct courier;
+
+struct courier_options {
+	const char *const *urls; /* tried in order */
+	size_t url_count;
+	const char *ca_pem;
+	const char *user_agent;
+};
+
+enum courier_kind { COURIER_GET, COURIER_POST };
+
+struct courier_result {
+	enum courier_kind kind;
+	uint32_t id;
+	int error; /* 0, or of err.h */
+	struct buf body; /* GET: the file; POST: the answer; on an error the reason in words */
+};
+
+/* Strings are copied. */
+NODISCARD int courier_start(const struct courier_options *o, struct courier **ret);
+/* Waits for the request under way to end (its timeouts bound that) and frees. */
+void courier_stop(struct courier *c);
+
+int courier_fd(const struct courier *c);
+
+/* -ENOBUFS when too many wait. */
+NODISCARD int courier_get(struct courier *c, uint32_t id, const char *name, uint64_t max);
+NODISCARD int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len);
+
+/* 1 and the next result (buf_done its body), 0 if there is none. */
+int courier_next(struct courier *c, struct courier_result *ret);
+
+#endif

@@ -1,0 +1,543 @@
+#include "agent/link/link.h"
+
+#include "agent/link/courier.h"
+#include "agent/link/outbox.h"
+#include "agent/link/protocol.h"
+#include "base/backoff.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "json/build.h"
+#include "mqtt/mqtt.h"
+#include "os/frame.h"
+#include "pack/pack.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ANNOUNCE_MAX = 1024 * 1024, /* inflated: DESIGN.md section 12 */
+	SMALL_MAX = 64 * 1024, /* timestamp, ack, grant */
+	TOPIC_MAX = 256,
+	EVENTS_MAX = 256, /* queued while there is no connection */
+	SESSION_EXPIRY_S = 3600, /* helps over short gaps, never needed */
+	WILL_DELAY_S = 90, /* a short reconnect is no outage */
+	RESEND_BASE_MS = 10 * 1000,
+	RESEND_CAP_MS = 15 * 60 * 1000,
+	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
+	POST_ID = 0,
+};
+
+/* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
+enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_COUNT };
+
+struct queued_event {
+	struct queued_event *next;
+	size_t len;
+	uint8_t data[];
+};
+
+struct link {
+	const struct link_options *o;
+	struct frame_conn engine;
+	struct outbox outbox;
+	struct courier *courier;
+	struct mqtt *mqtt; /* NULL: no broker configured */
+	char topics[IN_COUNT][TOPIC_MAX];
+	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
+	char report_path[TOPIC_MAX];
+	struct buf birth;
+	struct queued_event *events, **events_end;
+	size_t event_count;
+	uint64_t events_dropped;
+	struct backoff resend;
+	uint64_t send_at_ms; /* when the waiting report goes out (again); 0: nothing waits */
+	uint64_t disconnected_since_ms;
+	bool posting;
+};
+
+static uint64_t now_ms(const struct link *l)
+{
+	return l->o->os->clock_boot_ms(l->o->os);
+}
+
+static bool connected(const struct link *l)
+{
+	return l->mqtt && mqtt_is_connected(l->mqtt);
+}
+
+/* --- to the engine --- */
+
+static void tell_engine(struct link *l, enum link_frame type, uint32_t id, const void *data, size_t len)
+{
+	int r = frame_send(&l->engine, (uint16_t) type, id, data, len);
+
+	/* Nothing is lost for good: the engine asks again by itself, and the outbox keeps what is not acknowledged. */
+	if (r < 0)
+		log_warning("link-engine-slow", "a message for the engine was dropped: type=%d reason=%s", type,
+			    err_text(r));
+}
+
+static void tell_state(struct link *l, bool up, const char *reason)
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(512);
+
+	if (buf_add_byte(&b, up) == 0 && buf_add_str(&b, reason) == 0)
+		tell_engine(l, LINK_STATE, 0, b.data, b.len);
+}
+
+static void tell_fetched(struct link *l, uint32_t id, int error, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(LINK_FRAME_MAX);
+	const uint32_t e = (uint32_t) error;
+	const uint8_t head[4] = { (uint8_t) (e >> 24), (uint8_t) (e >> 16), (uint8_t) (e >> 8), (uint8_t) e };
+
+	if (buf_add(&b, head, sizeof(head)) == 0 && buf_add(&b, data, len) == 0)
+		tell_engine(l, LINK_FETCHED, id, b.data, b.len);
+	else
+		log_warning("link-fetch-dropped", "a fetched file did not fit: bytes=%zu", len);
+}
+
+/* --- what comes over MQTT --- */
+
+static void on_state(void *user, bool up, const char *reason)
+{
+	struct link *l = user;
+
+	if (up) {
+		log_notice("link-up", "connected to the broker: %s", reason);
+		if (mqtt_publish(l->mqtt, l->presence_topic, l->birth.data, l->birth.len, 1, true) < 0)
+			log_warning("link-birth", "presence could not be published; it is display only");
+		l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
+		backoff_reset(&l->resend);
+	} else {
+		log_notice("link-down", "no connection to the broker: %s", reason);
+		if (l->disconnected_since_ms == 0)
+			l->disconnected_since_ms = now_ms(l);
+	}
+	if (up)
+		l->disconnected_since_ms = 0;
+	tell_state(l, up, reason);
+}
+
+static void hand_announcement(struct link *l, const void *payload, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(ANNOUNCE_MAX);
+	int r = gzip_expand(payload, len, &text);
+
+	if (r < 0)
+		log_warning("link-announcement", "an announcement was dropped: %s", err_text(r));
+	else
+		tell_engine(l, LINK_ANNOUNCE, 0, text.data, text.len);
+}
+
+static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
+{
+	static const enum link_frame types[IN_COUNT] = {
+		[IN_ANNOUNCE] = LINK_ANNOUNCE, [IN_TIMESTAMP] = LINK_TIMESTAMP, [IN_NODE_ANNOUNCE] = LINK_ANNOUNCE,
+		[IN_ACK] = LINK_ACK,	       [IN_GRANT] = LINK_GRANT,
+	};
+	struct link *l = user;
+
+	(void) retained;
+	if (len == 0)
+		return; /* a cleared topic withholds, nothing else */
+	for (size_t i = 0; i < IN_COUNT; i++) {
+		if (strcmp(topic, l->topics[i]) != 0)
+			continue;
+		if (types[i] == LINK_ANNOUNCE)
+			hand_announcement(l, payload, len);
+		else if (len <= SMALL_MAX)
+			tell_engine(l, types[i], 0, payload, len);
+		return;
+	}
+}
+
+/* --- reports and events --- */
+
+static void schedule_resend(struct link *l)
+{
+	uint64_t random = 0;
+
+	if (l->o->os->random(l->o->os, &random, sizeof(random)) < 0)
+		random = UINT64_MAX; /* the longest delay */
+	l->send_at_ms = now_ms(l) + RESEND_BASE_MS + backoff_next_ms(&l->resend, random);
+}
+
+static void send_report(struct link *l)
+{
+	int r;
+
+	if (l->outbox.sequence == 0) {
+		l->send_at_ms = 0;
+		return;
+	}
+	if (connected(l)) {
+		r = mqtt_publish(l->mqtt, l->report_topic, l->outbox.report.data, l->outbox.report.len, 1, true);
+		if (r < 0)
+			log_warning("link-report", "the report was not handed to the broker: %s", err_text(r));
+		schedule_resend(l);
+		return;
+	}
+	if (l->mqtt && l->disconnected_since_ms != 0 && now_ms(l) - l->disconnected_since_ms < BROKER_GRACE_MS) {
+		l->send_at_ms = l->disconnected_since_ms + BROKER_GRACE_MS;
+		return;
+	}
+	if (!l->posting) {
+		r = courier_post(l->courier, POST_ID, l->report_path, l->outbox.report.data, l->outbox.report.len);
+		if (r < 0)
+			log_warning("link-report", "the report could not be queued: %s", err_text(r));
+		else
+			l->posting = true;
+	}
+	schedule_resend(l);
+}
+
+static void flush_events(struct link *l)
+{
+	while (l->events && connected(l)) {
+		struct queued_event *e = l->events;
+
+		if (mqtt_publish(l->mqtt, l->event_topic, e->data, e->len, 1, false) < 0)
+			return;
+		l->events = e->next;
+		if (!l->events)
+			l->events_end = &l->events;
+		l->event_count--;
+		free(e);
+	}
+	if (l->events_dropped > 0 && connected(l)) {
+		log_warning("link-events-dropped", "events were dropped while offline: count=%" PRIu64,
+			    l->events_dropped);
+		l->events_dropped = 0;
+	}
+}
+
+static void queue_event(struct link *l, const uint8_t *data, size_t len)
+{
+	struct queued_event *e;
+
+	if (!l->mqtt)
+		return; /* without a broker the report says it all */
+	e = l->event_count < EVENTS_MAX ? malloc(sizeof(*e) + len) : NULL;
+	if (!e) {
+		l->events_dropped++;
+		return;
+	}
+	e->next = NULL;
+	e->len = len;
+	memcpy(e->data, data, len);
+	*l->events_end = e;
+	l->events_end = &e->next;
+	l->event_count++;
+	flush_events(l);
+}
+
+/* --- what the engine asks --- */
+
+static bool take_u64(const struct frame *f, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (f->len < 8)
+		return false;
+	for (int i = 0; i < 8; i++)
+		v = v << 8 | f->data[i];
+	*ret = v;
+	return true;
+}
+
+static int do_fetch(struct link *l, const struct frame *f)
+{
+	char name[1200];
+	uint64_t max;
+	int r;
+
+	if (!take_u64(f, &max) || f->len - 8 >= sizeof(name))
+		return -ERR_PROTOCOL;
+	memcpy(name, f->data + 8, f->len - 8);
+	name[f->len - 8] = '\0';
+	if (max > LINK_FRAME_MAX - 64)
+		max = LINK_FRAME_MAX - 64;
+	r = courier_get(l->courier, f->id, name, max);
+	if (r < 0)
+		tell_fetched(l, f->id, r, err_text(r), strlen(err_text(r)));
+	return 0;
+}
+
+static int do_report(struct link *l, const struct frame *f)
+{
+	uint64_t sequence;
+	int r;
+
+	if (!take_u64(f, &sequence) || sequence == 0)
+		return -ERR_PROTOCOL;
+	r = outbox_put(&l->outbox, sequence, f->data + 8, f->len - 8);
+	if (r < 0)
+		log_error("link-outbox", "the report could not be kept; the engine will send another: %s",
+			  err_text(r));
+	else
+		backoff_reset(&l->resend);
+	send_report(l);
+	return 0;
+}
+
+static int do_acked(struct link *l, const struct frame *f)
+{
+	uint64_t sequence;
+	int r;
+
+	if (!take_u64(f, &sequence))
+		return -ERR_PROTOCOL;
+	r = outbox_acked(&l->outbox, sequence);
+	if (r < 0)
+		log_warning("link-outbox", "an acknowledged report could not be deleted: %s", err_text(r));
+	if (l->outbox.sequence == 0)
+		l->send_at_ms = 0;
+	return 0;
+}
+
+static int obey(struct link *l, const struct frame *f)
+{
+	switch (f->type) {
+	case LINK_FETCH:
+		return do_fetch(l, f);
+	case LINK_REPORT:
+		return do_report(l, f);
+	case LINK_EVENT:
+		queue_event(l, f->data, f->len);
+		return 0;
+	case LINK_LEASE:
+		/* Asked again by the engine for as long as it waits: never queued. */
+		if (connected(l) && mqtt_publish(l->mqtt, l->lease_topic, f->data, f->len, 1, false) < 0)
+			log_warning("link-lease", "the lease request was not handed to the broker");
+		return 0;
+	case LINK_ACKED:
+		return do_acked(l, f);
+	case LINK_RETRY:
+		if (l->mqtt)
+			mqtt_retry_now(l->mqtt);
+		return 0;
+	default:
+		return -ERR_PROTOCOL;
+	}
+}
+
+static void take_results(struct link *l)
+{
+	struct courier_result result;
+
+	while (courier_next(l->courier, &result) > 0) {
+		if (result.kind == COURIER_GET) {
+			tell_fetched(l, result.id, result.error, buf_str(&result.body), result.body.len);
+		} else {
+			l->posting = false;
+			if (result.error == 0)
+				tell_engine(l, LINK_ACK, 0, buf_str(&result.body), result.body.len);
+			else
+				log_info("link-post", "the report was not delivered by HTTPS: %s: %s",
+					 err_text(result.error), buf_str(&result.body));
+		}
+		buf_done(&result.body);
+	}
+}
+
+/* --- birth and end --- */
+
+static int build_presence(const struct link *l, bool online, uint64_t counter, struct buf *out)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct json_node *root = json_build_root(b);
+
+	node_bool(root, "online", online);
+	node_string(root, "boot", l->o->boot_id);
+	node_integer(root, "counter", (int64_t) counter);
+	return json_build_text(b, false, out);
+}
+
+static void name_topics(struct link *l)
+{
+	static const char *const inbound[IN_COUNT] = {
+		[IN_ANNOUNCE] = "announce", [IN_TIMESTAMP] = "timestamp", [IN_NODE_ANNOUNCE] = "node/%s/announce",
+		[IN_ACK] = "node/%s/ack",   [IN_GRANT] = "node/%s/grant",
+	};
+	const char *fleet = l->o->fleet, *node = l->o->node;
+	char base[ID_MAX + 32];
+
+	/* Ids are at most 63 bytes: nothing here can be cut. */
+	(void) snprintf(base, sizeof(base), "selfright/v1/%s", fleet);
+	for (size_t i = 0; i < IN_COUNT; i++) {
+		const char *tail = strchr(inbound[i], '%');
+
+		if (tail)
+			(void) snprintf(l->topics[i], TOPIC_MAX, "%s/node/%s%s", base, node, tail + 2);
+		else
+			(void) snprintf(l->topics[i], TOPIC_MAX, "%s/%s", base, inbound[i]);
+	}
+	(void) snprintf(l->report_topic, TOPIC_MAX, "%s/node/%s/report", base, node);
+	(void) snprintf(l->event_topic, TOPIC_MAX, "%s/node/%s/event", base, node);
+	(void) snprintf(l->lease_topic, TOPIC_MAX, "%s/node/%s/lease", base, node);
+	(void) snprintf(l->presence_topic, TOPIC_MAX, "%s/node/%s/presence", base, node);
+	(void) snprintf(l->report_path, TOPIC_MAX, "v1/node/%s/report", node);
+}
+
+static int open_mqtt(struct link *l, uint64_t counter)
+{
+	CLEANUP(buf_done)
+	struct buf will = BUF_INIT(1024);
+	const char *subscriptions[IN_COUNT];
+	struct mqtt_options options = {
+		.os = l->o->os,
+		.host = l->o->broker_host,
+		.port = l->o->broker_port,
+		.client_id = l->o->node,
+		.ca_file = l->o->ca_file,
+		.cert_file = l->o->cert_file,
+		.key_file = l->o->key_file,
+		.session_expiry_s = SESSION_EXPIRY_S,
+		.will_topic = l->presence_topic,
+		.will_delay_s = WILL_DELAY_S,
+		.subscriptions = subscriptions,
+		.subscription_count = IN_COUNT,
+		.on_state = on_state,
+		.on_message = on_message,
+		.user = l,
+	};
+	int r;
+
+	for (size_t i = 0; i < IN_COUNT; i++)
+		subscriptions[i] = l->topics[i];
+	r = build_presence(l, true, counter, &l->birth);
+	if (r == 0)
+		r = build_presence(l, false, counter, &will);
+	if (r < 0)
+		return r;
+	options.will_payload = will.data;
+	options.will_len = will.len;
+	l->disconnected_since_ms = now_ms(l);
+	return mqtt_open(&options, &l->mqtt);
+}
+
+static int set_up(struct link *l)
+{
+	const struct courier_options courier = {
+		.urls = l->o->urls,
+		.url_count = l->o->url_count,
+		.ca_pem = l->o->ca_pem,
+		.user_agent = "selfright/" SELFRIGHT_VERSION,
+	};
+	uint64_t counter = 0;
+	int r;
+
+	name_topics(l);
+	r = outbox_open(l->o->os, l->o->outbox_dirfd, &l->outbox);
+	if (r < 0)
+		return r;
+	r = outbox_next_counter(&l->outbox, &counter);
+	if (r < 0)
+		log_warning("link-counter", "presence has no counter, it is display only: %s", err_text(r));
+	r = courier_start(&courier, &l->courier);
+	if (r < 0)
+		return r;
+	l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
+	if (!l->o->broker_host) {
+		tell_state(l, false, "no broker is configured");
+		return 0;
+	}
+	return open_mqtt(l, counter);
+}
+
+static void tear_down(struct link *l)
+{
+	mqtt_close(l->mqtt);
+	courier_stop(l->courier);
+	outbox_close(&l->outbox);
+	buf_done(&l->birth);
+	while (l->events) {
+		struct queued_event *e = l->events;
+
+		l->events = e->next;
+		free(e);
+	}
+	frame_conn_done(&l->engine);
+}
+
+static int serve_engine(struct link *l, short revents)
+{
+	struct frame f;
+	int r = frame_pump(&l->engine, revents);
+
+	if (r < 0)
+		return r;
+	while ((r = frame_next(&l->engine, &f)) > 0) {
+		r = obey(l, &f);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+static int loop(struct link *l)
+{
+	while (!*l->o->stop) {
+		struct pollfd fds[3] = {
+			{ .fd = l->engine.fd,
+			  .events = (short) (POLLIN | (frame_wants_write(&l->engine) ? POLLOUT : 0)) },
+			{ .fd = courier_fd(l->courier), .events = POLLIN },
+			{ .fd = -1 },
+		};
+		uint64_t now = now_ms(l);
+		int timeout = -1, r;
+
+		if (l->mqtt)
+			mqtt_poll_prepare(l->mqtt, &fds[2], &timeout);
+		if (l->send_at_ms != 0) {
+			uint64_t wait = l->send_at_ms > now ? l->send_at_ms - now : 0;
+
+			if (timeout < 0 || wait < (uint64_t) timeout)
+				timeout = (int) wait;
+		}
+		if (poll(fds, 3, timeout) < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		r = serve_engine(l, fds[0].revents);
+		if (r < 0)
+			return r;
+		if (fds[1].revents)
+			take_results(l);
+		if (l->mqtt) {
+			mqtt_poll_done(l->mqtt, fds[2].revents);
+			flush_events(l);
+		}
+		if (l->send_at_ms != 0 && now_ms(l) >= l->send_at_ms)
+			send_report(l);
+	}
+	return 0;
+}
+
+int link_run(const struct link_options *o)
+{
+	struct link l = {
+		.o = o,
+		.birth = BUF_INIT(1024),
+		.resend = { .base_ms = RESEND_BASE_MS, .cap_ms = RESEND_CAP_MS },
+	};
+	int r;
+
+	l.events_end = &l.events;
+	frame_conn_init(&l.engine, o->engine_fd, LINK_FRAME_MAX);
+	r = set_up(&l);
+	if (r == 0)
+		r = loop(&l);
+	tear_down(&l);
+	return r == -ERR_PEER_GONE ? 0 : r;
+}

@@ -1,0 +1,35 @@
+/*
+ * link - the process that talks to the outside for the engine: MQTT in its own
+ * poll loop, HTTPS by a courier, the outbox.
+ *
+ * It is trusted with nothing: every byte it brings is verified by the engine, and
+ * it may die at any moment; the engine starts it again and it goes on from the outbox.
+ */
+#ifndef SELFRIGHT_AGENT_LINK_LINK_H
+#define SELFRIGHT_AGENT_LINK_LINK_H
+
+#include "base/attr.h"
+#include "os/os.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct link_options {
+	const struct os *os;
+	int engine_fd; /* taken: frames of agent/link/protocol.h */
+	int outbox_dirfd; /* borrowed */
+	const char *fleet, *node, *boot_id;
+	const char *const *urls;
+	size_t url_count;
+	const char *ca_pem; /* of `urls` */
+	const char *broker_host; /* NULL: no broker, HTTPS does everything but push */
+	unsigned broker_port;
+	const char *ca_file, *cert_file, *key_file;
+	const volatile sig_atomic_t *stop; /* becomes non-zero: leave in good order */
+};
+
+/* Run until the engine is gone (0), `stop` (0) or a failure nobody can work around. */
+NODISCARD int link_run(const struct link_options *o);
+
+#endif

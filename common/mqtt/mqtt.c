@@ -1,0 +1,550 @@
+#include "mqtt/mqtt.h"
+
+#include "base/backoff.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <mosquitto.h>
+#include <mqtt_protocol.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+	CONNECT_TIMEOUT_MS = 10 * 1000, /* TCP; the kernel alone would try for 133 s (MQTT.md 1.3) */
+	CONNACK_TIMEOUT_MS = 30 * 1000,
+	SUBACK_TIMEOUT_MS = 30 * 1000,
+	STABLE_MS = 60 * 1000, /* a connection this old proves the road */
+	AFTER_STABLE_MS =
+		30 * 1000, /* spread of the first try after it ends: a broker's restart must not be a storm */
+	RETRY_BASE_MS = 1000,
+	RETRY_CAP_MS = 5 * 60 * 1000,
+	RETRY_CAP_REFUSED_MS = 60 * 60 * 1000,
+	SEND_MAXIMUM = 100,
+};
+
+enum phase {
+	PHASE_WAITING, /* until retry_at */
+	PHASE_TCP, /* the connect is under way; the library must not be called before it ends */
+	PHASE_CONNACK,
+	PHASE_SUBACK,
+	PHASE_UP,
+};
+
+struct mqtt {
+	struct mqtt_options o;
+	char *strings[10]; /* copies behind the options */
+	size_t string_count;
+	char **filters;
+	void *will;
+	struct mosquitto *mosq;
+	enum phase phase;
+	uint64_t deadline_ms, retry_at_ms, up_since_ms, misc_at_ms;
+	unsigned awaited_subacks;
+	int protocol;
+	bool over; /* a callback said that this connection is over */
+	bool refused; /* by authorisation or certificate: slower retries */
+	struct backoff backoff;
+	struct mqtt_stats stats;
+};
+
+static uint64_t now_ms(const struct mqtt *m)
+{
+	return m->o.os->clock_boot_ms(m->o.os);
+}
+
+static uint64_t random_u64(const struct mqtt *m)
+{
+	uint64_t v = 0;
+
+	/* Without randomness the delay is its upper end: slower, never a storm of retries. */
+	if (m->o.os->random(m->o.os, &v, sizeof(v)) < 0)
+		v = UINT64_MAX;
+	return v;
+}
+
+static void set_reason(struct mqtt *m, const char *reason)
+{
+	(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason), "%s", reason);
+}
+
+/* --- callbacks: they run inside mosquitto_loop_*, so they only note what happened --- */
+
+static void on_connect(struct mosquitto *mosq, void *user, int rc, int flags, const mosquitto_property *props)
+{
+	struct mqtt *m = user;
+
+	(void) flags;
+	(void) props;
+	if (rc == 0) {
+		m->phase = PHASE_SUBACK;
+		m->deadline_ms = now_ms(m) + SUBACK_TIMEOUT_MS;
+		m->awaited_subacks = 0;
+		for (size_t i = 0; i < m->o.subscription_count; i++) {
+			if (mosquitto_subscribe_v5(mosq, NULL, m->o.subscriptions[i], 1, 0, NULL) !=
+			    MOSQ_ERR_SUCCESS) {
+				set_reason(m, "the subscription could not be sent");
+				m->over = true;
+				return;
+			}
+			m->awaited_subacks++;
+		}
+		return;
+	}
+	if (m->protocol == MQTT_PROTOCOL_V5 &&
+	    (rc == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION || rc == CONNACK_REFUSED_PROTOCOL_VERSION))
+		m->protocol = MQTT_PROTOCOL_V311;
+	else if (rc == MQTT_RC_NOT_AUTHORIZED || rc == MQTT_RC_BANNED || rc == MQTT_RC_BAD_USERNAME_OR_PASSWORD ||
+		 rc == CONNACK_REFUSED_NOT_AUTHORIZED || rc == CONNACK_REFUSED_BAD_USERNAME_PASSWORD)
+		m->refused = true;
+	(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason), "the broker refused: %s",
+			m->protocol == MQTT_PROTOCOL_V5 || rc > 5 ? mosquitto_reason_string(rc)
+								  : mosquitto_connack_string(rc));
+	m->over = true;
+}
+
+static void on_disconnect(struct mosquitto *mosq, void *user, int rc, const mosquitto_property *props)
+{
+	struct mqtt *m = user;
+
+	(void) mosq;
+	(void) props;
+	if (rc == MQTT_RC_SESSION_TAKEN_OVER) {
+		set_reason(m, "another client took over this id: is this node's image cloned?");
+		m->refused = true;
+	} else if (rc >= 128) {
+		set_reason(m, mosquitto_reason_string(rc));
+	}
+	m->over = true;
+}
+
+static void on_subscribe(struct mosquitto *mosq, void *user, int mid, int count, const int *granted,
+			 const mosquitto_property *props)
+{
+	struct mqtt *m = user;
+
+	(void) mosq;
+	(void) mid;
+	(void) props;
+	for (int i = 0; i < count; i++) {
+		if (granted[i] >= 128) {
+			(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason),
+					"a subscription was refused: %s", mosquitto_reason_string(granted[i]));
+			m->refused = true;
+			m->over = true;
+			return;
+		}
+	}
+	if (m->awaited_subacks > 0)
+		m->awaited_subacks--;
+}
+
+static void on_message(struct mosquitto *mosq, void *user, const struct mosquitto_message *message,
+		       const mosquitto_property *props)
+{
+	struct mqtt *m = user;
+
+	(void) mosq;
+	(void) props;
+	m->stats.messages_in++;
+	if (m->o.on_message)
+		m->o.on_message(m->o.user, message->topic, message->payload, (size_t) message->payloadlen,
+				message->retain);
+}
+
+/* --- making and ending a connection --- */
+
+static void end_connection(struct mqtt *m)
+{
+	bool was_up = m->phase == PHASE_UP;
+	uint64_t now = now_ms(m), delay;
+
+	mosquitto_destroy(m->mosq);
+	m->mosq = NULL;
+	m->phase = PHASE_WAITING;
+	m->over = false;
+	if (was_up && now - m->up_since_ms >= STABLE_MS) {
+		backoff_reset(&m->backoff);
+		delay = random_u64(m) % AFTER_STABLE_MS;
+		if (delay > m->backoff.cap_ms)
+			delay = m->backoff.cap_ms;
+	} else {
+		uint64_t cap = m->backoff.cap_ms;
+
+		m->backoff.cap_ms = m->refused && cap == RETRY_CAP_MS ? RETRY_CAP_REFUSED_MS : cap;
+		delay = backoff_next_ms(&m->backoff, random_u64(m));
+		m->backoff.cap_ms = cap;
+	}
+	m->refused = false;
+	m->retry_at_ms = now + delay;
+	m->stats.failures++;
+	if (m->o.on_state)
+		m->o.on_state(m->o.user, false, m->stats.last_reason);
+}
+
+static void end_with(struct mqtt *m, const char *reason)
+{
+	set_reason(m, reason);
+	end_connection(m);
+}
+
+/* Connect properties live in the library only after a call that takes them; see begin_connection(). */
+static mosquitto_property *connect_properties(const struct mqtt *m)
+{
+	mosquitto_property *props = NULL;
+
+	if (m->protocol != MQTT_PROTOCOL_V5)
+		return NULL;
+	if (mosquitto_property_add_int32(&props, MQTT_PROP_SESSION_EXPIRY_INTERVAL, m->o.session_expiry_s) ||
+	    mosquitto_property_add_int32(&props, MQTT_PROP_MAXIMUM_PACKET_SIZE, m->o.max_packet)) {
+		mosquitto_property_free_all(&props);
+		return NULL;
+	}
+	return props;
+}
+
+static int set_will(struct mqtt *m)
+{
+	mosquitto_property *props = NULL;
+	int rc;
+
+	if (!m->o.will_topic)
+		return MOSQ_ERR_SUCCESS;
+	if (m->protocol == MQTT_PROTOCOL_V5 && m->o.will_delay_s > 0) {
+		rc = mosquitto_property_add_int32(&props, MQTT_PROP_WILL_DELAY_INTERVAL, m->o.will_delay_s);
+		if (rc != MOSQ_ERR_SUCCESS)
+			return rc;
+	}
+	rc = mosquitto_will_set_v5(m->mosq, m->o.will_topic, (int) m->o.will_len, m->will, 1, true, props);
+	if (rc != MOSQ_ERR_SUCCESS)
+		mosquitto_property_free_all(&props); /* on success they belong to the library */
+	return rc;
+}
+
+/* A fresh client for every attempt: certificates are read again, nothing of the last connection lingers. */
+static int make_client(struct mqtt *m)
+{
+	int rc;
+
+	m->mosq = mosquitto_new(m->o.client_id,
+				m->protocol == MQTT_PROTOCOL_V5 ? m->o.session_expiry_s == 0 : false, m);
+	if (!m->mosq)
+		return MOSQ_ERR_NOMEM;
+	rc = mosquitto_int_option(m->mosq, MOSQ_OPT_PROTOCOL_VERSION, m->protocol);
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = mosquitto_int_option(m->mosq, MOSQ_OPT_SEND_MAXIMUM, SEND_MAXIMUM);
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = mosquitto_int_option(m->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+	if (rc == MOSQ_ERR_SUCCESS && m->o.username)
+		rc = mosquitto_username_pw_set(m->mosq, m->o.username, m->o.password);
+	if (rc == MOSQ_ERR_SUCCESS && m->o.ca_file) {
+		rc = mosquitto_tls_set(m->mosq, m->o.ca_file, NULL, m->o.cert_file, m->o.key_file, NULL);
+		if (rc == MOSQ_ERR_SUCCESS)
+			rc = mosquitto_tls_opts_set(m->mosq, 1, "tlsv1.2", NULL);
+	}
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = set_will(m);
+	mosquitto_connect_v5_callback_set(m->mosq, on_connect);
+	mosquitto_disconnect_v5_callback_set(m->mosq, on_disconnect);
+	mosquitto_subscribe_v5_callback_set(m->mosq, on_subscribe);
+	mosquitto_message_v5_callback_set(m->mosq, on_message);
+	return rc;
+}
+
+static void begin_connection(struct mqtt *m)
+{
+	mosquitto_property *props;
+	int rc = make_client(m);
+
+	if (rc != MOSQ_ERR_SUCCESS) {
+		m->refused = rc != MOSQ_ERR_NOMEM;
+		end_with(m, rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_TLS ? "the certificate or key cannot be read"
+								       : mosquitto_strerror(rc));
+		return;
+	}
+	/*
+	 * The asynchronous connect takes no MQTT 5 properties. A synchronous one to a port where nobody
+	 * listens fails at once and leaves them stored (MQTT.md 1.2).
+	 */
+	props = connect_properties(m);
+	if (props) {
+		(void) mosquitto_connect_bind_v5(m->mosq, "127.0.0.1", 1, (int) m->o.keepalive_s, NULL, props);
+		mosquitto_property_free_all(&props);
+		m->over = false;
+	}
+	rc = mosquitto_connect_bind_async(m->mosq, m->o.host, (int) m->o.port, (int) m->o.keepalive_s, NULL);
+	if (rc != MOSQ_ERR_SUCCESS) {
+		end_with(m, rc == MOSQ_ERR_ERRNO ? err_text(-errno)
+			    : rc == MOSQ_ERR_EAI ? "the broker's name does not resolve"
+			    : rc == MOSQ_ERR_TLS ? "TLS could not be set up: is the certificate readable?"
+						 : mosquitto_strerror(rc));
+		return;
+	}
+	m->over = false;
+	m->phase = PHASE_TCP;
+	m->deadline_ms = now_ms(m) + CONNECT_TIMEOUT_MS;
+}
+
+/* --- the loop --- */
+
+void mqtt_poll_prepare(struct mqtt *m, struct pollfd *ret_poll, int *timeout_ms)
+{
+	uint64_t now = now_ms(m), at;
+
+	*ret_poll = (struct pollfd){ .fd = -1 };
+	switch (m->phase) {
+	case PHASE_WAITING:
+		at = m->retry_at_ms;
+		break;
+	case PHASE_TCP:
+		ret_poll->fd = mosquitto_socket(m->mosq);
+		ret_poll->events = POLLOUT;
+		at = m->deadline_ms;
+		break;
+	case PHASE_CONNACK:
+	case PHASE_SUBACK:
+	case PHASE_UP:
+	default:
+		ret_poll->fd = mosquitto_socket(m->mosq);
+		ret_poll->events = (short) (POLLIN | (mosquitto_want_write(m->mosq) ? POLLOUT : 0));
+		at = m->misc_at_ms;
+		break;
+	}
+	if (at <= now)
+		*timeout_ms = 0;
+	else if (*timeout_ms < 0 || at - now < (uint64_t) *timeout_ms)
+		*timeout_ms = (int) (at - now);
+}
+
+/* The reason of a failed loop call: the callback's own words are better when it had any. */
+static void end_after(struct mqtt *m, int rc)
+{
+	if (m->stats.last_reason[0] == '\0') {
+		if (rc == MOSQ_ERR_TLS) {
+			m->refused = true;
+			set_reason(m, "TLS: the broker's certificate is not from our CA, or ours was refused");
+		} else {
+			set_reason(m, rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_NO_CONN
+					      ? "the connection was lost"
+				      : rc == MOSQ_ERR_ERRNO ? err_text(-errno)
+							     : mosquitto_strerror(rc));
+		}
+	}
+	end_connection(m);
+}
+
+static bool tcp_is_through(struct mqtt *m, short revents)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (!(revents & (POLLOUT | POLLERR | POLLHUP))) {
+		if (now_ms(m) >= m->deadline_ms)
+			end_with(m, "no answer to the TCP connect: a firewall?");
+		return false;
+	}
+	if (getsockopt(mosquitto_socket(m->mosq), SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0) {
+		end_with(m, err_text(-(error ? error : errno)));
+		return false;
+	}
+	m->phase = PHASE_CONNACK;
+	m->deadline_ms = now_ms(m) + CONNACK_TIMEOUT_MS;
+	set_reason(m, "");
+	return true;
+}
+
+static void after_loop(struct mqtt *m)
+{
+	uint64_t now = now_ms(m);
+
+	if (m->phase == PHASE_SUBACK && m->awaited_subacks == 0) {
+		m->phase = PHASE_UP;
+		m->up_since_ms = now;
+		m->stats.connects++;
+		set_reason(m, "");
+		if (m->o.on_state)
+			m->o.on_state(m->o.user, true, m->protocol == MQTT_PROTOCOL_V5 ? "MQTT 5" : "MQTT 3.1.1");
+	} else if ((m->phase == PHASE_CONNACK || m->phase == PHASE_SUBACK) && now >= m->deadline_ms) {
+		end_with(m, m->phase == PHASE_CONNACK ? "connected, but no answer: is this an MQTT broker?"
+						      : "the broker does not answer subscriptions");
+	} else if (m->phase == PHASE_UP && m->backoff.failures > 0 && now - m->up_since_ms >= STABLE_MS) {
+		backoff_reset(&m->backoff);
+	}
+}
+
+void mqtt_poll_done(struct mqtt *m, short revents)
+{
+	int rc = MOSQ_ERR_SUCCESS;
+
+	if (m->phase == PHASE_WAITING) {
+		if (now_ms(m) >= m->retry_at_ms)
+			begin_connection(m);
+		return;
+	}
+	if (m->phase == PHASE_TCP && !tcp_is_through(m, revents))
+		return;
+	if (revents & (POLLIN | POLLHUP | POLLERR))
+		rc = mosquitto_loop_read(m->mosq, 1);
+	if (rc == MOSQ_ERR_SUCCESS && !m->over && (revents & POLLOUT || mosquitto_want_write(m->mosq)))
+		rc = mosquitto_loop_write(m->mosq, 1);
+	if (rc == MOSQ_ERR_SUCCESS && !m->over && now_ms(m) >= m->misc_at_ms) {
+		rc = mosquitto_loop_misc(m->mosq);
+		m->misc_at_ms =
+			now_ms(m) + (m->phase == PHASE_UP ? (uint64_t) m->o.keepalive_s * 1000 / 10 : 1000);
+	}
+	if (rc != MOSQ_ERR_SUCCESS || m->over || mosquitto_socket(m->mosq) < 0)
+		end_after(m, rc != MOSQ_ERR_SUCCESS ? rc : MOSQ_ERR_CONN_LOST);
+	else
+		after_loop(m);
+}
+
+bool mqtt_is_connected(const struct mqtt *m)
+{
+	return m->phase == PHASE_UP;
+}
+
+int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int qos, bool retain)
+{
+	int rc;
+
+	if (m->phase != PHASE_UP || m->over)
+		return -ENOTCONN;
+	if (len > MQTT_MAX_PAYLOAD)
+		return -ERR_TOO_LARGE;
+	rc = mosquitto_publish_v5(m->mosq, NULL, topic, (int) len, payload, qos, retain, NULL);
+	switch (rc) {
+	case MOSQ_ERR_SUCCESS:
+		m->stats.messages_out++;
+		return 0;
+	case MOSQ_ERR_NOMEM:
+		return -ENOMEM;
+	case MOSQ_ERR_PAYLOAD_SIZE:
+	case MOSQ_ERR_OVERSIZE_PACKET:
+		return -ERR_TOO_LARGE;
+	case MOSQ_ERR_NO_CONN:
+	case MOSQ_ERR_CONN_LOST:
+		return -ENOTCONN;
+	default:
+		return -ERR_NETWORK;
+	}
+}
+
+void mqtt_retry_now(struct mqtt *m)
+{
+	if (m->phase == PHASE_WAITING)
+		m->retry_at_ms = now_ms(m);
+}
+
+void mqtt_stats(const struct mqtt *m, struct mqtt_stats *ret)
+{
+	*ret = m->stats;
+}
+
+/* --- birth and end --- */
+
+static const char *keep(struct mqtt *m, const char *s, int *r)
+{
+	char *copy;
+
+	if (!s || *r < 0)
+		return NULL;
+	copy = strdup(s);
+	if (!copy)
+		*r = -ENOMEM;
+	else
+		m->strings[m->string_count++] = copy;
+	return copy;
+}
+
+static int copy_options(struct mqtt *m, const struct mqtt_options *o)
+{
+	int r = 0;
+
+	m->o = *o;
+	m->o.host = keep(m, o->host, &r);
+	m->o.client_id = keep(m, o->client_id, &r);
+	m->o.ca_file = keep(m, o->ca_file, &r);
+	m->o.cert_file = keep(m, o->cert_file, &r);
+	m->o.key_file = keep(m, o->key_file, &r);
+	m->o.username = keep(m, o->username, &r);
+	m->o.password = keep(m, o->password, &r);
+	m->o.will_topic = keep(m, o->will_topic, &r);
+	m->o.keepalive_s = o->keepalive_s ? o->keepalive_s : 60;
+	m->o.max_packet = o->max_packet ? o->max_packet : 262144;
+	m->o.subscription_count = 0;
+	if (r < 0)
+		return r;
+	if (o->will_len > 0) {
+		m->will = malloc(o->will_len);
+		if (!m->will)
+			return -ENOMEM;
+		memcpy(m->will, o->will_payload, o->will_len);
+	}
+	m->filters = calloc(o->subscription_count + 1, sizeof(*m->filters));
+	if (!m->filters)
+		return -ENOMEM;
+	for (; m->o.subscription_count < o->subscription_count; m->o.subscription_count++) {
+		char **slot = &m->filters[m->o.subscription_count];
+
+		*slot = strdup(o->subscriptions[m->o.subscription_count]);
+		if (!*slot)
+			return -ENOMEM;
+	}
+	m->o.subscriptions = (const char *const *) m->filters;
+	return 0;
+}
+
+static void free_all(struct mqtt *m)
+{
+	for (size_t i = 0; i < m->string_count; i++)
+		free(m->strings[i]);
+	for (size_t i = 0; m->filters && i < m->o.subscription_count; i++)
+		free(m->filters[i]);
+	free(m->filters);
+	free(m->will);
+	free(m);
+	(void) mosquitto_lib_cleanup(); /* counted by the library; nothing to do about a failure */
+}
+
+int mqtt_open(const struct mqtt_options *o, struct mqtt **ret)
+{
+	struct mqtt *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	if (mosquitto_lib_init() != MOSQ_ERR_SUCCESS) {
+		free(m);
+		return -ENOMEM;
+	}
+	r = copy_options(m, o);
+	if (r < 0) {
+		free_all(m);
+		return r;
+	}
+	m->protocol = MQTT_PROTOCOL_V5;
+	m->backoff.base_ms = RETRY_BASE_MS;
+	m->backoff.cap_ms = o->retry_cap_ms ? o->retry_cap_ms : RETRY_CAP_MS;
+	m->phase = PHASE_WAITING;
+	m->retry_at_ms = now_ms(m);
+	*ret = m;
+	return 0;
+}
+
+void mqtt_close(struct mqtt *m)
+{
+	if (!m)
+		return;
+	if (m->mosq && m->phase == PHASE_UP) {
+		m->o.on_state = NULL;
+		m->o.on_message = NULL;
+		(void) mosquitto_disconnect_v5(m->mosq, 0, NULL); /* a lost one publishes the will instead */
+		for (int i = 0; i < 20 && mosquitto_want_write(m->mosq); i++)
+			if (mosquitto_loop_write(m->mosq, 1) != MOSQ_ERR_SUCCESS)
+				break;
+	}
+	mosquitto_destroy(m->mosq);
+	free_all(m);
+}
