@@ -35,7 +35,7 @@ struct repo_document {
 };
 
 /*
- * Replace what an online role (rollouts, nodes, inventory) lists: `set` is written
+ * Replace what an online role (rollouts, support, inventory) lists: `set` is written
  * and listed, `removed` is no longer listed. The role, snapshot and timestamp are
  * signed by the signer and published in one go.
  */
