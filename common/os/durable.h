@@ -2,7 +2,11 @@
  * durable - files and links that are there after a power cut, or are as before.
  *
  * Each function says which sync makes its promise. All are relative to a
- * directory descriptor and follow no links.
+ * directory descriptor and follow no links. A name may be a guard_path() of
+ * several parts, whose folders must exist; with AT_FDCWD it may be any path of
+ * the operator's, whose folders (not the last part) may then be links.
+ * Temporary names are ".NAME.RANDOM.pending" in the same folder; one that a
+ * crash left behind may be removed by whoever owns the folder.
  */
 #ifndef SELFRIGHT_OS_DURABLE_H
 #define SELFRIGHT_OS_DURABLE_H
@@ -35,7 +39,10 @@ NODISCARD int dir_make_path(const struct os *os, int dirfd, const char *path, mo
 /* Open a directory below dirfd, no part of which may be a link. Returns a descriptor. */
 NODISCARD int dir_open(const struct os *os, int dirfd, const char *path);
 
-/* All of a regular file, at most `max` bytes (-ERR_TOO_LARGE), appended to `ret`. -ENOENT. */
+/*
+ * All of a regular file, at most `max` bytes (-ERR_TOO_LARGE), appended to `ret`,
+ * which stays as it was on failure. -ENOENT; -EISDIR, -EINVAL for what is no file, -ELOOP for a link.
+ */
 NODISCARD int file_read(const struct os *os, int dirfd, const char *name, size_t max, struct buf *ret);
 
 /* write until all is written. */
