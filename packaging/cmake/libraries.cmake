@@ -49,7 +49,7 @@ layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto)
 
 layer(store agent/store INTERNAL base os crypto tree)
 layer(link agent/link INTERNAL base os json pack fetch mqtt)
-layer(local agent/local INTERNAL base os json conf model)
+layer(local agent/local INTERNAL base os json conf crypto model)
 layer(probe agent/probe INTERNAL base os model fetch)
 layer(phase agent/phase INTERNAL store local probe tuf pack model json crypto)
 layer(agent agent INTERNAL phase store local probe)

@@ -1,0 +1,571 @@
+#include "agent/local/config.h"
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "os/durable.h"
+#include "os/os.h"
+#include "os/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HOUR = 3600, DAY = 24 * HOUR };
+
+/* A complaint about a file as a whole: there is no line to name. */
+static int fail_file(struct conf_error *e, const char *path, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static int fail_file(struct conf_error *e, const char *path, const char *fmt, ...)
+{
+	char sentence[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(sentence, sizeof(sentence), fmt, ap); /* a longer one is cut */
+	va_end(ap);
+	(void) snprintf(e->text, sizeof(e->text), "%s: %s", path, sentence);
+	return -ERR_CONFIG;
+}
+
+static int out_of_memory(struct conf_error *e)
+{
+	(void) snprintf(e->text, sizeof(e->text), "out of memory while reading the configuration");
+	return -ENOMEM;
+}
+
+static int copy_text(const char *text, char **ret, struct conf_error *e)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return out_of_memory(e);
+	free(*ret);
+	*ret = copy;
+	return 0;
+}
+
+static int take_text(const struct conf *map, const char *key, const char *otherwise, char **ret, struct conf_error *e)
+{
+	const char *text = NULL;
+	int r = conf_optional_text(map, key, otherwise, &text, e);
+
+	if (r < 0)
+		return r;
+	return text ? copy_text(text, ret, e) : 0;
+}
+
+static int take_id(const struct conf *map, const char *key, char ret[static ID_MAX + 1], struct conf_error *e)
+{
+	const char *text = NULL;
+	int r = conf_need_text(map, key, &text, e);
+
+	if (r < 0)
+		return r;
+	if (!guard_id(text))
+		return conf_fail(conf_get(map, key), e, "expected %s as [a-z0-9][a-z0-9-]{0,62}, found '%s'", key, text);
+	(void) snprintf(ret, ID_MAX + 1, "%s", text);
+	return 0;
+}
+
+static int take_path(const struct conf *map, const char *key, const char *otherwise, char **ret, struct conf_error *e)
+{
+	int r = take_text(map, key, otherwise, ret, e);
+
+	if (r < 0)
+		return r;
+	if (*ret && (*ret)[0] != '/')
+		return conf_fail(conf_get(map, key), e, "expected an absolute path for %s, found '%s'", key, *ret);
+	return 0;
+}
+
+static int take_map(const struct conf *map, const char *key, const struct conf **ret, struct conf_error *e)
+{
+	const struct conf *c = conf_get(map, key);
+
+	if (conf_kind(c) != CONF_MISSING && conf_kind(c) != CONF_MAP)
+		return conf_fail(c, e, "expected %s as a map of names and values", key);
+	*ret = c;
+	return 0;
+}
+
+static int take_list(const struct conf *map, const char *key, struct string_list *ret, struct conf_error *e)
+{
+	const struct conf *list = conf_get(map, key);
+
+	if (conf_kind(list) == CONF_MISSING)
+		return 0;
+	if (conf_kind(list) != CONF_LIST)
+		return conf_fail(list, e, "expected %s as a list", key);
+	for (size_t i = 0; i < conf_count(list); i++) {
+		const char *text = conf_text(conf_at(list, i));
+
+		if (!text || !text[0])
+			return conf_fail(conf_at(list, i), e, "expected a name in the list %s", key);
+		if (string_list_add(ret, text) < 0)
+			return out_of_memory(e);
+	}
+	return 0;
+}
+
+/* Every scalar of a flat map into `ret`; later ones win. */
+static int take_labels(const struct conf *map, struct labels *ret, struct conf_error *e)
+{
+	for (size_t i = 0; i < conf_count(map); i++) {
+		const char *name = conf_key_at(map, i);
+		const char *value = conf_text(conf_get(map, name));
+		int r;
+
+		if (!value)
+			return conf_fail(conf_get(map, name), e, "expected a text for '%s'", name);
+		r = labels_set(ret, name, value);
+		if (r == -ENOMEM)
+			return out_of_memory(e);
+		if (r < 0)
+			return conf_fail(conf_get(map, name), e,
+					 "expected a name of [a-z0-9-./] and up to 255 printable bytes, found '%s'",
+					 name);
+	}
+	return 0;
+}
+
+static int take_urls(const struct conf *map, struct string_list *ret, struct conf_error *e)
+{
+	const struct conf *list = conf_get(map, "urls");
+	int r = take_list(map, "urls", ret, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ret->count; i++) {
+		size_t len = strlen(ret->items[i]);
+		char *longer;
+
+		if (!str_starts(ret->items[i], "https://") || len == strlen("https://"))
+			return conf_fail(conf_at(list, i), e, "expected an address that begins with https://, found '%s'",
+					 ret->items[i]);
+		if (ret->items[i][len - 1] == '/')
+			continue;
+		longer = realloc(ret->items[i], len + 2);
+		if (!longer)
+			return out_of_memory(e);
+		longer[len] = '/';
+		longer[len + 1] = '\0';
+		ret->items[i] = longer;
+	}
+	return 0;
+}
+
+static int take_broker(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *broker = NULL;
+	const char *host = NULL;
+	uint64_t port = 0;
+	int r = take_map(map, "broker", &broker, e);
+
+	if (r < 0 || !broker)
+		return r;
+	r = conf_need_text(broker, "host", &host, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_u64(broker, "port", 1, 65535, 8883, &port, e);
+	if (r < 0)
+		return r;
+	c->broker.port = (unsigned) port;
+	r = copy_text(host, &c->broker.host, e);
+	return r < 0 ? r : conf_reject_unknown(broker, e);
+}
+
+static int take_users(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *users = NULL;
+	int r = take_map(map, "users", &users, e);
+
+	if (r < 0)
+		return r;
+	r = take_text(users, "link", "selfright", &c->users.link, e);
+	if (r < 0)
+		return r;
+	r = take_text(users, "stage", "selfright-stage", &c->users.stage, e);
+	if (r < 0)
+		return r;
+	r = take_text(users, "component", "nobody", &c->users.component, e);
+	if (r < 0 || !users)
+		return r;
+	return conf_reject_unknown(users, e);
+}
+
+static int take_poll(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *poll = NULL;
+	int r = take_map(map, "poll", &poll, e);
+
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(poll, "with_broker", 6 * HOUR, &c->poll.with_broker_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(poll, "without_broker", 15 * 60, &c->poll.without_broker_s, e);
+	if (r < 0)
+		return r;
+	if (c->poll.with_broker_s < 1 || c->poll.without_broker_s < 1)
+		return conf_fail(poll, e, "expected poll intervals of a second or more");
+	return poll ? conf_reject_unknown(poll, e) : 0;
+}
+
+static int take_limits(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	uint64_t n = 0;
+	int r = conf_optional_u64(map, "keep_versions", 1, 1000, 3, &n, e);
+
+	if (r < 0)
+		return r;
+	c->keep_versions = (unsigned) n;
+	r = conf_optional_u64(map, "max_swaps_per_day", 1, 10000, 6, &n, e);
+	if (r < 0)
+		return r;
+	c->max_swaps_per_day = (unsigned) n;
+	r = conf_optional_seconds(map, "probation_cap", 0, &c->probation_cap_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(map, "link_deadline", 30 * 60, &c->link_deadline_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(map, "report", 15 * 60, &c->report_s, e);
+	if (r < 0)
+		return r;
+	return c->report_s < 1 ? conf_fail(conf_get(map, "report"), e, "expected a second or more") : 0;
+}
+
+static int take_agent(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *labels = NULL;
+	int r = take_id(map, "fleet", c->fleet, e);
+
+	if (r < 0)
+		return r;
+	r = take_id(map, "node", c->node, e);
+	if (r < 0)
+		return r;
+	r = take_path(map, "root", CONFIG_ROOT_DEFAULT, &c->root, e);
+	if (r < 0)
+		return r;
+	r = take_path(map, "run", CONFIG_RUN_DEFAULT, &c->run, e);
+	if (r < 0)
+		return r;
+	r = take_path(map, "programs", NULL, &c->programs, e);
+	if (r < 0)
+		return r;
+	r = take_urls(map, &c->urls, e);
+	if (r < 0)
+		return r;
+	r = take_broker(map, c, e);
+	if (r < 0)
+		return r;
+	r = take_map(map, "labels", &labels, e);
+	if (r < 0)
+		return r;
+	r = take_labels(labels, &c->labels, e);
+	if (r < 0)
+		return r;
+	r = take_users(map, c, e);
+	if (r < 0)
+		return r;
+	r = take_poll(map, c, e);
+	if (r < 0)
+		return r;
+	r = take_limits(map, c, e);
+	if (r < 0)
+		return r;
+	return conf_reject_unknown(map, e);
+}
+
+static void component_done(struct config_component *c)
+{
+	free(c->name);
+	free(c->user);
+	string_list_done(&c->kinds);
+	string_list_done(&c->users);
+	string_list_done(&c->units);
+	string_list_done(&c->data);
+	*c = (struct config_component){ 0 };
+}
+
+static int take_component(const struct conf *map, const char *name, struct config_component *c, struct conf_error *e)
+{
+	int r;
+
+	c->name = strdup(name);
+	if (!c->name)
+		return out_of_memory(e);
+	r = take_list(map, "kinds", &c->kinds, e);
+	if (r < 0)
+		return r;
+	if (c->kinds.count == 0 && string_list_add(&c->kinds, "tree") < 0)
+		return out_of_memory(e);
+	r = take_text(map, "user", NULL, &c->user, e);
+	if (r < 0)
+		return r;
+	r = take_list(map, "users", &c->users, e);
+	if (r < 0)
+		return r;
+	r = take_list(map, "units", &c->units, e);
+	if (r < 0)
+		return r;
+	r = take_list(map, "data", &c->data, e);
+	if (r < 0)
+		return r;
+	return conf_reject_unknown(map, e);
+}
+
+/* Whoever can write these files decides what runs as root. */
+static int check_owner(const char *path, struct conf_error *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return fail_file(e, path, "%s", err_text(-errno));
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return fail_file(e, path, "expected root or the agent's own user as its owner");
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return fail_file(e, path, "expected a file that only its owner can write (chmod go-w)");
+	return 0;
+}
+
+static int load_file(const char *path, struct conf_file **ret, struct conf_error *e)
+{
+	int r = check_owner(path, e);
+
+	return r < 0 ? r : conf_load(path, ret, e);
+}
+
+/* The *.yaml of a folder, sorted; a missing folder has none. */
+static int list_yaml(const char *dir, const char *sub, char **ret_path, struct name_list *ret, struct conf_error *e)
+{
+	char *path = NULL;
+	size_t kept = 0;
+	int fd, r;
+
+	if (asprintf(&path, "%s/%s", dir, sub) < 0)
+		return out_of_memory(e);
+	*ret_path = path;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : fail_file(e, path, "%s", err_text(-errno));
+	r = dir_list(&os_posix, fd, ".", ret);
+	close(fd);
+	if (r < 0)
+		return fail_file(e, path, "%s", err_text(r));
+	for (size_t i = 0; i < ret->count; i++) {
+		size_t len = strlen(ret->names[i]);
+
+		if (ret->names[i][0] != '.' && len > 5 && strcmp(ret->names[i] + len - 5, ".yaml") == 0)
+			ret->names[kept++] = ret->names[i];
+		else
+			free(ret->names[i]);
+	}
+	ret->count = kept;
+	return 0;
+}
+
+static int load_component(const char *dir, const char *file, struct config *c, struct conf_error *e)
+{
+	CLEANUP(conf_file_freep) struct conf_file *f = NULL;
+	char path[PATH_MAX], name[NAME_MAX + 1];
+	struct config_component *longer;
+	int r;
+
+	(void) snprintf(path, sizeof(path), "%s/%s", dir, file);
+	(void) snprintf(name, sizeof(name), "%.*s", (int) (strlen(file) - strlen(".yaml")), file);
+	if (!guard_id(name))
+		return fail_file(e, path, "expected a component's name before .yaml: [a-z0-9][a-z0-9-]{0,62}");
+	r = load_file(path, &f, e);
+	if (r < 0)
+		return r;
+	longer = realloc(c->components, (c->component_count + 1) * sizeof(*longer));
+	if (!longer)
+		return out_of_memory(e);
+	c->components = longer;
+	c->components[c->component_count] = (struct config_component){ 0 };
+	return take_component(conf_root(f), name, &c->components[c->component_count++], e);
+}
+
+static int load_vars(const char *dir, const char *file, struct config *c, struct conf_error *e)
+{
+	CLEANUP(conf_file_freep) struct conf_file *f = NULL;
+	char path[PATH_MAX];
+	int r;
+
+	(void) snprintf(path, sizeof(path), "%s/%s", dir, file);
+	r = load_file(path, &f, e);
+	if (r < 0)
+		return r;
+	return take_labels(conf_root(f), &c->vars, e);
+}
+
+static int load_folder(struct config *c, const char *sub,
+		       int (*load)(const char *dir, const char *file, struct config *c, struct conf_error *e),
+		       struct conf_error *e)
+{
+	struct name_list names = { 0 };
+	char *path = NULL;
+	int r = list_yaml(c->dir, sub, &path, &names, e);
+
+	for (size_t i = 0; r == 0 && i < names.count; i++)
+		r = load(path, names.names[i], c, e);
+	name_list_done(&names);
+	free(path);
+	return r;
+}
+
+static int load_all(const char *dir, struct config *c, struct conf_error *e)
+{
+	CLEANUP(conf_file_freep) struct conf_file *f = NULL;
+	char path[PATH_MAX];
+	int r = copy_text(dir, &c->dir, e);
+
+	if (r < 0)
+		return r;
+	if (string_list_add(&c->otherwise.kinds, "tree") < 0)
+		return out_of_memory(e);
+	(void) snprintf(path, sizeof(path), "%s/agent.yaml", dir);
+	r = load_file(path, &f, e);
+	if (r < 0)
+		return r;
+	r = take_agent(conf_root(f), c, e);
+	if (r < 0)
+		return r;
+	r = load_folder(c, "components.d", load_component, e);
+	if (r < 0)
+		return r;
+	return load_folder(c, "vars.d", load_vars, e);
+}
+
+int config_load(const char *dir, struct config *ret, struct conf_error *ret_error)
+{
+	struct config c = { 0 };
+	int r = load_all(dir, &c, ret_error);
+
+	if (r < 0) {
+		config_done(&c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void config_done(struct config *c)
+{
+	for (size_t i = 0; i < c->component_count; i++)
+		component_done(&c->components[i]);
+	free(c->components);
+	component_done(&c->otherwise);
+	free(c->dir);
+	free(c->root);
+	free(c->run);
+	free(c->programs);
+	free(c->broker.host);
+	free(c->users.link);
+	free(c->users.stage);
+	free(c->users.component);
+	string_list_done(&c->urls);
+	labels_done(&c->labels);
+	labels_done(&c->vars);
+	*c = (struct config){ 0 };
+}
+
+const struct config_component *config_component(const struct config *c, const char *component)
+{
+	for (size_t i = 0; i < c->component_count; i++)
+		if (str_eq(c->components[i].name, component))
+			return &c->components[i];
+	return &c->otherwise;
+}
+
+const char *config_component_user(const struct config *c, const char *component)
+{
+	const struct config_component *k = config_component(c, component);
+
+	return k->user ? k->user : c->users.component;
+}
+
+bool config_allows_user(const struct config *c, const char *component, const char *user)
+{
+	return !user || str_eq(user, config_component_user(c, component)) ||
+	       string_list_has(&config_component(c, component)->users, user);
+}
+
+static int check_user(const struct config *c, const char *user, const char *what, struct conf_error *e)
+{
+	if (process_user_exists(user))
+		return 0;
+	(void) snprintf(e->text, sizeof(e->text),
+			"%s/agent.yaml: the user '%s' for %s does not exist here (useradd --system %s, or set users:)",
+			c->dir, user, what, user);
+	return -ERR_CONFIG;
+}
+
+int config_check_users(const struct config *c, struct conf_error *ret_error)
+{
+	int r = check_user(c, c->users.link, "the link", ret_error);
+
+	if (r < 0)
+		return r;
+	r = check_user(c, c->users.stage, "downloads", ret_error);
+	if (r < 0)
+		return r;
+	r = check_user(c, c->users.component, "components", ret_error);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->component_count; i++) {
+		if (c->components[i].user && !process_user_exists(c->components[i].user))
+			return fail_file(ret_error, c->components[i].name, "components.d: the user '%s' does not exist here",
+					 c->components[i].user);
+	}
+	return 0;
+}
+
+static int program_in(const char *dir, const char *name, char **ret)
+{
+	char *path = NULL;
+
+	if (asprintf(&path, "%s/%s", dir, name) < 0)
+		return -ENOMEM;
+	if (access(path, X_OK) < 0) {
+		free(path);
+		return -ENOENT;
+	}
+	*ret = path;
+	return 0;
+}
+
+int config_program(const struct config *c, const char *name, char **ret)
+{
+	char self[PATH_MAX];
+	ssize_t n;
+
+	if (c->programs)
+		return program_in(c->programs, name, ret);
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n > 0) {
+		char *slash;
+
+		self[n] = '\0';
+		slash = strrchr(self, '/');
+		if (slash)
+			*slash = '\0';
+		if (program_in(self, name, ret) == 0)
+			return 0;
+	}
+	return program_in(CONFIG_PROGRAMS_DEFAULT, name, ret);
+}
+
+char *config_socket_path(const struct config *c)
+{
+	char *path = NULL;
+
+	return asprintf(&path, "%s/agent.sock", c->run) < 0 ? NULL : path;
+}

@@ -1,0 +1,85 @@
+/*
+ * config - what this node is and what components may do here, from people's files.
+ *
+ * <dir>/agent.yaml, <dir>/components.d/<component>.yaml, <dir>/vars.d/*.yaml
+ * (flat maps, merged in the order of their names, later files win). Every complaint
+ * names file and line; a key nobody knows is one. The tree is read once; the
+ * strings live until config_done().
+ */
+#ifndef SELFRIGHT_LOCAL_CONFIG_H
+#define SELFRIGHT_LOCAL_CONFIG_H
+
+#include "base/attr.h"
+#include "base/text.h"
+#include "model/labels.h"
+#include "model/release.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conf_error;
+
+#define CONFIG_DIR_DEFAULT "/etc/selfright"
+#define CONFIG_ROOT_DEFAULT "/var/lib/selfright"
+#define CONFIG_RUN_DEFAULT "/run/selfright"
+#define CONFIG_PROGRAMS_DEFAULT "/usr/libexec/selfright"
+
+/* What a component may do on this node; the absence of a file gives the defaults. */
+struct config_component {
+	char *name;               /* NULL in the default */
+	struct string_list kinds; /* "tree" */
+	char *user;               /* of its services, hooks and checks; NULL: users.component */
+	struct string_list users; /* further ones a release may ask for */
+	struct string_list units; /* of the service manager */
+	struct string_list data;  /* prefixes */
+};
+
+struct config {
+	char *dir;
+	char fleet[ID_MAX + 1], node[ID_MAX + 1];
+	char *root, *run;
+	struct string_list urls; /* https, each with a '/' at its end */
+	struct {
+		char *host; /* NULL: no broker */
+		unsigned port;
+	} broker;
+	struct labels labels, vars;
+	struct {
+		char *link, *stage, *component;
+	} users;
+	struct {
+		uint64_t with_broker_s, without_broker_s;
+	} poll;
+	unsigned keep_versions, max_swaps_per_day;
+	uint64_t probation_cap_s; /* 0: none */
+	uint64_t link_deadline_s, report_s;
+	char *programs; /* NULL: beside the running program, else CONFIG_PROGRAMS_DEFAULT */
+	struct config_component *components;
+	size_t component_count;
+	struct config_component otherwise; /* for components without a file */
+};
+
+/* Read the whole folder. -ERR_CONFIG with the sentence in *ret_error; *ret is untouched then. */
+NODISCARD int config_load(const char *dir, struct config *ret, struct conf_error *ret_error);
+void config_done(struct config *c);
+
+/* Never NULL. */
+const struct config_component *config_component(const struct config *c, const char *component);
+
+/* The user that runs this component's commands when the release names none. */
+const char *config_component_user(const struct config *c, const char *component);
+
+/* May a command of this component run as `user` (NULL: its default)? */
+bool config_allows_user(const struct config *c, const char *component, const char *user);
+
+/* Do the users exist that processes are to run as? Asked when started as root. -ERR_CONFIG. */
+NODISCARD int config_check_users(const struct config *c, struct conf_error *ret_error);
+
+/* The absolute path of one of our programs ("selfright-link"). -ENOENT. Free it. */
+NODISCARD int config_program(const struct config *c, const char *name, char **ret);
+
+/* "<run>/agent.sock". Free it; NULL when out of memory. */
+char *config_socket_path(const struct config *c);
+
+#endif

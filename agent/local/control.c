@@ -1,0 +1,262 @@
+#include "agent/local/control.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "os/frame.h"
+#include "os/unixsock.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct client {
+	bool used, allowed, closing; /* closing: once the answer is written */
+	struct frame_conn conn;
+	struct json *waiting; /* a request that has to wait */
+	uint32_t waiting_id;
+};
+
+struct control {
+	int fd;
+	char *path;
+	control_changes *changes;
+	control_handler *handler;
+	void *user;
+	struct client clients[CONTROL_CLIENTS_MAX];
+};
+
+int control_open(const char *path, control_changes *changes, control_handler *handler, void *user,
+		 struct control **ret)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	int fd;
+
+	if (!c)
+		return -ENOMEM;
+	c->path = strdup(path);
+	if (!c->path) {
+		free(c);
+		return -ENOMEM;
+	}
+	/* Anybody may ask what the state is; who may change it is judged per request by the peer's user. */
+	fd = unixsock_listen(path, 0666);
+	if (fd < 0) {
+		free(c->path);
+		free(c);
+		return fd;
+	}
+	c->fd = fd;
+	c->changes = changes;
+	c->handler = handler;
+	c->user = user;
+	*ret = c;
+	return 0;
+}
+
+static void client_drop(struct client *k)
+{
+	if (!k->used)
+		return;
+	frame_conn_done(&k->conn);
+	json_free(k->waiting);
+	*k = (struct client){ 0 };
+}
+
+void control_close(struct control *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		client_drop(&c->clients[i]);
+	close(c->fd);
+	(void) unlink(c->path); /* a socket that stays is replaced by the next start */
+	free(c->path);
+	free(c);
+}
+
+size_t control_prepare(struct control *c, struct pollfd *fds)
+{
+	size_t n = 0;
+	bool room = false;
+
+	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *k = &c->clients[i];
+
+		if (!k->used) {
+			room = true;
+			continue;
+		}
+		fds[n++] = (struct pollfd){
+			.fd = k->conn.fd,
+			.events = (short) (POLLIN | (frame_wants_write(&k->conn) ? POLLOUT : 0)),
+		};
+	}
+	/* While all places are taken the others wait in the socket's queue. */
+	if (room)
+		fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
+	return n;
+}
+
+static void answer(struct control *c, struct client *k, const struct json *request, uint32_t id)
+{
+	CLEANUP(buf_done) struct buf text = BUF_INIT(CONTROL_MAX_BYTES);
+
+	c->handler(c->user, request, &text);
+	if (text.len == 0)
+		control_refuse(&text, CONTROL_ERROR, "the agent has no answer");
+	if (frame_send(&k->conn, CONTROL_ANSWER, id, text.data, text.len) < 0)
+		k->closing = true;
+}
+
+static void refuse(struct client *k, uint32_t id, enum control_code code, const char *sentence)
+{
+	CLEANUP(buf_done) struct buf text = BUF_INIT(4096);
+
+	control_refuse(&text, code, "%s", sentence);
+	if (frame_send(&k->conn, CONTROL_ANSWER, id, text.data, text.len) < 0)
+		k->closing = true;
+}
+
+static void take_request(struct control *c, struct client *k, const struct frame *f, bool reading_only)
+{
+	struct json_limits limits = json_limits_default;
+	CLEANUP(json_freep) struct json *request = NULL;
+	const char *command = NULL;
+
+	limits.max_bytes = CONTROL_MAX_BYTES;
+	limits.max_values = 10000;
+	if (f->type != CONTROL_REQUEST || json_parse(f->data, f->len, &limits, &request) < 0 ||
+	    json_need_string(request, "command", &command) < 0) {
+		refuse(k, f->id, CONTROL_USAGE, "not a request of this agent's control socket");
+		return;
+	}
+	if (c->changes(command) && !k->allowed) {
+		refuse(k, f->id, CONTROL_REFUSED, "only root and the agent's own user may do this");
+		return;
+	}
+	if (c->changes(command) && reading_only) {
+		if (k->waiting) {
+			refuse(k, f->id, CONTROL_ERROR, "one request at a time");
+			return;
+		}
+		k->waiting = request;
+		k->waiting_id = f->id;
+		request = NULL;
+		return;
+	}
+	answer(c, k, request, f->id);
+}
+
+static void accept_clients(struct control *c)
+{
+	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *k = &c->clients[i];
+		uid_t uid = (uid_t) -1;
+		pid_t pid = 0;
+		int fd;
+
+		if (k->used)
+			continue;
+		fd = unixsock_accept(c->fd, &uid, &pid);
+		if (fd < 0)
+			return;
+		*k = (struct client){ .used = true, .allowed = uid == 0 || uid == geteuid() };
+		frame_conn_init(&k->conn, fd, CONTROL_MAX_BYTES);
+	}
+}
+
+static void client_step(struct control *c, struct client *k, short revents, bool reading_only)
+{
+	struct frame f;
+	int r = revents ? frame_pump(&k->conn, revents) : 0;
+
+	if (r < 0 && r != -ERR_PEER_GONE) {
+		client_drop(k);
+		return;
+	}
+	while (!k->closing) {
+		int n = frame_next(&k->conn, &f);
+
+		if (n < 0)
+			k->closing = true;
+		if (n <= 0)
+			break;
+		take_request(c, k, &f, reading_only);
+	}
+	if (k->waiting && !reading_only) {
+		answer(c, k, k->waiting, k->waiting_id);
+		json_free(k->waiting);
+		k->waiting = NULL;
+	}
+	if (frame_wants_write(&k->conn) && frame_pump(&k->conn, POLLOUT) < 0)
+		k->closing = true;
+	if (r < 0 || k->closing)
+		client_drop(k);
+}
+
+void control_step(struct control *c, const struct pollfd *fds, size_t count, bool reading_only)
+{
+	bool more = false;
+
+	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *k = &c->clients[i];
+		short revents = 0;
+
+		if (!k->used)
+			continue;
+		for (size_t n = 0; n < count; n++)
+			if (fds[n].fd == k->conn.fd)
+				revents = fds[n].revents;
+		if (revents || (k->waiting && !reading_only))
+			client_step(c, k, revents, reading_only);
+	}
+	for (size_t n = 0; n < count; n++)
+		more = more || (fds[n].fd == c->fd && fds[n].revents);
+	if (more)
+		accept_clients(c);
+}
+
+void control_refuse(struct buf *answer_text, enum control_code code, const char *fmt, ...)
+{
+	CLEANUP(json_build_freep) struct json_build *b = json_build_new();
+	struct json_node *o = json_build_root(b);
+	char sentence[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(sentence, sizeof(sentence), fmt, ap); /* a longer one is cut */
+	va_end(ap);
+	node_bool(o, "ok", false);
+	node_integer(o, "code", code);
+	node_string(o, "error", sentence);
+	buf_clear(answer_text);
+	if (json_build_text(b, false, answer_text) < 0)
+		log_warning("control-answer-failed", "out of memory");
+}
+
+int control_call(const char *path, const void *request, size_t len, uint64_t deadline_ms, struct json **ret)
+{
+	struct frame_conn conn;
+	struct frame f;
+	int fd = unixsock_connect(path);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	frame_conn_init(&conn, fd, CONTROL_MAX_BYTES);
+	r = frame_send(&conn, CONTROL_REQUEST, 1, request, len);
+	if (r == 0)
+		r = frame_exchange(&conn, deadline_ms, &f);
+	if (r == 0 && (f.type != CONTROL_ANSWER || f.id != 1))
+		r = -ERR_PROTOCOL;
+	if (r == 0)
+		r = json_parse(f.data, f.len, &json_limits_default, ret);
+	frame_conn_done(&conn);
+	return r;
+}
