@@ -1,0 +1,154 @@
+/*
+ * selfright-link - the process that speaks to the outside for the engine.
+ *
+ * Started by the engine with its end of a socketpair as descriptor 3; it holds the
+ * transport key, never the identity, and nothing it brings is trusted.
+ */
+#include "agent/link/link.h"
+#include "agent/link/protocol.h"
+#include "agent/local/config.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "os/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CA_MAX = 64 * 1024, PATH_BYTES = 4096 };
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int sig)
+{
+	(void) sig;
+	stop = 1;
+}
+
+static void usage(FILE *out)
+{
+	fputs("usage: selfright-link --config-dir DIR\n"
+	      "\n"
+	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n",
+	      out);
+}
+
+/* What the process could still do if it were taken over: as little as we can say from here. */
+static int confine(void)
+{
+	const struct rlimit no_core = { 0, 0 };
+	struct sigaction action = { .sa_handler = on_signal };
+
+	if (setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	if (sigaction(SIGTERM, &action, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0)
+		return -errno;
+	action.sa_handler = SIG_IGN;
+	if (sigaction(SIGPIPE, &action, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+static int read_boot_id(char out[static 37])
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(64);
+	int r = file_read(&os_posix, AT_FDCWD, "/proc/sys/kernel/random/boot_id", b.max, &b);
+
+	if (r < 0)
+		return r;
+	snprintf(out, 37, "%.36s", buf_str(&b));
+	return 0;
+}
+
+static int run(const struct config *config)
+{
+	CLEANUP(buf_done)
+	struct buf ca = BUF_INIT(CA_MAX);
+	char ca_file[PATH_BYTES], cert_file[PATH_BYTES], key_file[PATH_BYTES], outbox[PATH_BYTES],
+		boot_id[37] = "";
+	struct link_options o = {
+		.os = &os_posix,
+		.engine_fd = LINK_FD,
+		.fleet = config->fleet,
+		.node = config->node,
+		.boot_id = boot_id,
+		.urls = (const char *const *) config->urls.items,
+		.url_count = config->urls.count,
+		.broker_host = config->broker.host,
+		.broker_port = config->broker.port,
+		.ca_file = ca_file,
+		.cert_file = cert_file,
+		.key_file = key_file,
+		.stop = &stop,
+	};
+	int r;
+
+	snprintf(ca_file, sizeof(ca_file), "%s/ca.crt", config->dir);
+	snprintf(cert_file, sizeof(cert_file), "%s/transport.crt", config->dir);
+	snprintf(key_file, sizeof(key_file), "%s/transport.key", config->dir);
+	snprintf(outbox, sizeof(outbox), "%s/outbox", config->root);
+	r = file_read(&os_posix, AT_FDCWD, ca_file, ca.max, &ca);
+	if (r < 0) {
+		log_error("link-ca", "%s: %s", ca_file, err_text(r));
+		return r;
+	}
+	o.ca_pem = buf_str(&ca);
+	r = read_boot_id(boot_id);
+	if (r < 0)
+		log_warning("link-boot-id", "presence has no boot id: %s", err_text(r));
+	o.outbox_dirfd = open(outbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (o.outbox_dirfd < 0) {
+		r = -errno;
+		log_error("link-outbox", "%s: %s", outbox, err_text(r));
+		return r;
+	}
+	r = link_run(&o);
+	if (r < 0)
+		log_error("link-ended", "%s", err_text(r));
+	(void) close(o.outbox_dirfd); /* a folder opened for reading */
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct config config = { 0 };
+	struct conf_error error = { "" };
+	struct stat st;
+	int r;
+
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc != 3 || strcmp(argv[1], "--config-dir") != 0) {
+		usage(stderr);
+		return 2;
+	}
+	log_set_program("selfright-link");
+	if (fstat(LINK_FD, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+		fputs("selfright-link: descriptor 3 is no socket; selfright-agent starts this program\n", stderr);
+		return 2;
+	}
+	r = confine();
+	if (r < 0) {
+		log_error("link-confine", "%s", err_text(r));
+		return 1;
+	}
+	r = config_load(argv[2], &config, &error);
+	if (r < 0) {
+		log_error("link-config", "%s", error.text[0] ? error.text : err_text(r));
+		return 1;
+	}
+	r = run(&config);
+	config_done(&config);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,492 @@
+/*
+ * common/mqtt/mqtt.h against a real mosquitto on loopback: each bad case of MQTT.md 1.3 that
+ * ends libmosquitto's own thread must be survived by the poll loop.
+ */
+#include "mqtt/mqtt.h"
+
+#include "crypto/certificate.h"
+#include "crypto/key.h"
+#include "os/durable.h"
+#include "os/process.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* The clock of the client under test: real time plus what a test skips. */
+static uint64_t skipped_ms;
+
+static uint64_t skipping_clock(const struct os *os)
+{
+	(void) os;
+	return os_posix.clock_boot_ms(&os_posix) + skipped_ms;
+}
+
+static struct os test_os(void)
+{
+	struct os os = os_posix;
+
+	os.clock_boot_ms = skipping_clock;
+	return os;
+}
+
+struct fixture {
+	char path[64];
+	int dirfd;
+	unsigned port;
+	struct process broker;
+	struct os os;
+	bool up;
+	unsigned ups, downs;
+	char reason[128], topic[64], payload[64];
+	unsigned messages;
+};
+
+static unsigned free_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &len), 0);
+	close(fd);
+	return ntohs(a.sin_port);
+}
+
+static bool port_answers(unsigned port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				 .sin_port = htons((uint16_t) port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool answers = connect(fd, (struct sockaddr *) &a, sizeof(a)) == 0;
+
+	close(fd);
+	return answers;
+}
+
+static void write_file(struct fixture *f, const char *name, const char *text)
+{
+	assert_int_equal(durable_write_file(&os_posix, f->dirfd, name, text, strlen(text), 0644), 0);
+}
+
+static void start_broker(struct fixture *f, const char *extra)
+{
+	char config[1024], config_path[128];
+	const char *argv[] = { "/usr/sbin/mosquitto", "-c", config_path, NULL };
+	const struct process_options options = {
+		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .die_with_parent = true
+	};
+
+	snprintf(config, sizeof(config), "listener %u 127.0.0.1\nallow_anonymous true\nuser root\n%s", f->port,
+		 extra);
+	write_file(f, "broker.conf", config);
+	snprintf(config_path, sizeof(config_path), "%s/broker.conf", f->path);
+	assert_int_equal(process_start(&options, &f->broker), 0);
+	for (int i = 0; i < 200 && !port_answers(f->port); i++)
+		usleep(20 * 1000);
+	assert_true(port_answers(f->port));
+}
+
+static void kill_broker(struct fixture *f)
+{
+	int status;
+
+	if (f->broker.pid == 0)
+		return;
+	process_kill(&f->broker, SIGKILL);
+	while (process_poll(&f->broker, &status) == 0)
+		usleep(1000);
+	memset(&f->broker, 0, sizeof(f->broker));
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	strncpy(f->path, "/tmp/mqtt.XXXXXX", sizeof(f->path) - 1);
+	assert_non_null(mkdtemp(f->path));
+	assert_int_equal(chmod(f->path, 0755), 0);
+	f->dirfd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	f->port = free_port();
+	f->os = test_os();
+	skipped_ms = 0;
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	kill_broker(f);
+	assert_int_equal(tree_remove(&os_posix, AT_FDCWD, f->path), 0);
+	close(f->dirfd);
+	free(f);
+	return 0;
+}
+
+static void on_state(void *user, bool connected, const char *reason)
+{
+	struct fixture *f = user;
+
+	f->up = connected;
+	f->ups += connected;
+	f->downs += !connected;
+	snprintf(f->reason, sizeof(f->reason), "%s", reason);
+}
+
+static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
+{
+	struct fixture *f = user;
+
+	(void) retained;
+	f->messages++;
+	snprintf(f->topic, sizeof(f->topic), "%s", topic);
+	snprintf(f->payload, sizeof(f->payload), "%.*s", (int) len, (const char *) payload);
+}
+
+static struct mqtt_options options_for(struct fixture *f)
+{
+	static const char *const filters[] = { "t/in" };
+
+	return (struct mqtt_options){
+		.os = &f->os,
+		.host = "127.0.0.1",
+		.port = f->port,
+		.client_id = "n1",
+		.keepalive_s = 5,
+		.session_expiry_s = 60,
+		.subscriptions = filters,
+		.subscription_count = 1,
+		.retry_cap_ms = 200,
+		.on_state = on_state,
+		.on_message = on_message,
+		.user = f,
+	};
+}
+
+static struct mqtt *open_client(struct fixture *f)
+{
+	const struct mqtt_options options = options_for(f);
+	struct mqtt *m = NULL;
+
+	assert_int_equal(mqtt_open(&options, &m), 0);
+	return m;
+}
+
+/* Run the loop for `ms` of real time, or until *flag is as wanted. */
+static bool drive(struct mqtt *m, int ms, const bool *flag, bool wanted)
+{
+	uint64_t end = os_posix.clock_boot_ms(&os_posix) + (uint64_t) ms;
+
+	while (os_posix.clock_boot_ms(&os_posix) < end) {
+		struct pollfd p;
+		int timeout = 50;
+
+		if (flag && *flag == wanted)
+			return true;
+		mqtt_poll_prepare(m, &p, &timeout);
+		(void) poll(&p, 1, timeout);
+		mqtt_poll_done(m, p.fd >= 0 ? p.revents : 0);
+	}
+	return flag && *flag == wanted;
+}
+
+static void what_is_published_arrives(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt *m;
+
+	start_broker(f, "");
+	m = open_client(f);
+	assert_int_equal(mqtt_publish(m, "t/in", "early", 5, 1, false), -ENOTCONN);
+	assert_true(drive(m, 5000, &f->up, true));
+	assert_string_equal(f->reason, "MQTT 5");
+	assert_int_equal(mqtt_publish(m, "t/in", "hello", 5, 1, false), 0);
+	for (int i = 0; i < 100 && f->messages == 0; i++)
+		drive(m, 20, NULL, false);
+	assert_int_equal(f->messages, 1);
+	assert_string_equal(f->topic, "t/in");
+	assert_string_equal(f->payload, "hello");
+	mqtt_close(m);
+}
+
+static void a_killed_broker_is_found_again(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt *m;
+
+	start_broker(f, "");
+	m = open_client(f);
+	assert_true(drive(m, 5000, &f->up, true));
+	kill_broker(f);
+	assert_true(drive(m, 5000, &f->up, false));
+	start_broker(f, "");
+	assert_true(drive(m, 5000, &f->up, true));
+	assert_int_equal(f->ups, 2);
+	mqtt_close(m);
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage u;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+	return (double) (u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double) (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void a_refused_connect_is_retried_without_spinning(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt *m = open_client(f);
+	double before = cpu_seconds();
+
+	drive(m, 1500, NULL, false);
+	assert_true(f->downs >= 2);
+	assert_string_equal(f->reason, "Connection refused");
+	assert_true(cpu_seconds() - before < 0.5); /* libmosquitto alone burns a core here */
+	mqtt_close(m);
+}
+
+static void a_peer_that_says_nothing_is_given_up(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				 .sin_port = htons((uint16_t) f->port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+	struct mqtt *m;
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	m = open_client(f);
+	drive(m, 300, NULL, false);
+	assert_int_equal(f->downs, 0);
+	skipped_ms += 31 * 1000;
+	drive(m, 300, NULL, false);
+	assert_true(f->downs >= 1);
+	assert_string_equal(f->reason, "connected, but no answer: is this an MQTT broker?");
+	mqtt_close(m);
+	close(fd);
+}
+
+/* A CA, a server certificate for 127.0.0.1 and a client certificate, as files. */
+static void make_certificates(struct fixture *f, const char *prefix)
+{
+	static const char *const names[] = { "IP:127.0.0.1", "DNS:localhost" };
+	struct private_key *ca_key = NULL, *key = NULL;
+	struct buf ca = BUF_INIT(8192), pem = BUF_INIT(8192), public_pem = BUF_INIT(8192);
+	struct certificate_request request = { .common_name = "test CA",
+					       .is_ca = true,
+					       .not_after = time(NULL) + 86400 };
+	char name[64];
+
+	request.not_before = time(NULL) - 3600;
+	assert_int_equal(private_key_generate(&ca_key), 0);
+	assert_int_equal(private_key_public_pem(ca_key, &public_pem), 0);
+	request.public_pem = buf_str(&public_pem);
+	assert_int_equal(certificate_issue(&request, ca_key, NULL, &ca), 0);
+	snprintf(name, sizeof(name), "%sca.crt", prefix);
+	write_file(f, name, buf_str(&ca));
+	for (int client = 0; client < 2; client++) {
+		assert_int_equal(private_key_generate(&key), 0);
+		buf_clear(&pem);
+		buf_clear(&public_pem);
+		assert_int_equal(private_key_save(key, NULL, &pem), 0);
+		snprintf(name, sizeof(name), "%s%s.key", prefix, client ? "client" : "server");
+		write_file(f, name, buf_str(&pem));
+		assert_int_equal(private_key_public_pem(key, &public_pem), 0);
+		request = (struct certificate_request){
+			.common_name = client ? "n1" : "127.0.0.1",
+			.public_pem = buf_str(&public_pem),
+			.names = client ? NULL : names,
+			.name_count = client ? 0 : 2,
+			.server = !client,
+			.client = client,
+			.not_before = time(NULL) - 3600,
+			.not_after = time(NULL) + 86400,
+		};
+		buf_clear(&pem);
+		assert_int_equal(certificate_issue(&request, ca_key, buf_str(&ca), &pem), 0);
+		snprintf(name, sizeof(name), "%s%s.crt", prefix, client ? "client" : "server");
+		write_file(f, name, buf_str(&pem));
+		private_key_free(key);
+		key = NULL;
+	}
+	private_key_free(ca_key);
+	buf_done(&ca);
+	buf_done(&pem);
+	buf_done(&public_pem);
+}
+
+static void start_tls_broker(struct fixture *f)
+{
+	char extra[512];
+
+	snprintf(extra, sizeof(extra),
+		 "cafile %s/ca.crt\ncertfile %s/server.crt\nkeyfile %s/server.key\nrequire_certificate true\n"
+		 "use_identity_as_username true\nuse_username_as_clientid true\n",
+		 f->path, f->path, f->path);
+	start_broker(f, extra);
+}
+
+struct tls_files {
+	char ca[96], cert[96], key[96];
+};
+
+static struct mqtt *open_tls_client(struct fixture *f, const char *ca_prefix, bool with_certificate,
+				    struct tls_files *files)
+{
+	struct mqtt_options options = options_for(f);
+	struct mqtt *m = NULL;
+
+	snprintf(files->ca, sizeof(files->ca), "%s/%sca.crt", f->path, ca_prefix);
+	snprintf(files->cert, sizeof(files->cert), "%s/client.crt", f->path);
+	snprintf(files->key, sizeof(files->key), "%s/client.key", f->path);
+	options.ca_file = files->ca;
+	options.cert_file = with_certificate ? files->cert : NULL;
+	options.key_file = with_certificate ? files->key : NULL;
+	assert_int_equal(mqtt_open(&options, &m), 0);
+	return m;
+}
+
+static void tls_with_both_certificates_connects_and_survives_a_killed_broker(void **state)
+{
+	struct fixture *f = *state;
+	struct tls_files files;
+	struct mqtt *m;
+
+	make_certificates(f, "");
+	start_tls_broker(f);
+	m = open_tls_client(f, "", true, &files);
+	assert_true(drive(m, 5000, &f->up, true));
+	kill_broker(f); /* the abrupt end that kills the library's own thread, 6 of 6 times */
+	assert_true(drive(m, 5000, &f->up, false));
+	start_tls_broker(f);
+	assert_true(drive(m, 5000, &f->up, true));
+	mqtt_close(m);
+}
+
+static void a_broker_of_another_ca_is_refused_and_retried(void **state)
+{
+	struct fixture *f = *state;
+	struct tls_files files;
+	struct mqtt *m;
+
+	make_certificates(f, "");
+	make_certificates(f, "other-");
+	start_tls_broker(f);
+	m = open_tls_client(f, "other-", true, &files);
+	drive(m, 1500, NULL, false);
+	assert_int_equal(f->ups, 0);
+	assert_true(f->downs >= 2);
+	assert_non_null(strstr(f->reason, "TLS"));
+	mqtt_close(m);
+}
+
+static void without_our_certificate_we_are_refused_and_retry(void **state)
+{
+	struct fixture *f = *state;
+	struct tls_files files;
+	struct mqtt *m;
+
+	make_certificates(f, "");
+	start_tls_broker(f);
+	m = open_tls_client(f, "", false, &files);
+	drive(m, 1500, NULL, false);
+	assert_int_equal(f->ups, 0);
+	assert_true(f->downs >= 2);
+	mqtt_close(m);
+}
+
+static void refused_credentials_are_named(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt *m;
+
+	start_broker(f, "");
+	kill_broker(f);
+	write_file(f, "passwords", "");
+	{
+		char extra[160];
+
+		snprintf(extra, sizeof(extra), "password_file %s/passwords\nallow_anonymous false\n", f->path);
+		f->port = free_port();
+		start_broker(f, extra);
+	}
+	m = open_client(f);
+	drive(m, 1000, NULL, false);
+	assert_int_equal(f->ups, 0);
+	assert_true(f->downs >= 1);
+	assert_non_null(strstr(f->reason, "the broker refused"));
+	mqtt_close(m);
+}
+
+static int open_descriptors(void)
+{
+	struct name_list list = { 0 };
+	int count, fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(dir_list(&os_posix, fd, ".", &list), 0);
+	count = (int) list.count;
+	name_list_done(&list);
+	close(fd);
+	return count;
+}
+
+static void thirty_reconnects_leak_no_descriptor(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt *m = open_client(f);
+	int before;
+
+	drive(m, 300, NULL, false);
+	before = open_descriptors();
+	for (int i = 0; i < 30; i++) {
+		skipped_ms += 1000;
+		drive(m, 20, NULL, false);
+	}
+	assert_true(f->downs >= 30);
+	assert_int_equal(open_descriptors(), before);
+	mqtt_close(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_is_published_arrives, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_killed_broker_is_found_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_refused_connect_is_retried_without_spinning, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_peer_that_says_nothing_is_given_up, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(tls_with_both_certificates_connects_and_survives_a_killed_broker,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_broker_of_another_ca_is_refused_and_retried, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(without_our_certificate_we_are_refused_and_retry, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(refused_credentials_are_named, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(thirty_reconnects_leak_no_descriptor, set_up, tear_down),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
