@@ -9,7 +9,7 @@ function(program name source)
 endfunction()
 
 program(selfright-agent agent/main_agent.c sr_agent)
-program(selfright-link agent/main_link.c sr_link)
+program(selfright-link agent/main_link.c sr_link sr_local)
 program(selfright-stage agent/main_stage.c sr_fetch sr_pack sr_tree)
 program(selfright-recover agent/main_recover.c sr_store)
 program(selfright server-stub/main_selfright.c sr_cli)
