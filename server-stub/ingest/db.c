@@ -1,0 +1,1243 @@
+#include "server-stub/ingest/db.h"
+
+#include "base/err.h"
+#include "crypto/digest.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 1, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+
+struct cached {
+	const char *sql; /* the address of the literal: each call site has one */
+	sqlite3_stmt *stmt;
+};
+
+struct db {
+	sqlite3 *handle;
+	struct cached cache[STATEMENTS_MAX];
+	size_t cache_count;
+	uint64_t generation;
+	int64_t last_event;
+	bool in_transaction;
+	char error[ERROR_BYTES];
+};
+
+/* One entry per schema version; the text that leads there from the one before. */
+static const char *const migrations[] = {
+	"CREATE TABLE nodes (node TEXT PRIMARY KEY, identity_public TEXT NOT NULL, transport_public TEXT NOT NULL,"
+	" labels TEXT NOT NULL, added_at INTEGER NOT NULL, quarantine TEXT, online INTEGER NOT NULL DEFAULT 0,"
+	" presence_at INTEGER NOT NULL DEFAULT 0, sequence INTEGER NOT NULL DEFAULT 0, boot_id TEXT,"
+	" reported_at INTEGER NOT NULL DEFAULT 0, report TEXT, way_component TEXT, way_to TEXT, way_state TEXT,"
+	" way_update TEXT, bytes_done INTEGER NOT NULL DEFAULT 0, bytes_total INTEGER NOT NULL DEFAULT 0) STRICT;"
+	"CREATE TABLE components (node TEXT NOT NULL REFERENCES nodes, component TEXT NOT NULL, version TEXT,"
+	" previous TEXT, rollout TEXT, stage TEXT, why TEXT, why_detail TEXT, wants TEXT, denies INTEGER NOT NULL,"
+	" PRIMARY KEY (node, component)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE seen (node TEXT NOT NULL REFERENCES nodes, sequence INTEGER NOT NULL, digest TEXT NOT NULL,"
+	" boot_id TEXT NOT NULL, PRIMARY KEY (node, sequence)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE boots (node TEXT NOT NULL REFERENCES nodes, boot_id TEXT NOT NULL, first_at INTEGER NOT "
+	"NULL,"
+	" PRIMARY KEY (node, boot_id)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE strangers (name TEXT PRIMARY KEY, reason TEXT NOT NULL, count INTEGER NOT NULL,"
+	" at INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE results (id INTEGER PRIMARY KEY, node TEXT NOT NULL REFERENCES nodes, update_id TEXT NOT "
+	"NULL,"
+	" component TEXT NOT NULL, from_version TEXT, to_version TEXT, rollout TEXT, stage TEXT, seq INTEGER NOT "
+	"NULL,"
+	" release_sha256 TEXT, number INTEGER NOT NULL, name TEXT, class TEXT, detail TEXT, log_tail TEXT,"
+	" at INTEGER NOT NULL, received_at INTEGER NOT NULL, duration_ms INTEGER NOT NULL, pause_ms INTEGER NOT "
+	"NULL,"
+	" UNIQUE (node, update_id)) STRICT;"
+	"CREATE INDEX results_of_rollout ON results (rollout, node, component, id);"
+	"CREATE TABLE rollouts (id TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE, component TEXT NOT NULL,"
+	" version TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, by TEXT, state_at INTEGER "
+	"NOT NULL,"
+	" created_at INTEGER NOT NULL, plan TEXT NOT NULL, release_path TEXT NOT NULL, release_sha256 TEXT NOT "
+	"NULL,"
+	" undo TEXT NOT NULL DEFAULT '[]', note TEXT NOT NULL DEFAULT '') STRICT;"
+	"CREATE TABLE stages (rollout TEXT NOT NULL REFERENCES rollouts, position INTEGER NOT NULL, name TEXT NOT "
+	"NULL,"
+	" open INTEGER NOT NULL DEFAULT 0, opened_at INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (rollout, position)) "
+	"STRICT,"
+	" WITHOUT ROWID;"
+	"CREATE TABLE members (rollout TEXT NOT NULL REFERENCES rollouts, node TEXT NOT NULL REFERENCES nodes,"
+	" position INTEGER NOT NULL, acted INTEGER NOT NULL, PRIMARY KEY (rollout, node)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE orders (id TEXT PRIMARY KEY, node TEXT NOT NULL REFERENCES nodes, kind TEXT NOT NULL, "
+	"component TEXT,"
+	" from_version TEXT, to_version TEXT, reason TEXT, by TEXT, issued INTEGER NOT NULL, until INTEGER NOT "
+	"NULL,"
+	" withdrawn_at INTEGER NOT NULL DEFAULT 0, withdrawn_by TEXT) STRICT;"
+	"CREATE INDEX orders_of_node ON orders (node, withdrawn_at);"
+	"CREATE TABLE freezes (id TEXT PRIMARY KEY, labels TEXT NOT NULL, components TEXT NOT NULL, reason TEXT "
+	"NOT NULL,"
+	" by TEXT, at INTEGER NOT NULL, until INTEGER NOT NULL, lifted_at INTEGER NOT NULL DEFAULT 0) STRICT;"
+	"CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, node "
+	"TEXT,"
+	" component TEXT, text TEXT NOT NULL, detail TEXT) STRICT;"
+	"CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, by TEXT NOT NULL,"
+	" action TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL) STRICT;"
+	"CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT raise(ABORT, 'events only grow'); END;"
+	"CREATE TRIGGER events_kept BEFORE DELETE ON events BEGIN SELECT raise(ABORT, 'events only grow'); END;"
+	"CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit only grows'); END;"
+	"CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit only grows'); END;"
+	"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",
+};
+_Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
+
+static int failed(struct db *db, int code)
+{
+	const char *text = db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code);
+	size_t len = strlen(text);
+
+	if (len >= sizeof(db->error))
+		len = sizeof(db->error) - 1;
+	memcpy(db->error, text, len);
+	db->error[len] = '\0';
+	switch (code & 0xff) {
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_IOERR:
+		return -EIO;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_CONSTRAINT:
+		return -EEXIST;
+	default:
+		return -ERR_DATABASE;
+	}
+}
+
+const char *db_error(const struct db *db)
+{
+	return db->error[0] ? db->error : "no error";
+}
+
+uint64_t db_generation(const struct db *db)
+{
+	return db->generation;
+}
+
+/* A statement ready to bind. One that is in use by a caller further up gets a twin of its own. */
+static int statement(struct db *db, const char *sql, sqlite3_stmt **ret, bool *ret_cached)
+{
+	int code;
+
+	for (size_t i = 0; i < db->cache_count; i++)
+		if (db->cache[i].sql == sql && !sqlite3_stmt_busy(db->cache[i].stmt)) {
+			*ret = db->cache[i].stmt;
+			*ret_cached = true;
+			return 0;
+		}
+	code = sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
+	if (code != SQLITE_OK)
+		return failed(db, code);
+	*ret_cached = db->cache_count < STATEMENTS_MAX;
+	if (*ret_cached)
+		db->cache[db->cache_count++] = (struct cached){ sql, *ret };
+	return 0;
+}
+
+static void release(sqlite3_stmt *stmt, bool cached)
+{
+	if (cached) {
+		sqlite3_reset(stmt);
+		sqlite3_clear_bindings(stmt);
+	} else {
+		sqlite3_finalize(stmt);
+	}
+}
+
+/* One letter per parameter: s text or NULL, i int64_t, u uint64_t, b bool. */
+static int bind(sqlite3_stmt *stmt, const char *types, va_list args)
+{
+	for (int i = 1; *types; types++, i++) {
+		const char *text;
+		uint64_t number;
+		int code;
+
+		switch (*types) {
+		case 's':
+			text = va_arg(args, const char *);
+			code = text ? sqlite3_bind_text(stmt, i, text, -1, SQLITE_TRANSIENT)
+				    : sqlite3_bind_null(stmt, i);
+			break;
+		case 'u':
+			number = va_arg(args, uint64_t);
+			code = number > INT64_MAX ? SQLITE_RANGE : sqlite3_bind_int64(stmt, i, (int64_t) number);
+			break;
+		case 'b':
+			code = sqlite3_bind_int(stmt, i, va_arg(args, int));
+			break;
+		default:
+			code = sqlite3_bind_int64(stmt, i, va_arg(args, int64_t));
+			break;
+		}
+		if (code != SQLITE_OK)
+			return code;
+	}
+	return SQLITE_OK;
+}
+
+typedef int row_function(void *context, sqlite3_stmt *row);
+
+/* Returns how many rows there were (0 or more), the callback's answer if it stopped, or a negative error. */
+static int query_v(struct db *db, const char *sql, row_function *each, void *context, const char *types,
+		   va_list args)
+{
+	sqlite3_stmt *stmt = NULL;
+	bool cached;
+	int r, code, rows = 0;
+
+	r = statement(db, sql, &stmt, &cached);
+	if (r < 0)
+		return r;
+	code = bind(stmt, types, args);
+	if (code != SQLITE_OK) {
+		r = failed(db, code);
+		release(stmt, cached);
+		return r;
+	}
+	r = 0;
+	while ((code = sqlite3_step(stmt)) == SQLITE_ROW) {
+		rows++;
+		if (each) {
+			r = each(context, stmt);
+			if (r != 0)
+				break;
+		}
+	}
+	if (r == 0 && code != SQLITE_DONE)
+		r = failed(db, code);
+	release(stmt, cached);
+	return r != 0 ? r : rows;
+}
+
+static int query(struct db *db, const char *sql, row_function *each, void *context, const char *types, ...)
+{
+	va_list args;
+	int r;
+
+	va_start(args, types);
+	r = query_v(db, sql, each, context, types, args);
+	va_end(args);
+	return r;
+}
+
+/* A statement that changes something: *ret_changes (may be NULL) rows. */
+static int change(struct db *db, const char *sql, unsigned *ret_changes, const char *types, ...)
+{
+	va_list args;
+	int r;
+
+	va_start(args, types);
+	r = query_v(db, sql, NULL, NULL, types, args);
+	va_end(args);
+	if (r < 0)
+		return r;
+	if (ret_changes)
+		*ret_changes = (unsigned) sqlite3_changes(db->handle);
+	return 0;
+}
+
+static int read_number(void *context, sqlite3_stmt *row)
+{
+	*(int64_t *) context = sqlite3_column_int64(row, 0);
+	return 0;
+}
+
+static const char *text_at(sqlite3_stmt *row, int column)
+{
+	return (const char *) sqlite3_column_text(row, column);
+}
+
+static uint64_t number_at(sqlite3_stmt *row, int column)
+{
+	int64_t v = sqlite3_column_int64(row, column);
+
+	return v < 0 ? 0 : (uint64_t) v;
+}
+
+static int migrate(struct db *db)
+{
+	int64_t version = 0;
+	int r, code;
+
+	r = query(db, "PRAGMA user_version", read_number, &version, "");
+	if (r < 0)
+		return r;
+	if (version > SCHEMA_VERSION)
+		return -ERR_AGENT_TOO_OLD;
+	for (int64_t v = version < 0 ? 0 : version; v < SCHEMA_VERSION; v++) {
+		char pragma[64];
+
+		sqlite3_snprintf((int) sizeof(pragma), pragma, "PRAGMA user_version = %lld", (long long) v + 1);
+		code = sqlite3_exec(db->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+		if (code == SQLITE_OK)
+			code = sqlite3_exec(db->handle, migrations[v], NULL, NULL, NULL);
+		if (code == SQLITE_OK)
+			code = sqlite3_exec(db->handle, pragma, NULL, NULL, NULL);
+		if (code == SQLITE_OK)
+			code = sqlite3_exec(db->handle, "COMMIT", NULL, NULL, NULL);
+		if (code != SQLITE_OK) {
+			r = failed(db, code);
+			(void) sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL,
+					    NULL); /* it may have ended already */
+			return r;
+		}
+	}
+	return 0;
+}
+
+int db_open(const char *path, struct db **ret)
+{
+	CLEANUP(db_closep)
+	struct db *db = calloc(1, sizeof(*db));
+	int r, code;
+
+	if (!db)
+		return -ENOMEM;
+	code = sqlite3_open_v2(path, &db->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+			       NULL);
+	if (code != SQLITE_OK)
+		return failed(db, code);
+	(void) sqlite3_busy_timeout(db->handle, 5000);
+	(void) sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL); /* a second lock, fine without */
+	code = sqlite3_exec(db->handle,
+			    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+			    "PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = 16777216",
+			    NULL, NULL, NULL);
+	if (code != SQLITE_OK)
+		return failed(db, code);
+	r = migrate(db);
+	if (r < 0)
+		return r;
+	r = query(db, "SELECT coalesce(max(id), 0) FROM events", read_number, &db->last_event, "");
+	if (r < 0)
+		return r;
+	*ret = db;
+	db = NULL;
+	return 0;
+}
+
+void db_close(struct db *db)
+{
+	if (!db)
+		return;
+	for (size_t i = 0; i < db->cache_count; i++)
+		sqlite3_finalize(db->cache[i].stmt);
+	sqlite3_close(db->handle);
+	free(db);
+}
+
+int db_begin(struct db *db)
+{
+	int r = change(db, "BEGIN IMMEDIATE", NULL, "");
+
+	if (r == 0)
+		db->in_transaction = true;
+	return r;
+}
+
+int db_commit(struct db *db)
+{
+	int r = change(db, "COMMIT", NULL, "");
+
+	if (r == 0)
+		db->in_transaction = false;
+	return r;
+}
+
+void db_abort(struct db *db)
+{
+	int64_t last = 0;
+
+	if (!db->in_transaction)
+		return;
+	(void) change(db, "ROLLBACK", NULL, ""); /* SQLite may have rolled back by itself already */
+	db->in_transaction = false;
+	db->generation++;
+	if (query(db, "SELECT coalesce(max(id), 0) FROM events", read_number, &last, "") >= 0)
+		db->last_event = last;
+}
+
+/* --- nodes --- */
+
+struct same_keys {
+	const char *identity, *transport;
+	bool same;
+};
+
+static int compare_keys(void *context, sqlite3_stmt *row)
+{
+	struct same_keys *k = context;
+
+	k->same = str_eq(text_at(row, 0), k->identity) && str_eq(text_at(row, 1), k->transport);
+	return 0;
+}
+
+int db_node_add(struct db *db, const char *node, const char *identity_public, const char *transport_public,
+		const char *labels, int64_t now)
+{
+	struct same_keys keys = { identity_public, transport_public, false };
+	int r;
+
+	r = query(db, "SELECT identity_public, transport_public FROM nodes WHERE node = ?1", compare_keys, &keys,
+		  "s", node);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		return keys.same ? 0 : -EEXIST;
+	db->generation++;
+	return change(db,
+		      "INSERT INTO nodes (node, identity_public, transport_public, labels, added_at)"
+		      " VALUES (?1, ?2, ?3, ?4, ?5)",
+		      NULL, "ssssi", node, identity_public, transport_public, labels, now);
+}
+
+struct each_node {
+	int (*each)(void *user, const struct db_node *row);
+	void *user;
+};
+
+static int give_node(void *context, sqlite3_stmt *row)
+{
+	struct each_node *e = context;
+	struct db_node n = {
+		.node = text_at(row, 0),
+		.identity_public = text_at(row, 1),
+		.transport_public = text_at(row, 2),
+		.labels = text_at(row, 3),
+		.added_at = sqlite3_column_int64(row, 4),
+		.quarantined = text_at(row, 5) != NULL,
+		.quarantine_reason = text_at(row, 5),
+		.online = sqlite3_column_int(row, 6) != 0,
+		.presence_at = sqlite3_column_int64(row, 7),
+		.sequence = number_at(row, 8),
+		.boot_id = text_at(row, 9),
+		.reported_at = sqlite3_column_int64(row, 10),
+		.report = text_at(row, 11),
+		.under_way = text_at(row, 12),
+		.under_way_to = text_at(row, 13),
+		.under_way_state = text_at(row, 14),
+		.bytes_done = number_at(row, 15),
+		.bytes_total = number_at(row, 16),
+	};
+
+	return e->each(e->user, &n);
+}
+
+int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row), void *user)
+{
+	struct each_node e = { each, user };
+	int r;
+
+	r = query(db,
+		  "SELECT node, identity_public, transport_public, labels, added_at, quarantine, online, "
+		  "presence_at,"
+		  " sequence, boot_id, reported_at, report, way_component, way_to, way_state, bytes_done, "
+		  "bytes_total"
+		  " FROM nodes WHERE ?1 IS NULL OR node = ?1 ORDER BY node",
+		  give_node, &e, "s", node);
+	if (r == 0 && node)
+		return -ENOENT;
+	return r > 0 ? 0 : r;
+}
+
+static int add_text(void *context, sqlite3_stmt *row)
+{
+	return buf_add_str(context, text_at(row, 0));
+}
+
+int db_node_identity(struct db *db, const char *node, struct buf *ret_pem)
+{
+	int r = query(db, "SELECT identity_public FROM nodes WHERE node = ?1", add_text, ret_pem, "s", node);
+
+	if (r == 0)
+		return -ENOENT;
+	return r > 0 ? 0 : r;
+}
+
+static int changed_one(int r, unsigned changes)
+{
+	if (r < 0)
+		return r;
+	return changes ? 0 : -ENOENT;
+}
+
+int db_node_quarantine(struct db *db, const char *node, const char *reason)
+{
+	unsigned changes = 0;
+	int r = change(db, "UPDATE nodes SET quarantine = ?2 WHERE node = ?1", &changes, "ss", node, reason);
+
+	db->generation++;
+	return changed_one(r, changes);
+}
+
+int db_node_trust(struct db *db, const char *node)
+{
+	unsigned changes = 0;
+	int r;
+
+	db->generation++;
+	r = change(db, "UPDATE nodes SET quarantine = NULL, sequence = 0, boot_id = NULL WHERE node = ?1",
+		   &changes, "s", node);
+	r = changed_one(r, changes);
+	if (r < 0)
+		return r;
+	r = change(db, "DELETE FROM seen WHERE node = ?1", NULL, "s", node);
+	if (r < 0)
+		return r;
+	return change(db, "DELETE FROM boots WHERE node = ?1", NULL, "s", node);
+}
+
+int db_node_presence(struct db *db, const char *node, bool online, int64_t now)
+{
+	unsigned changes = 0;
+	int r = change(db, "UPDATE nodes SET online = ?2, presence_at = ?3 WHERE node = ?1", &changes, "sbi", node,
+		       online, now);
+
+	return changed_one(r, changes);
+}
+
+int db_node_progress(struct db *db, const char *node, const char *component, const char *to, const char *state,
+		     uint64_t bytes_done, uint64_t bytes_total)
+{
+	unsigned changes = 0;
+	int r = change(db,
+		       "UPDATE nodes SET way_component = ?2, way_to = ?3, way_state = ?4, bytes_done = ?5, "
+		       "bytes_total = ?6"
+		       " WHERE node = ?1",
+		       &changes, "ssssuu", node, component, to, state, bytes_done, bytes_total);
+
+	return changed_one(r, changes);
+}
+
+struct each_component {
+	int (*each)(void *user, const struct db_component *row);
+	void *user;
+};
+
+static int give_component(void *context, sqlite3_stmt *row)
+{
+	struct each_component *e = context;
+	struct db_component c = {
+		.component = text_at(row, 0),
+		.version = text_at(row, 1),
+		.previous = text_at(row, 2),
+		.rollout = text_at(row, 3),
+		.stage = text_at(row, 4),
+		.why = text_at(row, 5),
+		.why_detail = text_at(row, 6),
+		.wants = text_at(row, 7),
+		.denies = sqlite3_column_int(row, 8) != 0,
+	};
+
+	return e->each(e->user, &c);
+}
+
+int db_components(struct db *db, const char *node, int (*each)(void *user, const struct db_component *row),
+		  void *user)
+{
+	struct each_component e = { each, user };
+	int r = query(db,
+		      "SELECT component, version, previous, rollout, stage, why, why_detail, wants, denies FROM "
+		      "components"
+		      " WHERE node = ?1 ORDER BY component",
+		      give_component, &e, "s", node);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- reports --- */
+
+struct seen_row {
+	struct db_seen *ret;
+	const char *digest, *boot_id;
+};
+
+static int read_highest(void *context, sqlite3_stmt *row)
+{
+	struct seen_row *s = context;
+	const char *boot = text_at(row, 1);
+
+	s->ret->highest = number_at(row, 0);
+	if (boot && strlen(boot) < sizeof(s->ret->boot_id))
+		memcpy(s->ret->boot_id, boot, strlen(boot) + 1);
+	return 0;
+}
+
+static int read_seen(void *context, sqlite3_stmt *row)
+{
+	struct seen_row *s = context;
+
+	s->ret->sequence_seen = true;
+	s->ret->same = str_eq(text_at(row, 0), s->digest);
+	s->ret->same_boot = str_eq(text_at(row, 1), s->boot_id);
+	return 0;
+}
+
+int db_report_seen(struct db *db, const char *node, const char *boot_id, uint64_t sequence, const char *digest_hex,
+		   struct db_seen *ret)
+{
+	struct seen_row context = { ret, digest_hex, boot_id };
+	int64_t known = 0;
+	int r;
+
+	*ret = (struct db_seen){ 0 };
+	r = query(db, "SELECT sequence, boot_id FROM nodes WHERE node = ?1", read_highest, &context, "s", node);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	r = query(db, "SELECT count(*) FROM boots WHERE node = ?1 AND boot_id = ?2", read_number, &known, "ss",
+		  node, boot_id);
+	if (r < 0)
+		return r;
+	ret->boot_known = known > 0;
+	r = query(db, "SELECT digest, boot_id FROM seen WHERE node = ?1 AND sequence = ?2", read_seen, &context,
+		  "su", node, sequence);
+	return r < 0 ? r : 0;
+}
+
+int db_report_store(struct db *db, const struct db_report *r, const char *digest_hex)
+{
+	unsigned changes = 0;
+	int e;
+
+	db->generation++;
+	e = change(db,
+		   "UPDATE nodes SET sequence = ?2, boot_id = ?3, reported_at = ?4, labels = ?5, report = ?6,"
+		   " way_component = ?7, way_to = ?8, way_state = ?9, way_update = ?10, bytes_done = ?11, "
+		   "bytes_total = ?12"
+		   " WHERE node = ?1",
+		   &changes, "susissssssuu", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
+		   r->under_way, r->under_way_to, r->under_way_state, r->under_way_update, r->bytes_done,
+		   r->bytes_total);
+	e = changed_one(e, changes);
+	if (e < 0)
+		return e;
+	e = change(db, "INSERT OR REPLACE INTO seen (node, sequence, digest, boot_id) VALUES (?1, ?2, ?3, ?4)",
+		   NULL, "suss", r->node, r->sequence, digest_hex, r->boot_id);
+	if (e < 0)
+		return e;
+	e = change(db,
+		   "DELETE FROM seen WHERE node = ?1 AND sequence <= (SELECT sequence FROM seen WHERE node = ?1"
+		   " ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
+		   NULL, "si", r->node, (int64_t) SEEN_KEPT);
+	if (e < 0)
+		return e;
+	return change(db, "INSERT OR IGNORE INTO boots (node, boot_id, first_at) VALUES (?1, ?2, ?3)", NULL, "ssi",
+		      r->node, r->boot_id, r->now);
+}
+
+int db_components_clear(struct db *db, const char *node)
+{
+	return change(db, "DELETE FROM components WHERE node = ?1", NULL, "s", node);
+}
+
+int db_component_store(struct db *db, const char *node, const struct db_component *c)
+{
+	return change(db,
+		      "INSERT OR REPLACE INTO components (node, component, version, previous, rollout, stage, why,"
+		      " why_detail, wants, denies) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+		      NULL, "sssssssssb", node, c->component, c->version, c->previous, c->rollout, c->stage,
+		      c->why, c->why_detail, c->wants, c->denies);
+}
+
+int db_stranger(struct db *db, const char *name, const char *reason, int64_t now)
+{
+	int r = change(
+		db,
+		"INSERT INTO strangers (name, reason, count, at) VALUES (?1, ?2, 1, ?3)"
+		" ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, count = count + 1, at = excluded.at",
+		NULL, "ssi", name, reason, now);
+
+	if (r < 0)
+		return r;
+	return change(db,
+		      "DELETE FROM strangers WHERE rowid <= (SELECT rowid FROM strangers ORDER BY rowid DESC "
+		      "LIMIT 1 OFFSET ?1)",
+		      NULL, "i", (int64_t) STRANGERS_KEPT);
+}
+
+struct each_stranger {
+	int (*each)(void *user, const struct db_stranger *row);
+	void *user;
+};
+
+static int give_stranger(void *context, sqlite3_stmt *row)
+{
+	struct each_stranger *e = context;
+	struct db_stranger s = { text_at(row, 0), text_at(row, 1), number_at(row, 2),
+				 sqlite3_column_int64(row, 3) };
+
+	return e->each(e->user, &s);
+}
+
+int db_strangers(struct db *db, int (*each)(void *user, const struct db_stranger *row), void *user)
+{
+	struct each_stranger e = { each, user };
+	int r = query(db, "SELECT name, reason, count, at FROM strangers ORDER BY name", give_stranger, &e, "");
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- results --- */
+
+int db_result_add(struct db *db, const struct db_result *r)
+{
+	unsigned changes = 0;
+	int e;
+
+	e = change(
+		db,
+		"INSERT OR IGNORE INTO results (node, update_id, component, from_version, to_version, rollout, "
+		"stage, seq,"
+		" release_sha256, number, name, class, detail, log_tail, at, received_at, duration_ms, pause_ms)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+		&changes, "sssssssusussssiiuu", r->node, r->update, r->component, r->from, r->to, r->rollout,
+		r->stage, r->seq, r->release_sha256, r->number, r->name, r->class, r->detail, r->log_tail, r->at,
+		r->received_at, r->duration_ms, r->pause_ms);
+	if (e < 0)
+		return e;
+	if (changes)
+		db->generation++;
+	return changes ? 1 : 0;
+}
+
+struct each_result {
+	int (*each)(void *user, const struct db_result *row);
+	void *user;
+};
+
+static int give_result(void *context, sqlite3_stmt *row)
+{
+	struct each_result *e = context;
+	struct db_result r = {
+		.node = text_at(row, 0),
+		.update = text_at(row, 1),
+		.component = text_at(row, 2),
+		.from = text_at(row, 3),
+		.to = text_at(row, 4),
+		.rollout = text_at(row, 5),
+		.stage = text_at(row, 6),
+		.seq = number_at(row, 7),
+		.release_sha256 = text_at(row, 8),
+		.number = number_at(row, 9),
+		.name = text_at(row, 10),
+		.class = text_at(row, 11),
+		.detail = text_at(row, 12),
+		.log_tail = text_at(row, 13),
+		.at = sqlite3_column_int64(row, 14),
+		.received_at = sqlite3_column_int64(row, 15),
+		.duration_ms = number_at(row, 16),
+		.pause_ms = number_at(row, 17),
+	};
+
+	return e->each(e->user, &r);
+}
+
+int db_results(struct db *db, const char *node, const char *rollout,
+	       int (*each)(void *user, const struct db_result *row), void *user)
+{
+	struct each_result e = { each, user };
+	int r = query(
+		db,
+		"SELECT node, update_id, component, from_version, to_version, rollout, stage, seq, release_sha256,"
+		" number, name, class, detail, log_tail, at, received_at, duration_ms, pause_ms FROM results"
+		" WHERE (?1 IS NULL OR node = ?1) AND (?2 IS NULL OR rollout = ?2) ORDER BY id",
+		give_result, &e, "ss", node, rollout);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- rollouts --- */
+
+int db_next_seq(struct db *db, uint64_t floor, uint64_t *ret)
+{
+	int64_t highest = 0;
+	int r;
+
+	r = query(db,
+		  "SELECT max(coalesce((SELECT value FROM counters WHERE name = 'seq'), 0),"
+		  " coalesce((SELECT max(seq) FROM rollouts), 0))",
+		  read_number, &highest, "");
+	if (r < 0)
+		return r;
+	if (floor > INT64_MAX / 2)
+		return -ERR_NUMBER;
+	if ((int64_t) floor > highest)
+		highest = (int64_t) floor;
+	highest++;
+	r = change(db,
+		   "INSERT INTO counters (name, value) VALUES ('seq', ?1)"
+		   " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+		   NULL, "i", highest);
+	if (r < 0)
+		return r;
+	*ret = (uint64_t) highest;
+	return 0;
+}
+
+int db_rollout_add(struct db *db, const struct db_rollout *r, const char *const *stages, size_t stage_count)
+{
+	int e;
+
+	db->generation++;
+	e = change(db,
+		   "INSERT INTO rollouts (id, seq, component, version, kind, state, reason, by, state_at, "
+		   "created_at, plan,"
+		   " release_path, release_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12)",
+		   NULL, "sussssssisss", r->id, r->seq, r->component, r->version, r->kind, r->state, r->reason,
+		   r->by, r->created_at, r->plan, r->release_path, r->release_sha256);
+	for (size_t i = 0; e == 0 && i < stage_count; i++)
+		e = change(db, "INSERT INTO stages (rollout, position, name) VALUES (?1, ?2, ?3)", NULL, "sis",
+			   r->id, (int64_t) i, stages[i]);
+	return e;
+}
+
+struct each_rollout {
+	int (*each)(void *user, const struct db_rollout *row);
+	void *user;
+};
+
+static int give_rollout(void *context, sqlite3_stmt *row)
+{
+	struct each_rollout *e = context;
+	struct db_rollout r = {
+		.id = text_at(row, 0),
+		.component = text_at(row, 1),
+		.version = text_at(row, 2),
+		.kind = text_at(row, 3),
+		.state = text_at(row, 4),
+		.seq = number_at(row, 5),
+		.reason = text_at(row, 6),
+		.by = text_at(row, 7),
+		.state_at = sqlite3_column_int64(row, 8),
+		.created_at = sqlite3_column_int64(row, 9),
+		.plan = text_at(row, 10),
+		.release_path = text_at(row, 11),
+		.release_sha256 = text_at(row, 12),
+		.undo = text_at(row, 13),
+		.note = text_at(row, 14),
+	};
+
+	return e->each(e->user, &r);
+}
+
+int db_rollouts(struct db *db, const char *id, int (*each)(void *user, const struct db_rollout *row), void *user)
+{
+	struct each_rollout e = { each, user };
+	int r = query(db,
+		      "SELECT id, component, version, kind, state, seq, reason, by, state_at, created_at, plan, "
+		      "release_path,"
+		      " release_sha256, undo, note FROM rollouts WHERE ?1 IS NULL OR id = ?1 ORDER BY seq DESC",
+		      give_rollout, &e, "s", id);
+
+	if (r == 0 && id)
+		return -ENOENT;
+	return r > 0 ? 0 : r;
+}
+
+int db_rollout_set_state(struct db *db, const char *id, const char *state, const char *reason, const char *by,
+			 int64_t now)
+{
+	unsigned changes = 0;
+	int r = change(
+		db, "UPDATE rollouts SET state = ?2, reason = ?3, by = ?4, state_at = ?5, note = '' WHERE id = ?1",
+		&changes, "ssssi", id, state, reason, by, now);
+
+	db->generation++;
+	return changed_one(r, changes);
+}
+
+int db_rollout_set_undo(struct db *db, const char *id, const char *undo)
+{
+	unsigned changes = 0;
+	int r = change(db, "UPDATE rollouts SET undo = ?2 WHERE id = ?1", &changes, "ss", id, undo);
+
+	db->generation++;
+	return changed_one(r, changes);
+}
+
+int db_rollout_set_note(struct db *db, const char *id, const char *note)
+{
+	unsigned changes = 0;
+	int r = change(db, "UPDATE rollouts SET note = ?2 WHERE id = ?1", &changes, "ss", id, note);
+
+	return changed_one(r, changes);
+}
+
+struct each_stage {
+	int (*each)(void *user, const struct db_stage *row);
+	void *user;
+};
+
+static int give_stage(void *context, sqlite3_stmt *row)
+{
+	struct each_stage *e = context;
+	struct db_stage s = { text_at(row, 0), sqlite3_column_int(row, 1) != 0, sqlite3_column_int64(row, 2) };
+
+	return e->each(e->user, &s);
+}
+
+int db_stages(struct db *db, const char *rollout, int (*each)(void *user, const struct db_stage *row), void *user)
+{
+	struct each_stage e = { each, user };
+	int r = query(db, "SELECT name, open, opened_at FROM stages WHERE rollout = ?1 ORDER BY position",
+		      give_stage, &e, "s", rollout);
+
+	return r > 0 ? 0 : r;
+}
+
+int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t now)
+{
+	unsigned changes = 0;
+	int r = change(
+		db, "UPDATE stages SET open = 1, opened_at = ?3 WHERE rollout = ?1 AND position = ?2 AND open = 0",
+		&changes, "sii", rollout, (int64_t) position, now);
+
+	db->generation++;
+	return changed_one(r, changes);
+}
+
+int db_member_put(struct db *db, const char *rollout, const char *node, size_t position, bool acted)
+{
+	return change(db,
+		      "INSERT INTO members (rollout, node, position, acted) VALUES (?1, ?2, ?3, ?4)"
+		      " ON CONFLICT (rollout, node) DO UPDATE SET acted = max(acted, excluded.acted),"
+		      " position = CASE WHEN acted THEN position ELSE excluded.position END",
+		      NULL, "ssib", rollout, node, (int64_t) position, acted);
+}
+
+int db_member_drop(struct db *db, const char *rollout, const char *node)
+{
+	return change(db, "DELETE FROM members WHERE rollout = ?1 AND node = ?2 AND NOT acted", NULL, "ss",
+		      rollout, node);
+}
+
+struct each_member {
+	int (*each)(void *user, const struct db_member *row);
+	void *user;
+};
+
+static int give_member(void *context, sqlite3_stmt *row)
+{
+	struct each_member *e = context;
+	struct db_member m = {
+		.node = text_at(row, 0),
+		.labels = text_at(row, 1),
+		.is_member = sqlite3_column_type(row, 2) != SQLITE_NULL,
+		.position = (size_t) number_at(row, 2),
+		.acted = sqlite3_column_int(row, 3) != 0,
+		.added_at = sqlite3_column_int64(row, 4),
+		.reported_at = sqlite3_column_int64(row, 5),
+		.quarantined = text_at(row, 6) != NULL,
+		.online = sqlite3_column_int(row, 7) != 0,
+		.version = text_at(row, 8),
+		.component_rollout = text_at(row, 9),
+		.why = text_at(row, 10),
+		.why_detail = text_at(row, 11),
+		.wants = text_at(row, 12),
+		.under_way_to = text_at(row, 13),
+		.under_way_state = text_at(row, 14),
+		.bytes_done = number_at(row, 15),
+		.bytes_total = number_at(row, 16),
+		.result_number = number_at(row, 17),
+		.result_name = text_at(row, 18),
+		.result_class = text_at(row, 19),
+		.result_detail = text_at(row, 20),
+		.result_at = sqlite3_column_int64(row, 21),
+		.order_kind = text_at(row, 22),
+		.order_reason = text_at(row, 23),
+	};
+
+	return e->each(e->user, &m);
+}
+
+int db_members(struct db *db, const char *rollout, const char *component, int64_t now,
+	       int (*each)(void *user, const struct db_member *row), void *user)
+{
+	struct each_member e = { each, user };
+	int r = query(
+		db,
+		"SELECT n.node, n.labels, m.position, m.acted, n.added_at, n.reported_at, n.quarantine, n.online,"
+		" c.version, c.rollout, c.why, c.why_detail, c.wants,"
+		" CASE WHEN n.way_component = ?2 THEN n.way_to END,"
+		" CASE WHEN n.way_component = ?2 THEN n.way_state END,"
+		" CASE WHEN n.way_component = ?2 THEN n.bytes_done ELSE 0 END,"
+		" CASE WHEN n.way_component = ?2 THEN n.bytes_total ELSE 0 END,"
+		" r.number, r.name, r.class, r.detail, r.received_at, o.kind, o.reason"
+		" FROM nodes n LEFT JOIN members m ON m.rollout = ?1 AND m.node = n.node"
+		" LEFT JOIN components c ON c.node = n.node AND c.component = ?2"
+		" LEFT JOIN results r ON r.id = (SELECT max(id) FROM results WHERE rollout = ?1 AND node = n.node"
+		" AND component = ?2)"
+		" LEFT JOIN orders o ON o.id = (SELECT id FROM orders WHERE node = n.node AND withdrawn_at = 0"
+		" AND (until = 0 OR until > ?3) AND (kind = 'hold' OR (kind = 'rollback' AND component = ?2))"
+		" ORDER BY kind DESC, issued DESC LIMIT 1)"
+		" ORDER BY n.node",
+		give_member, &e, "ssi", rollout, component, now);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- orders and freezes --- */
+
+int db_order_add(struct db *db, const struct db_order *o)
+{
+	db->generation++;
+	return change(db,
+		      "INSERT INTO orders (id, node, kind, component, from_version, to_version, reason, by, "
+		      "issued, until)"
+		      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+		      NULL, "ssssssssii", o->id, o->node, o->kind, o->component, o->from, o->to, o->reason, o->by,
+		      o->issued, o->until);
+}
+
+struct each_order {
+	int (*each)(void *user, const struct db_order *row);
+	void *user;
+};
+
+static int give_order(void *context, sqlite3_stmt *row)
+{
+	struct each_order *e = context;
+	struct db_order o = {
+		.id = text_at(row, 0),
+		.node = text_at(row, 1),
+		.kind = text_at(row, 2),
+		.component = text_at(row, 3),
+		.from = text_at(row, 4),
+		.to = text_at(row, 5),
+		.reason = text_at(row, 6),
+		.by = text_at(row, 7),
+		.issued = sqlite3_column_int64(row, 8),
+		.until = sqlite3_column_int64(row, 9),
+		.withdrawn_at = sqlite3_column_int64(row, 10),
+	};
+
+	return e->each(e->user, &o);
+}
+
+int db_orders(struct db *db, const char *node, int64_t now, int (*each)(void *user, const struct db_order *row),
+	      void *user)
+{
+	struct each_order e = { each, user };
+	int r = query(
+		db,
+		"SELECT id, node, kind, component, from_version, to_version, reason, by, issued, until, "
+		"withdrawn_at"
+		" FROM orders WHERE (?1 IS NULL OR node = ?1)"
+		" AND (?2 = 0 OR (withdrawn_at = 0 AND (until = 0 OR until > ?2))) ORDER BY node, issued, rowid",
+		give_order, &e, "si", node, now);
+
+	return r > 0 ? 0 : r;
+}
+
+int db_order_withdraw(struct db *db, const char *node, const char *kind, const char *component, const char *by,
+		      int64_t now, unsigned *ret_count)
+{
+	db->generation++;
+	return change(db,
+		      "UPDATE orders SET withdrawn_at = ?4, withdrawn_by = ?5 WHERE node = ?1 AND kind = ?2"
+		      " AND (?3 IS NULL OR component = ?3) AND withdrawn_at = 0 AND (until = 0 OR until > ?4)",
+		      ret_count, "sssis", node, kind, component, now, by);
+}
+
+int db_freeze_add(struct db *db, const struct db_freeze *f)
+{
+	db->generation++;
+	return change(db,
+		      "INSERT INTO freezes (id, labels, components, reason, by, at, until) VALUES (?1, ?2, ?3, "
+		      "?4, ?5, ?6, ?7)",
+		      NULL, "sssssii", f->id, f->labels, f->components, f->reason, f->by, f->at, f->until);
+}
+
+struct each_freeze {
+	int (*each)(void *user, const struct db_freeze *row);
+	void *user;
+};
+
+static int give_freeze(void *context, sqlite3_stmt *row)
+{
+	struct each_freeze *e = context;
+	struct db_freeze f = {
+		.id = text_at(row, 0),
+		.labels = text_at(row, 1),
+		.components = text_at(row, 2),
+		.reason = text_at(row, 3),
+		.by = text_at(row, 4),
+		.at = sqlite3_column_int64(row, 5),
+		.until = sqlite3_column_int64(row, 6),
+		.lifted_at = sqlite3_column_int64(row, 7),
+	};
+
+	return e->each(e->user, &f);
+}
+
+int db_freezes(struct db *db, int64_t now, int (*each)(void *user, const struct db_freeze *row), void *user)
+{
+	struct each_freeze e = { each, user };
+	int r = query(db,
+		      "SELECT id, labels, components, reason, by, at, until, lifted_at FROM freezes"
+		      " WHERE ?1 = 0 OR (lifted_at = 0 AND (until = 0 OR until > ?1)) ORDER BY at, rowid",
+		      give_freeze, &e, "i", now);
+
+	return r > 0 ? 0 : r;
+}
+
+int db_freeze_lift(struct db *db, const char *id, int64_t now, unsigned *ret_count)
+{
+	db->generation++;
+	return change(db,
+		      "UPDATE freezes SET lifted_at = ?2 WHERE (?1 IS NULL OR id = ?1) AND lifted_at = 0"
+		      " AND (until = 0 OR until > ?2)",
+		      ret_count, "si", id, now);
+}
+
+/* --- the timeline and the audit trail --- */
+
+int db_event_add(struct db *db, const struct db_event *e)
+{
+	int r = change(
+		db, "INSERT INTO events (at, kind, node, component, text, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+		NULL, "isssss", e->at, e->kind, e->node, e->component, e->text, e->detail);
+
+	if (r == 0)
+		db->last_event = sqlite3_last_insert_rowid(db->handle);
+	return r;
+}
+
+int64_t db_last_event(const struct db *db)
+{
+	return db->last_event;
+}
+
+struct each_event {
+	int (*each)(void *user, const struct db_event *row);
+	void *user;
+};
+
+static int give_event(void *context, sqlite3_stmt *row)
+{
+	struct each_event *e = context;
+	struct db_event ev = {
+		.id = sqlite3_column_int64(row, 0),
+		.at = sqlite3_column_int64(row, 1),
+		.kind = text_at(row, 2),
+		.node = text_at(row, 3),
+		.component = text_at(row, 4),
+		.text = text_at(row, 5),
+		.detail = text_at(row, 6),
+	};
+
+	return e->each(e->user, &ev);
+}
+
+int db_events_after(struct db *db, int64_t id, size_t limit, int (*each)(void *user, const struct db_event *row),
+		    void *user)
+{
+	struct each_event e = { each, user };
+	int r = query(db,
+		      "SELECT id, at, kind, node, component, text, detail FROM events WHERE id > ?1 ORDER BY id "
+		      "LIMIT ?2",
+		      give_event, &e, "ii", id, (int64_t) limit);
+
+	return r > 0 ? 0 : r;
+}
+
+/* SHA-256 over the hash before and each field with its length, so that no two entries give the same bytes. */
+static int chain(const char *before, int64_t at, const char *by, const char *action, const char *detail,
+		 char ret[static SHA256_HEX + 1])
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(1024 * 1024);
+	int r = buf_addf(&b, "%s %lld %zu:%s %zu:%s %zu:%s", before, (long long) at, strlen(by), by,
+			 strlen(action), action, strlen(detail), detail);
+
+	return r < 0 ? r : sha256_hex(b.data, b.len, ret);
+}
+
+int db_audit(struct db *db, int64_t at, const char *by, const char *action, const char *detail)
+{
+	CLEANUP(buf_done)
+	struct buf before = BUF_INIT(SHA256_HEX);
+	char hash[SHA256_HEX + 1];
+	int r;
+
+	r = query(db, "SELECT hash FROM audit ORDER BY id DESC LIMIT 1", add_text, &before, "");
+	if (r < 0)
+		return r;
+	by = by ? by : "";
+	detail = detail ? detail : "";
+	r = chain(buf_str(&before), at, by, action, detail, hash);
+	if (r < 0)
+		return r;
+	return change(db, "INSERT INTO audit (at, by, action, detail, hash) VALUES (?1, ?2, ?3, ?4, ?5)", NULL,
+		      "issss", at, by, action, detail, hash);
+}
+
+struct audit_check {
+	char before[SHA256_HEX + 1];
+	uint64_t entries;
+};
+
+static int check_entry(void *context, sqlite3_stmt *row)
+{
+	struct audit_check *c = context;
+	char hash[SHA256_HEX + 1];
+	int r;
+
+	c->entries++;
+	r = chain(c->before, sqlite3_column_int64(row, 0), text_at(row, 1), text_at(row, 2), text_at(row, 3),
+		  hash);
+	if (r < 0)
+		return r;
+	if (strcmp(hash, text_at(row, 4)) != 0)
+		return -ERR_DIGEST;
+	memcpy(c->before, hash, sizeof(hash));
+	return 0;
+}
+
+int db_audit_verify(struct db *db, uint64_t *ret_entries)
+{
+	struct audit_check c = { 0 };
+	int r = query(db, "SELECT at, by, action, detail, hash FROM audit ORDER BY id", check_entry, &c, "");
+
+	*ret_entries = c.entries;
+	return r > 0 ? 0 : r;
+}
+
+struct each_audit {
+	int (*each)(void *user, const struct db_audit_entry *row);
+	void *user;
+};
+
+static int give_audit(void *context, sqlite3_stmt *row)
+{
+	struct each_audit *e = context;
+	struct db_audit_entry a = {
+		.id = sqlite3_column_int64(row, 0),
+		.at = sqlite3_column_int64(row, 1),
+		.by = text_at(row, 2),
+		.action = text_at(row, 3),
+		.detail = text_at(row, 4),
+		.hash = text_at(row, 5),
+	};
+
+	return e->each(e->user, &a);
+}
+
+int db_audit_after(struct db *db, int64_t id, size_t limit,
+		   int (*each)(void *user, const struct db_audit_entry *row), void *user)
+{
+	struct each_audit e = { each, user };
+	int r = query(db, "SELECT id, at, by, action, detail, hash FROM audit WHERE id > ?1 ORDER BY id LIMIT ?2",
+		      give_audit, &e, "ii", id, (int64_t) limit);
+
+	return r > 0 ? 0 : r;
+}

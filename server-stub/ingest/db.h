@@ -1,0 +1,234 @@
+/*
+ * db - what the controller knows, in SQLite (here only): nodes, their newest
+ * reports, results, rollouts, orders, freezes, the timeline and the audit trail.
+ *
+ * WAL with synchronous=FULL: what a function answered 0 for is there after a
+ * power cut, or, between db_begin and db_commit, all of it or nothing. The schema
+ * is brought up to date at open; a newer one is refused (-ERR_AGENT_TOO_OLD).
+ * Strings in rows are borrowed for the time of the callback; a callback returns 0
+ * to go on, something positive to stop, or a negative error, which the function
+ * then returns.
+ * Failures of SQLite are -ERR_DATABASE (-ENOSPC and -EIO where it says so) with
+ * the words in db_error().
+ */
+#ifndef SELFRIGHT_INGEST_DB_H
+#define SELFRIGHT_INGEST_DB_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct db;
+
+/* Open or create; `path` may be ":memory:". */
+NODISCARD int db_open(const char *path, struct db **ret);
+void db_close(struct db *db);
+DEFINE_FREEP(struct db *, db_close)
+const char *db_error(const struct db *db); /* never NULL */
+
+/* Transactions do not nest. Abort after commit does nothing. */
+NODISCARD int db_begin(struct db *db);
+NODISCARD int db_commit(struct db *db);
+void db_abort(struct db *db);
+
+/* Rises with every change that can matter to a rollout or an order. */
+uint64_t db_generation(const struct db *db);
+
+/* --- nodes --- */
+struct db_node {
+	const char *node;
+	const char *identity_public; /* PEM */
+	const char *transport_public; /* PEM */
+	const char *labels; /* JSON object: as reported, before that as registered */
+	int64_t added_at;
+	bool quarantined;
+	const char *quarantine_reason; /* NULL: not */
+	bool online; /* display only */
+	int64_t presence_at;
+	uint64_t sequence; /* of the newest report stored; 0: none yet */
+	const char *boot_id; /* of that report; NULL: none */
+	int64_t reported_at; /* when it came; 0: never */
+	const char *report; /* its `signed` object; NULL: none */
+	const char *under_way; /* component of the update under way, NULL: none */
+	const char *under_way_to, *under_way_state;
+	uint64_t bytes_done, bytes_total;
+};
+/* -EEXIST if it is there with another identity or transport key; 0 and nothing changed with the same. */
+NODISCARD int db_node_add(struct db *db, const char *node, const char *identity_public,
+			  const char *transport_public, const char *labels, int64_t now);
+/* One node (-ENOENT), or with NULL all of them, by name. */
+NODISCARD int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row),
+		       void *user);
+NODISCARD int db_node_identity(struct db *db, const char *node, struct buf *ret_pem); /* -ENOENT */
+NODISCARD int db_node_quarantine(struct db *db, const char *node, const char *reason);
+/* Trust it again: the next report is taken whatever its sequence. */
+NODISCARD int db_node_trust(struct db *db, const char *node);
+NODISCARD int db_node_presence(struct db *db, const char *node, bool online, int64_t now);
+/* Live news between reports, unsigned: display only. */
+NODISCARD int db_node_progress(struct db *db, const char *node, const char *component, const char *to,
+			       const char *state, uint64_t bytes_done, uint64_t bytes_total);
+
+/* The components of the newest report of one node. */
+struct db_component {
+	const char *component, *version; /* version NULL: absent */
+	const char *previous, *rollout, *stage, *why, *why_detail, *wants; /* each may be NULL */
+	bool denies; /* some version */
+};
+NODISCARD int db_components(struct db *db, const char *node,
+			    int (*each)(void *user, const struct db_component *row), void *user);
+
+/* --- reports (used by ingest) --- */
+struct db_report {
+	const char *node, *boot_id, *labels, *body;
+	uint64_t sequence;
+	int64_t now;
+	const char *under_way, *under_way_to, *under_way_state, *under_way_update;
+	uint64_t bytes_done, bytes_total;
+};
+struct db_seen {
+	uint64_t highest; /* sequence stored, 0: none */
+	char boot_id[40]; /* that brought it */
+	bool boot_known; /* this boot has reported before */
+	bool sequence_seen; /* this very sequence is remembered, ... */
+	bool same; /* ... with the same digest ... */
+	bool same_boot; /* ... and from the same boot */
+};
+NODISCARD int db_report_seen(struct db *db, const char *node, const char *boot_id, uint64_t sequence,
+			     const char *digest_hex, struct db_seen *ret);
+NODISCARD int db_report_store(struct db *db, const struct db_report *r, const char *digest_hex);
+NODISCARD int db_component_store(struct db *db, const char *node, const struct db_component *c);
+NODISCARD int db_components_clear(struct db *db, const char *node);
+
+/* Somebody unknown or unverified spoke: shown, never counted; the newest thousand are kept. */
+struct db_stranger {
+	const char *name, *reason;
+	uint64_t count;
+	int64_t at;
+};
+NODISCARD int db_stranger(struct db *db, const char *name, const char *reason, int64_t now);
+NODISCARD int db_strangers(struct db *db, int (*each)(void *user, const struct db_stranger *row), void *user);
+
+/* --- results --- */
+struct db_result {
+	const char *node, *update, *component;
+	const char *from, *to, *rollout, *stage, *release_sha256, *name, *class, *detail,
+		*log_tail; /* may be NULL */
+	uint64_t seq, number, duration_ms, pause_ms;
+	int64_t at, received_at;
+};
+/* 1: new; 0: this update id has its result already (the first one stays). */
+NODISCARD int db_result_add(struct db *db, const struct db_result *r);
+/* By node, by rollout, or both; NULL: any. Oldest first. */
+NODISCARD int db_results(struct db *db, const char *node, const char *rollout,
+			 int (*each)(void *user, const struct db_result *row), void *user);
+
+/* --- rollouts --- */
+struct db_rollout {
+	const char *id, *component, *version, *kind, *state;
+	uint64_t seq;
+	const char *reason, *by; /* of the state; may be NULL */
+	int64_t state_at, created_at;
+	const char *plan; /* JSON */
+	const char *release_path, *release_sha256;
+	const char *undo; /* JSON array of stage names */
+	const char *note; /* why nothing happens now, or ""; display */
+};
+struct db_stage {
+	const char *name;
+	bool open;
+	int64_t opened_at;
+};
+/* The next seq: above every one given out and above `floor`. Within a transaction. */
+NODISCARD int db_next_seq(struct db *db, uint64_t floor, uint64_t *ret);
+NODISCARD int db_rollout_add(struct db *db, const struct db_rollout *r, const char *const *stages,
+			     size_t stage_count);
+/* One (-ENOENT), or with NULL all, newest first. */
+NODISCARD int db_rollouts(struct db *db, const char *id, int (*each)(void *user, const struct db_rollout *row),
+			  void *user);
+NODISCARD int db_rollout_set_state(struct db *db, const char *id, const char *state, const char *reason,
+				   const char *by, int64_t now);
+NODISCARD int db_rollout_set_undo(struct db *db, const char *id, const char *undo);
+NODISCARD int db_rollout_set_note(struct db *db, const char *id, const char *note);
+NODISCARD int db_stages(struct db *db, const char *rollout, int (*each)(void *user, const struct db_stage *row),
+			void *user);
+NODISCARD int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t now);
+
+/* Who is expected in which stage; `acted` never goes back to false and pins the stage. */
+NODISCARD int db_member_put(struct db *db, const char *rollout, const char *node, size_t position, bool acted);
+/* Forget a node that no open stage selects any more and that has not acted. */
+NODISCARD int db_member_drop(struct db *db, const char *rollout, const char *node);
+
+/* Everything known about each node for one rollout: every registered node, member or not. */
+struct db_member {
+	const char *node, *labels;
+	bool is_member, acted;
+	size_t position; /* of its stage, if is_member */
+	int64_t added_at, reported_at;
+	bool quarantined, online;
+	const char *version; /* of the component; NULL: absent or unknown */
+	const char *component_rollout; /* that brought it; NULL */
+	const char *why, *why_detail, *wants;
+	const char *under_way_to, *under_way_state; /* of this component, else NULL */
+	uint64_t bytes_done, bytes_total;
+	uint64_t result_number; /* newest of this rollout; 0: none */
+	const char *result_name, *result_class, *result_detail;
+	int64_t result_at; /* when it came */
+	const char *order_kind, *order_reason; /* a live rollback or pin of this component, or a hold; NULL */
+};
+NODISCARD int db_members(struct db *db, const char *rollout, const char *component, int64_t now,
+			 int (*each)(void *user, const struct db_member *row), void *user);
+
+/* --- orders to one node, and freezes --- */
+struct db_order {
+	const char *id, *node, *kind; /* rollback, hold, retry */
+	const char *component, *from, *to, *reason, *by; /* may be NULL */
+	int64_t issued, until; /* until 0: no end */
+	int64_t withdrawn_at; /* 0: live, unless `until` has passed */
+};
+NODISCARD int db_order_add(struct db *db, const struct db_order *o);
+/* Orders of one node, or with NULL of all; only those live at `now`, or with now 0 all. By node, then oldest first. */
+NODISCARD int db_orders(struct db *db, const char *node, int64_t now,
+			int (*each)(void *user, const struct db_order *row), void *user);
+/* Withdraw every live order of that kind (and component, if not NULL); *ret_count: how many. */
+NODISCARD int db_order_withdraw(struct db *db, const char *node, const char *kind, const char *component,
+				const char *by, int64_t now, unsigned *ret_count);
+
+struct db_freeze {
+	const char *id, *labels, *components; /* JSON */
+	const char *reason, *by;
+	int64_t at, until, lifted_at;
+};
+NODISCARD int db_freeze_add(struct db *db, const struct db_freeze *f);
+NODISCARD int db_freezes(struct db *db, int64_t now, int (*each)(void *user, const struct db_freeze *row),
+			 void *user);
+/* One by id, or with NULL all that are live; *ret_count: how many. */
+NODISCARD int db_freeze_lift(struct db *db, const char *id, int64_t now, unsigned *ret_count);
+
+/* --- the timeline and the audit trail: both only grow --- */
+struct db_event {
+	int64_t id, at;
+	const char *kind, *node, *component, *text, *detail; /* node, component, detail (JSON) may be NULL */
+};
+NODISCARD int db_event_add(struct db *db, const struct db_event *e);
+/* Those after `id`, oldest first, at most `limit`. */
+NODISCARD int db_events_after(struct db *db, int64_t id, size_t limit,
+			      int (*each)(void *user, const struct db_event *row), void *user);
+int64_t db_last_event(const struct db *db);
+
+/* Each entry holds the hash of the one before: nobody changes one unseen without rewriting all that follow. */
+NODISCARD int db_audit(struct db *db, int64_t at, const char *by, const char *action, const char *detail);
+/* 0 and the number of entries, or -ERR_DIGEST and the first that does not fit. */
+NODISCARD int db_audit_verify(struct db *db, uint64_t *ret_entries);
+
+struct db_audit_entry {
+	int64_t id, at;
+	const char *by, *action, *detail, *hash;
+};
+NODISCARD int db_audit_after(struct db *db, int64_t id, size_t limit,
+			     int (*each)(void *user, const struct db_audit_entry *row), void *user);
+
+#endif
