@@ -60,18 +60,18 @@ struct cli_values {
 
 /* One of flag, text, number, seconds, values is set; the target keeps its initial value when the option is not given. */
 struct cli_option {
-	const char *name;   /* without the dashes */
-	const char *value;  /* the word for its value in the help; NULL for a flag */
+	const char *name; /* without the dashes */
+	const char *value; /* the word for its value in the help; NULL for a flag */
 	const char *help;
 	bool *flag;
 	const char **text;
 	uint64_t *number;
-	uint64_t *seconds;  /* "90", "90s", "15m", "24h", "7d" */
+	uint64_t *seconds; /* "90", "90s", "15m", "24h", "7d" */
 	struct cli_values *values;
 };
 
 struct cli_command {
-	const char *usage;   /* behind "selfright ": "node add NAME [-o FILE]" */
+	const char *usage; /* behind "selfright ": "node add NAME [-o FILE]" */
 	const char *summary;
 	const char *details; /* paragraphs behind the options, may be NULL */
 	const char *example;
@@ -80,9 +80,10 @@ struct cli_command {
 };
 
 struct cli {
-	const char *dir; /* never NULL: --dir, $SELFRIGHT_DIR, else the current folder if it is a fleet's, else "" */
+	const char
+		*dir; /* never NULL: --dir, $SELFRIGHT_DIR, else the current folder if it is a fleet's, else "" */
 	bool json;
-	bool colour;     /* standard output is a terminal, and NO_COLOR is not set */
+	bool colour; /* standard output is a terminal, and NO_COLOR is not set */
 	const char *args[CLI_ARGS_MAX + 1];
 	int arg_count;
 };

@@ -39,8 +39,8 @@ struct repo_document {
  * and listed, `removed` is no longer listed. The role, snapshot and timestamp are
  * signed by the signer and published in one go.
  */
-NODISCARD int repo_update_online(struct repo *r, const char *role, const struct repo_document *set, size_t set_count,
-				 const char *const *removed, size_t removed_count);
+NODISCARD int repo_update_online(struct repo *r, const char *role, const struct repo_document *set,
+				 size_t set_count, const char *const *removed, size_t removed_count);
 
 /*
  * Accept offline-signed metadata of `role` (root, targets, team-*): verified as a

@@ -33,13 +33,15 @@ const char *signer_error(const struct signer_client *c);
  * ("targets" for rollouts/support/inventory, "meta" for snapshot and timestamp). The signer adds
  * _type, spec_version, version (never lower than any before), expires, x-issued. The whole metadata file appended.
  */
-NODISCARD int signer_sign_role(struct signer_client *c, const char *role, const struct json *body, struct buf *ret);
+NODISCARD int signer_sign_role(struct signer_client *c, const char *role, const struct json *body,
+			       struct buf *ret);
 
 /* Sign a control document (selfright-ack, selfright-grant): the envelope appended. */
 NODISCARD int signer_sign_control(struct signer_client *c, const struct json *document, struct buf *ret);
 
 /* A certificate of the fleet's CA for a node's transport key (client) or for serve (server, with names). PEM appended. */
-NODISCARD int signer_certify_node(struct signer_client *c, const char *node, const char *public_pem, struct buf *ret);
+NODISCARD int signer_certify_node(struct signer_client *c, const char *node, const char *public_pem,
+				  struct buf *ret);
 NODISCARD int signer_certify_server(struct signer_client *c, const char *public_pem, const char *const *names,
 				    size_t name_count, struct buf *ret);
 

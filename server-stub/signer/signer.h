@@ -27,15 +27,15 @@ struct signer;
 /* The frames on its socket: requests are JSON objects; an answer carries the request's id. */
 enum signer_message {
 	SIGNER_SIGN_ROLE = 1, /* {"role","body"} -> metadata */
-	SIGNER_SIGN_CONTROL,  /* {"document"} -> envelope */
-	SIGNER_CERTIFY_NODE,  /* {"node","public"} -> PEM */
+	SIGNER_SIGN_CONTROL, /* {"document"} -> envelope */
+	SIGNER_CERTIFY_NODE, /* {"node","public"} -> PEM */
 	SIGNER_CERTIFY_SERVER, /* {"public","names"} -> PEM */
-	SIGNER_STATUS,        /* {} -> JSON */
-	SIGNER_PROVE,         /* {"role","metadata"} -> {} */
-	SIGNER_RECOVER,       /* {"files","at_least"} -> JSON */
-	SIGNER_RELOAD,        /* {} -> {} */
+	SIGNER_STATUS, /* {} -> JSON */
+	SIGNER_PROVE, /* {"role","metadata"} -> {} */
+	SIGNER_RECOVER, /* {"files","at_least"} -> JSON */
+	SIGNER_RELOAD, /* {} -> {} */
 	SIGNER_OK = 100,
-	SIGNER_ERROR,         /* {"code","sentence"} */
+	SIGNER_ERROR, /* {"code","sentence"} */
 };
 
 enum {

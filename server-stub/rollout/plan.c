@@ -1,0 +1,381 @@
+#include "server-stub/rollout/plan.h"
+
+#include "base/err.h"
+#include "base/version.h"
+#include "conf/conf.h"
+#include "crypto/digest.h"
+#include "json/build.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SOAK_MAX_S = 90 * 86400, FAILURES_MAX = 1000000, SILENT_MIN_S = 1 };
+enum { MAX_NODE_FAILURES_DEFAULT = 10, SILENT_AFTER_DEFAULT_S = 30 * 60, MIN_AGE_DEFAULT_S = 24 * 3600 };
+
+static const char *const on_failure_names[] = { [PLAN_HALT] = "halt", [PLAN_PAUSE] = "pause" };
+
+static void stage_done(struct plan_stage *s)
+{
+	free(s->name);
+	string_list_done(&s->nodes);
+	labels_done(&s->labels);
+}
+
+void plan_done(struct plan *p)
+{
+	if (!p)
+		return;
+	free(p->component);
+	free(p->version);
+	for (size_t i = 0; i < p->stage_count; i++)
+		stage_done(&p->stages[i]);
+	free(p->stages);
+	*p = (struct plan){ 0 };
+}
+
+static int copy_text(const char *text, char **ret)
+{
+	*ret = strdup(text);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int read_nodes(const struct conf *list, struct plan_stage *s, struct conf_error *e)
+{
+	if (conf_kind(list) != CONF_LIST || conf_count(list) == 0)
+		return conf_fail(list, e, "expected a list of node ids, e.g. nodes: [n1, n2]");
+	if (conf_count(list) > PLAN_NODES_MAX)
+		return conf_fail(list, e, "expected at most %d nodes; select the others by labels or share",
+				 PLAN_NODES_MAX);
+	for (size_t i = 0; i < conf_count(list); i++) {
+		const struct conf *item = conf_at(list, i);
+		const char *node = conf_text(item);
+		int r;
+
+		if (!guard_id(node))
+			return conf_fail(item, e, "expected a node id ([a-z0-9-], at most 63), found '%s'",
+					 node ? node : "");
+		if (string_list_has(&s->nodes, node))
+			return conf_fail(item, e, "the node '%s' stands twice in this stage", node);
+		r = string_list_add(&s->nodes, node);
+		if (r < 0)
+			return r;
+	}
+	s->by_nodes = true;
+	return 0;
+}
+
+static int read_labels(const struct conf *map, struct plan_stage *s, struct conf_error *e)
+{
+	if (conf_kind(map) != CONF_MAP || conf_count(map) == 0)
+		return conf_fail(map, e, "expected labels as name: value, e.g. labels: {site: oslo}");
+	for (size_t i = 0; i < conf_count(map); i++) {
+		const struct conf *item = conf_at(map, i);
+		const char *value = conf_text(item);
+		int r;
+
+		(void) conf_get(map, conf_key_at(map, i)); /* any name is known here */
+		if (!value)
+			return conf_fail(item, e, "expected a text as value of the label '%s'",
+					 conf_key_at(map, i));
+		r = labels_set(&s->labels, conf_key_at(map, i), value);
+		if (r == -ENOMEM)
+			return r;
+		if (r < 0)
+			return conf_fail(
+				item, e,
+				"expected a label name ([a-z0-9-./]) and a printable value, found '%s: %s'",
+				conf_key_at(map, i), value);
+	}
+	return 0;
+}
+
+/* "25%", "12.5%", "33.33%" as parts of ten thousand. */
+static bool parse_share(const char *text, uint64_t *ret)
+{
+	uint64_t whole = 0, part = 0, digits = 0;
+	const char *p = text;
+
+	if (!p || *p < '0' || *p > '9')
+		return false;
+	for (; *p >= '0' && *p <= '9' && whole <= 100; p++)
+		whole = whole * 10 + (uint64_t) (*p - '0');
+	if (*p == '.')
+		for (p++; *p >= '0' && *p <= '9' && digits < 2; p++, digits++)
+			part = part * 10 + (uint64_t) (*p - '0');
+	if (digits == 1)
+		part *= 10;
+	if (strcmp(p, "%") != 0 || whole > 100 || (whole == 100 && part > 0) || whole + part == 0)
+		return false;
+	*ret = whole * 100 + part;
+	return true;
+}
+
+static int read_stage(const struct conf *map, struct plan_stage *s, struct conf_error *e)
+{
+	const struct conf *nodes, *labels, *share;
+	const char *name;
+	bool all;
+	int r;
+
+	if (conf_kind(map) != CONF_MAP)
+		return conf_fail(map, e, "expected a stage, e.g. - {name: canary, nodes: [n1], soak: 1h}");
+	r = conf_need_text(map, "name", &name, e);
+	if (r < 0)
+		return r;
+	if (!guard_id(name))
+		return conf_fail(conf_get(map, "name"), e,
+				 "expected a stage name ([a-z0-9-], at most 63), found '%s'", name);
+	r = copy_text(name, &s->name);
+	if (r < 0)
+		return r;
+	r = conf_optional_bool(map, "all", false, &all, e);
+	if (r < 0)
+		return r;
+	nodes = conf_get(map, "nodes");
+	labels = conf_get(map, "labels");
+	share = conf_get(map, "share");
+	if ((nodes != NULL) + (labels || share) + all != 1)
+		return conf_fail(map, e, "expected one of nodes, labels and share, or all: true in the stage '%s'",
+				 name);
+	s->share = SHARE_ALL;
+	r = nodes ? read_nodes(nodes, s, e) : labels ? read_labels(labels, s, e) : 0;
+	if (r < 0)
+		return r;
+	if (share && !parse_share(conf_text(share), &s->share))
+		return conf_fail(share, e, "expected a share like 25%% or 12.5%%, found '%s'",
+				 conf_text(share) ? conf_text(share) : "");
+	r = conf_optional_seconds(map, "soak", 0, &s->soak_s, e);
+	if (r < 0)
+		return r;
+	if (s->soak_s > SOAK_MAX_S)
+		return conf_fail(conf_get(map, "soak"), e, "expected a soak of at most 90d");
+	return conf_reject_unknown(map, e);
+}
+
+static bool same_labels(const struct labels *a, const struct labels *b)
+{
+	return a->count == b->count && labels_match(a, b);
+}
+
+/* Shares are cumulative: with the same labels, a later one has to be larger to select anybody. */
+static int check_shares(const struct plan *p, const struct conf *list, struct conf_error *e)
+{
+	for (size_t i = 0; i < p->stage_count; i++)
+		for (size_t k = 0; k < i; k++) {
+			const struct plan_stage *now = &p->stages[i], *before = &p->stages[k];
+
+			if (!now->by_nodes && !before->by_nodes && same_labels(&now->labels, &before->labels) &&
+			    now->share <= before->share)
+				return conf_fail(
+					conf_at(list, i), e,
+					"expected more than the stage '%s' selects already: shares are cumulative",
+					before->name);
+		}
+	return 0;
+}
+
+static int read_stages(const struct conf *map, struct plan *p, struct conf_error *e)
+{
+	const struct conf *list = conf_get(map, "stages");
+	size_t count = conf_count(list);
+
+	if (conf_kind(list) != CONF_LIST || count == 0)
+		return conf_fail(list ? list : map, e,
+				 "expected a list of stages, e.g. stages: [{name: all, all: true}]");
+	if (count > PLAN_STAGES_MAX)
+		return conf_fail(list, e, "expected at most %d stages, found %zu", PLAN_STAGES_MAX, count);
+	p->stages = calloc(count, sizeof(*p->stages));
+	if (!p->stages)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		int r;
+
+		p->stage_count = i + 1;
+		r = read_stage(conf_at(list, i), &p->stages[i], e);
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(p->stages[k].name, p->stages[i].name) == 0)
+				return conf_fail(conf_at(list, i), e, "the stage name '%s' is used twice",
+						 p->stages[i].name);
+	}
+	return check_shares(p, list, e);
+}
+
+static int read_gates(const struct conf *map, struct plan *p, struct conf_error *e)
+{
+	const char *on_failure;
+	int r;
+
+	if (map && conf_kind(map) != CONF_MAP)
+		return conf_fail(map, e, "expected gates, e.g. gates: {max_failures: 0, silent_after: 30m}");
+	r = conf_optional_u64(map, "max_failures", 0, FAILURES_MAX, 0, &p->max_failures, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_u64(map, "max_node_failures", 0, FAILURES_MAX, MAX_NODE_FAILURES_DEFAULT,
+			      &p->max_node_failures, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(map, "silent_after", SILENT_AFTER_DEFAULT_S, &p->silent_after_s, e);
+	if (r < 0)
+		return r;
+	if (p->silent_after_s < SILENT_MIN_S || p->silent_after_s > SOAK_MAX_S)
+		return conf_fail(conf_get(map, "silent_after"), e, "expected a time from 1s to 90d");
+	r = conf_optional_text(map, "on_failure", "halt", &on_failure, e);
+	if (r < 0)
+		return r;
+	if (strcmp(on_failure, "halt") != 0 && strcmp(on_failure, "pause") != 0)
+		return conf_fail(conf_get(map, "on_failure"), e, "expected halt or pause, found '%s'", on_failure);
+	p->on_failure = strcmp(on_failure, "halt") == 0 ? PLAN_HALT : PLAN_PAUSE;
+	return map ? conf_reject_unknown(map, e) : 0;
+}
+
+static int read_plan(const struct conf *root, struct plan *p, struct conf_error *e)
+{
+	const char *component, *version, *kind;
+	int r, k;
+
+	if (conf_kind(root) != CONF_MAP)
+		return conf_fail(root, e, "expected a plan with component, version and stages");
+	r = conf_need_text(root, "component", &component, e);
+	if (r < 0)
+		return r;
+	if (!guard_id(component))
+		return conf_fail(conf_get(root, "component"), e,
+				 "expected a component's name ([a-z0-9-]), found '%s'", component);
+	r = conf_need_text(root, "version", &version, e);
+	if (r < 0)
+		return r;
+	if (!version_is_valid(version))
+		return conf_fail(conf_get(root, "version"), e, "expected a version like 1.2.3, found '%s'",
+				 version);
+	r = conf_optional_text(root, "kind", "regular", &kind, e);
+	if (r < 0)
+		return r;
+	k = rollout_kind_parse(kind);
+	if (k < 0)
+		return conf_fail(conf_get(root, "kind"), e, "expected regular, patch or downgrade, found '%s'",
+				 kind);
+	p->kind = (enum rollout_kind) k;
+	r = copy_text(component, &p->component);
+	if (r < 0)
+		return r;
+	r = copy_text(version, &p->version);
+	if (r < 0)
+		return r;
+	r = read_stages(root, p, e);
+	if (r < 0)
+		return r;
+	r = read_gates(conf_get(root, "gates"), p, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(root, "min_age", MIN_AGE_DEFAULT_S, &p->min_age_s, e);
+	if (r < 0)
+		return r;
+	if (p->min_age_s > SOAK_MAX_S)
+		return conf_fail(conf_get(root, "min_age"), e, "expected at most 90d");
+	return conf_reject_unknown(root, e);
+}
+
+int plan_read(const struct conf *root, struct plan *ret, struct conf_error *e)
+{
+	struct plan p = { 0 };
+	int r = read_plan(root, &p, e);
+
+	if (r < 0) {
+		plan_done(&p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
+int plan_parse(const void *text, size_t len, const char *file, struct plan *ret, struct conf_error *e)
+{
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
+	int r = conf_parse(text, len, file, &f, e);
+
+	return r < 0 ? r : plan_read(conf_root(f), ret, e);
+}
+
+int plan_load(const char *path, struct plan *ret, struct conf_error *e)
+{
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
+	int r = conf_load(path, &f, e);
+
+	return r < 0 ? r : plan_read(conf_root(f), ret, e);
+}
+
+static void write_stage(const struct plan_stage *s, struct json_node *o)
+{
+	node_string(o, "name", s->name);
+	if (s->by_nodes) {
+		struct json_node *nodes = node_array(o, "nodes");
+
+		for (size_t i = 0; i < s->nodes.count; i++)
+			node_string(nodes, NULL, s->nodes.items[i]);
+	} else if (s->labels.count == 0 && s->share == SHARE_ALL) {
+		node_bool(o, "all", true);
+	} else {
+		if (s->labels.count)
+			labels_write(&s->labels, o, "labels");
+		if (s->share != SHARE_ALL)
+			node_stringf(o, "share", "%" PRIu64 ".%02" PRIu64 "%%", s->share / 100, s->share % 100);
+	}
+	node_integer(o, "soak", (int64_t) s->soak_s);
+}
+
+void plan_write(const struct plan *p, struct json_node *object)
+{
+	struct json_node *stages, *gates;
+
+	node_string(object, "component", p->component);
+	node_string(object, "version", p->version);
+	node_string(object, "kind", rollout_kind_name(p->kind));
+	stages = node_array(object, "stages");
+	for (size_t i = 0; i < p->stage_count; i++)
+		write_stage(&p->stages[i], node_object(stages, NULL));
+	gates = node_object(object, "gates");
+	node_integer(gates, "max_failures", (int64_t) p->max_failures);
+	node_integer(gates, "max_node_failures", (int64_t) p->max_node_failures);
+	node_integer(gates, "silent_after", (int64_t) p->silent_after_s);
+	node_string(gates, "on_failure", on_failure_names[p->on_failure]);
+	node_integer(object, "min_age", (int64_t) p->min_age_s);
+}
+
+int plan_share(const char *rollout, const char *node, uint64_t *ret)
+{
+	uint8_t text[2 * (ID_MAX + 1)], digest[SHA256_BYTES];
+	size_t first = strlen(rollout), second = strlen(node);
+	int r;
+
+	if (first > ID_MAX || second > ID_MAX)
+		return -ERR_NAME;
+	memcpy(text, rollout, first + 1);
+	memcpy(text + first + 1, node, second);
+	r = sha256_of(text, first + 1 + second, digest);
+	if (r < 0)
+		return r;
+	*ret = share_of_digest(digest);
+	return 0;
+}
+
+bool plan_stage_selects(const struct plan_stage *s, const char *node, const struct labels *labels, uint64_t share)
+{
+	if (s->by_nodes)
+		return string_list_has(&s->nodes, node);
+	return labels_match(&s->labels, labels) && share < s->share;
+}
+
+bool plan_covers_all(const struct plan *p)
+{
+	for (size_t i = 0; i < p->stage_count; i++)
+		if (!p->stages[i].by_nodes && p->stages[i].labels.count == 0 && p->stages[i].share == SHARE_ALL)
+			return true;
+	return false;
+}

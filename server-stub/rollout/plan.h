@@ -1,0 +1,79 @@
+/*
+ * plan - how a release reaches the fleet, as people write it (YAML) and as it
+ * travels to the controller (JSON, which is read by the same code):
+ *
+ *   component: web
+ *   version: 1.1.0
+ *   kind: regular                     # patch, downgrade
+ *   stages:
+ *     - name: canary
+ *       nodes: [n1]                   # or labels: {site: oslo}, share: 25% (cumulative), or all: true
+ *       soak: 12h                     # since the last node became good
+ *     - name: rest
+ *       all: true
+ *   gates: {max_failures: 0, max_node_failures: 10, silent_after: 30m, on_failure: halt}
+ *   min_age: 24h                      # nodes added later than this count for nothing but failures
+ *
+ * Every complaint names file and line, and what was expected.
+ */
+#ifndef SELFRIGHT_ROLLOUT_PLAN_H
+#define SELFRIGHT_ROLLOUT_PLAN_H
+
+#include "base/attr.h"
+#include "model/rollout.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conf;
+struct conf_error;
+struct json;
+struct json_node;
+
+enum { PLAN_STAGES_MAX = 32, PLAN_NODES_MAX = 10000 };
+
+enum plan_on_failure { PLAN_HALT, PLAN_PAUSE };
+
+struct plan_stage {
+	char *name;
+	struct string_list nodes; /* by_nodes */
+	struct labels labels; /* else these ... */
+	uint64_t share; /* ... and this share of SHARE_ALL */
+	bool by_nodes;
+	uint64_t soak_s;
+};
+
+struct plan {
+	char *component, *version;
+	enum rollout_kind kind;
+	struct plan_stage *stages;
+	size_t stage_count;
+	uint64_t max_failures; /* nodes failing by the release that are borne */
+	uint64_t max_node_failures; /* nodes failing by themselves or their network that are borne */
+	uint64_t silent_after_s;
+	enum plan_on_failure on_failure;
+	uint64_t min_age_s;
+};
+
+/* From a parsed file or text; `ret` is the caller's (plan_done) only after 0. -ERR_CONFIG, -ENOMEM. */
+NODISCARD int plan_read(const struct conf *root, struct plan *ret, struct conf_error *e);
+
+/* From JSON text (which is YAML too). */
+NODISCARD int plan_parse(const void *text, size_t len, const char *file, struct plan *ret, struct conf_error *e);
+NODISCARD int plan_load(const char *path, struct plan *ret, struct conf_error *e);
+void plan_done(struct plan *p);
+
+/* plan_read(write(p)) equals p. */
+void plan_write(const struct plan *p, struct json_node *object);
+
+/* SHA-256 based place of a node in a rollout, 0 .. SHARE_ALL - 1 (DESIGN.md section 12 "Share"). */
+NODISCARD int plan_share(const char *rollout, const char *node, uint64_t *ret);
+
+/* Does the stage select the node? */
+bool plan_stage_selects(const struct plan_stage *s, const char *node, const struct labels *labels, uint64_t share);
+
+/* Does some stage select every node there is and ever will be? */
+bool plan_covers_all(const struct plan *p);
+
+#endif

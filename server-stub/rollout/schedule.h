@@ -1,0 +1,101 @@
+/*
+ * schedule - what a rollout does next, and if nothing, why not.
+ *
+ * A pure function of plan, stages, what each node is known to have done, and
+ * time: no I/O, no clock. Stages open in order. The next one opens when every
+ * node of the one before proved the release good, by nodes old enough to count,
+ * and the soak since the last of them has passed; no data is never good news, so
+ * it waits and says for whom. Failures over a limit halt (or pause) the rollout,
+ * whatever else holds. Only a running rollout does anything.
+ */
+#ifndef SELFRIGHT_ROLLOUT_SCHEDULE_H
+#define SELFRIGHT_ROLLOUT_SCHEDULE_H
+
+#include "model/rollout.h"
+#include "server-stub/rollout/plan.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(id, "name", "sentence behind a node's name") */
+#define MEMBER_STATES(X)                                                                                          \
+	X(WAITING, "waiting", "has not started")                                                                  \
+	X(UNDER_WAY, "under-way", "is under way")                                                                 \
+	X(GOOD, "good", "is good")                                                                                \
+	X(UNPROVEN, "unproven", "runs it, but no check proved it")                                                \
+	X(FAILED, "failed", "failed by the release")                                                              \
+	X(FAILED_NODE, "failed-node", "failed by itself or its network")                                          \
+	X(LOST, "lost", "went silent in the middle of the update")                                                \
+	X(BLOCKED, "blocked", "will not take it")                                                                 \
+	X(EXCUSED, "excused", "is held by support and not waited for")                                            \
+	X(QUARANTINED, "quarantined", "is in quarantine and does not count")
+
+enum member_state {
+#define MEMBER_ENUM_(id, name, sentence) MEMBER_##id,
+	MEMBER_STATES(MEMBER_ENUM_)
+#undef MEMBER_ENUM_
+		MEMBER_STATE_COUNT,
+};
+const char *member_state_name(enum member_state s);
+const char *member_state_sentence(enum member_state s);
+
+/* What is known of one node for one rollout, as the database tells it. */
+struct member_facts {
+	bool quarantined;
+	bool excused; /* an order of support keeps it away */
+	const char *target; /* the release's version */
+	const char *version; /* reported; NULL: absent or unknown */
+	const char *under_way_to, *under_way_state; /* NULL: nothing under way for this component */
+	const char *why; /* reason it gives for waiting; NULL */
+	uint64_t result; /* catalogue number of its newest result of this rollout; 0: none */
+	int64_t result_at; /* when it came */
+	int64_t reported_at; /* newest report; 0: never */
+	int64_t opened_at; /* of its stage */
+	int64_t now;
+	uint64_t silent_after_s;
+};
+struct member_verdict {
+	enum member_state state;
+	bool silent; /* no report for longer than silent_after since its stage opened */
+	int64_t since; /* GOOD: when that became known */
+};
+struct member_verdict member_judge(const struct member_facts *f);
+
+struct schedule_member {
+	const char *node;
+	size_t stage; /* the first that selects it */
+	enum member_state state;
+	bool silent;
+	int64_t since;
+	int64_t added_at;
+	const char *detail; /* for the why-not sentence; may be NULL */
+};
+
+struct schedule_stage {
+	bool open;
+	int64_t opened_at;
+	size_t selected; /* nodes it selects, also those of earlier stages */
+};
+
+struct schedule_input {
+	const struct plan *plan;
+	enum rollout_state state;
+	const struct schedule_stage *stages; /* as many as the plan has */
+	const struct schedule_member *members;
+	size_t member_count;
+	int64_t now;
+};
+
+enum schedule_action { SCHEDULE_NOTHING, SCHEDULE_OPEN, SCHEDULE_HALT, SCHEDULE_PAUSE, SCHEDULE_DONE };
+
+struct schedule_decision {
+	enum schedule_action action;
+	size_t stage; /* SCHEDULE_OPEN: which; otherwise the one it is about */
+	char why[512]; /* reason of a halt or pause; for NOTHING what it waits for */
+	int64_t wake_at; /* NOTHING: when time alone may change the answer; 0: never */
+};
+
+void schedule(const struct schedule_input *in, struct schedule_decision *ret);
+
+#endif
