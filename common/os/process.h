@@ -32,7 +32,12 @@ struct process {
 	pid_t group;    /* its process group, = pid */
 };
 
-/* Everything the child needs is done before exec; a failure to exec comes back here as -errno. */
+/*
+ * Everything the child needs is done before exec; a failure to exec comes back here as -errno.
+ * The child has default signal actions, umask 022, no other descriptors, and a process group of
+ * its own. Not root and another user asked for: -EPERM; an unknown user: -EINVAL. A service
+ * (new_session) is nobody's child here: process_poll answers -ECHILD, process_start_time knows it.
+ */
 NODISCARD int process_start(const struct process_options *o, struct process *ret);
 
 /* Reap without waiting: 1 and *ret_status (as waitpid) if it has ended, 0 if it runs, -ECHILD. */
@@ -44,7 +49,11 @@ void process_kill(const struct process *p, int sig);
 /* SIGTERM to the group, SIGKILL after `grace_ms`, reap. Blocks that long at most. */
 void process_end(struct process *p, unsigned grace_ms);
 
-/* Run to the end: 0 and the status; output (both streams) up to ret_output's limit, the tail kept. -ERR_DEADLINE: killed. */
+/*
+ * Run to the end: 0 and the status; output (both streams) up to ret_output's limit, the tail
+ * kept (NULL: the streams of `o`). What it left running in its group is killed. -ERR_DEADLINE
+ * after `deadline_ms`: ended, its output so far is there. Not for new_session.
+ */
 NODISCARD int process_run(const struct process_options *o, uint64_t deadline_ms, int *ret_status,
 			  struct buf *ret_output);
 
@@ -54,7 +63,7 @@ const char *process_status_text(int status, char *out, size_t size);
 /* When `pid` started, in clock ticks since boot, to recognise it again after a restart. -ESRCH. */
 NODISCARD int process_start_time(pid_t pid, uint64_t *ret_ticks);
 
-/* Does this user exist, and are we root? */
+/* Could we become this user: does it exist, and are we root? */
 bool process_user_exists(const char *user);
 
 #endif
