@@ -24,10 +24,13 @@ struct conf_error {
 	char text[512]; /* file:line: what was expected */
 };
 
-/* Parse text (at most 1 MiB, depth 16); `file` is the name used in errors. -ERR_CONFIG with *ret_error filled. */
+/*
+ * Parse text (at most 1 MiB, depth 16, 100,000 values); `file` is the name used in
+ * errors. -ERR_CONFIG (or -ENOMEM) with *ret_error filled.
+ */
 NODISCARD int conf_parse(const void *text, size_t len, const char *file, struct conf_file **ret,
 			 struct conf_error *ret_error);
-/* The same from a path on disk. */
+/* The same from a path on disk; also -ENOENT and the like, with *ret_error filled. */
 NODISCARD int conf_load(const char *path, struct conf_file **ret, struct conf_error *ret_error);
 void conf_file_free(struct conf_file *f);
 DEFINE_FREEP(struct conf_file *, conf_file_free)
