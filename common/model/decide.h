@@ -43,6 +43,8 @@ struct component_facts {
 	const char *const *joined;     /* rollouts whose membership this node has acted on: it sticks */
 	size_t joined_count;
 	unsigned swaps_today;          /* by rollouts */
+	const char *retry_version;     /* what failed before its swap ... */
+	int64_t retry_at;              /* ... and when it may be tried again; 0: now */
 	const struct policy *policy;   /* NULL: none known */
 };
 
@@ -50,10 +52,12 @@ struct component_facts {
 struct rollout_facts {
 	const struct rollout *rollout;
 	uint64_t share;                /* share_of_digest(rollout id, node id) */
-	bool approved[32];             /* by stage index: every approval the policies ask for is there, or exempt */
-	bool in_window;                /* window and blackouts of the rollout, judged in the node's zone */
-	int64_t window_opens;          /* when it will be, 0: unknown */
+	bool approved[ROLLOUT_STAGES_MAX]; /* by stage index: every approval the policies ask for is there, or exempt */
+	bool in_window;                /* the window of the rollout, judged in the node's zone; true if it has none */
+	bool in_blackout;              /* the same for its blackouts */
+	int64_t window_opens;          /* when neither stops it, 0: unknown */
 	bool spread_passed, notice_passed, deferred;
+	bool lease_missing;            /* the disruption limit applies, a grant was asked for and is not there */
 };
 
 struct local_facts {
@@ -66,7 +70,7 @@ struct local_facts {
 	bool inhibited;                /* a workload holds an inhibitor */
 	bool held;                     /* local hold */
 	const char *hold_reason;
-	unsigned max_swaps_per_day;    /* 6 */
+	unsigned max_swaps_per_day;    /* 6; 0: no limit */
 };
 
 enum decision_kind {
@@ -131,6 +135,7 @@ struct decision {
 	enum reason reason;            /* DECIDE_WAIT, and why it stays for DECIDE_STAY */
 	int64_t until;                 /* when the reason may end, 0: unknown */
 	bool deny_from;                /* the order's `from` is to be denied (DENIED_FORCED) in any case */
+	bool order_refused;            /* `order` or `pin` names what is not permitted here: report it (RESULT_ORDER_REFUSED) */
 	bool may_stage;                /* DECIDE_WAIT: download ahead is fine (window, notice, lease, busy ...) */
 };
 

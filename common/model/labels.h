@@ -12,6 +12,8 @@
 struct json;
 struct json_node;
 
+enum { LABEL_NAME_MAX = 63, LABEL_VALUE_MAX = 255, LABELS_MAX = 256 };
+
 struct label {
 	char *name, *value;
 };
@@ -22,7 +24,10 @@ struct labels {
 };
 
 void labels_done(struct labels *l);
-/* Set or replace. Names [a-z0-9][a-z0-9-./]{0,62}, values up to 255 printable bytes. -ERR_NAME, -ENOMEM. */
+/*
+ * Set or replace. Names [a-z0-9][a-z0-9-._/]{0,62}, values up to 255 bytes without
+ * control bytes. -ERR_NAME, -ERR_TOO_LARGE (more than LABELS_MAX), -ENOMEM.
+ */
 NODISCARD int labels_set(struct labels *l, const char *name, const char *value);
 const char *labels_get(const struct labels *l, const char *name); /* NULL: not there */
 NODISCARD int labels_copy(const struct labels *from, struct labels *ret);
@@ -31,7 +36,7 @@ NODISCARD int labels_overlay(const struct labels *over, struct labels *base);
 /* Does `have` hold every pair of `want`? An empty `want` matches everything. */
 bool labels_match(const struct labels *want, const struct labels *have);
 
-/* {"site":"oslo"}: -ERR_FIELD_TYPE, -ERR_FIELD_VALUE. */
+/* {"site":"oslo"}: -ERR_FIELD_TYPE, -ERR_FIELD_VALUE, -ENOMEM. */
 NODISCARD int labels_parse(const struct json *object, struct labels *ret);
 void labels_write(const struct labels *l, struct json_node *parent, const char *name);
 

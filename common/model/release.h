@@ -17,7 +17,17 @@
 struct json;
 struct json_node;
 
-enum { RELEASE_MAX_BYTES = 256 * 1024, RELEASE_FORMAT = 1 };
+enum { RELEASE_MAX_BYTES = 256 * 1024, RELEASE_FORMAT = 1, POLICY_MAX_BYTES = 64 * 1024, POLICY_FORMAT = 1 };
+enum {
+	RELEASE_ARTIFACTS_MAX = 64,
+	RELEASE_SERVICES_MAX = 32,
+	RELEASE_CHECKS_MAX = 64,
+	RELEASE_DATA_MAX = 32,
+	RELEASE_REQUIRES_MAX = 64, /* each of components, files, vars */
+	RELEASE_ARGV_MAX = 64,
+	POLICY_REVOKED_MAX = 1024,
+	POLICY_APPROVALS_MAX = 32,
+};
 
 struct string_list {
 	char **items;
@@ -44,7 +54,7 @@ struct release_artifact {
 struct release_command {
 	struct string_list argv;
 	char *user;
-	uint64_t timeout_s;
+	uint64_t timeout_s; /* 60 */
 };
 
 /* Exactly one of `unit` (a service manager's) and `start` (a program of our own, kept in the foreground). */
@@ -119,7 +129,7 @@ struct release {
 NODISCARD int release_parse(const struct json *doc, struct release *ret, char **ret_error);
 void release_done(struct release *r);
 
-/* Do path, component and version agree, and lies every file below <component>/<version>/? -ERR_DISAGREE. */
+/* Do path, component and version agree, and does every file lie below <component>/<version>/? -ERR_DISAGREE. */
 NODISCARD int release_agrees(const struct release *r, const char *path);
 
 /* The document again (for `selfright release`): parse(write(r)) equals r. */
@@ -152,7 +162,8 @@ struct policy {
 };
 NODISCARD int policy_parse(const struct json *doc, struct policy *ret, char **ret_error);
 void policy_done(struct policy *p);
-/* Below the floor, or revoked? */
+void policy_write(const struct policy *p, struct json_node *object);
+/* Neither below the floor nor revoked? NULL permits everything. */
 bool policy_permits(const struct policy *p, const char *version);
 
 #endif

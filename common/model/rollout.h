@@ -19,6 +19,17 @@ struct json_node;
 
 enum { ROLLOUT_MAX_BYTES = 256 * 1024, INDEX_MAX_BYTES = 1024 * 1024, ORDER_MAX_BYTES = 64 * 1024 };
 enum { SHARE_ALL = 10000 };
+enum { ROLLOUT_FORMAT = 1, INDEX_FORMAT = 1, ORDER_FORMAT = 1, INVENTORY_FORMAT = 1 };
+enum {
+	ROLLOUT_STAGES_MAX = 32, /* as decide.h's approved[] */
+	ROLLOUT_WITH_MAX = 16,
+	ROLLOUT_NODES_MAX = 4096, /* of one stage */
+	ROLLOUT_OVERRIDES_MAX = 16,
+	INDEX_ENTRIES_MAX = 4096,
+	INDEX_FREEZES_MAX = 256,
+	ORDERS_MAX = 64, /* of each sort */
+	HOLD_MAX_S = 90 * 24 * 3600,
+};
 
 enum rollout_kind { ROLLOUT_REGULAR, ROLLOUT_PATCH, ROLLOUT_DOWNGRADE, ROLLOUT_KIND_COUNT };
 enum rollout_state { ROLLOUT_RUNNING, ROLLOUT_PAUSED, ROLLOUT_HALTED, ROLLOUT_DONE, ROLLOUT_CANCELLED, ROLLOUT_STATE_COUNT };
@@ -42,7 +53,7 @@ struct stage {
 	bool by_nodes;             /* `nodes` decides, else labels and share */
 	bool open;
 	struct json *approvals;    /* the array as it was, may be NULL */
-	struct json *bare;         /* the stage without `open` and `approvals`: what an approval signs */
+	struct json *bare;         /* the stage, as it was, without `open` and `approvals`: what an approval signs */
 };
 
 struct rollout {
@@ -66,6 +77,8 @@ struct rollout {
 
 NODISCARD int rollout_parse(const struct json *doc, struct rollout *ret, char **ret_error);
 void rollout_done(struct rollout *r);
+/* The release of this component, the main one or one of with[]; NULL: the rollout does not concern it. */
+const struct release_ref *rollout_release(const struct rollout *r, const char *component);
 NODISCARD int rollout_write(const struct rollout *r, struct json_node *object);
 
 /* First 8 bytes, big-endian, of SHA-256(rollout id, 0x00, node id), modulo SHARE_ALL. `digest` is SHA-256 of those bytes, made by the caller. */
@@ -98,7 +111,7 @@ void index_write(const struct rollout_index *i, struct json_node *object);
 /* Orders to one node. */
 struct order_rollback {
 	char *id, *component, *from, *to, *reason, *by;
-	int64_t issued;
+	int64_t issued; /* 0: not said */
 };
 struct order_pin {
 	char *id, *component, *version, *reason, *by;
@@ -117,11 +130,12 @@ struct node_orders {
 	struct order_once *retries, *collects;
 	size_t retry_count, collect_count;
 };
-/* -ERR_DISAGREE if it is for another node. */
+/* -ERR_DISAGREE if it is for another node. One rollback and one pin per component. */
 NODISCARD int orders_parse(const struct json *doc, const char *node, struct node_orders *ret, char **ret_error);
 void orders_done(struct node_orders *o);
 void orders_write(const struct node_orders *o, struct json_node *object);
 
 NODISCARD int inventory_parse(const struct json *doc, struct labels *ret, char **ret_error);
+void inventory_write(const struct labels *labels, struct json_node *object);
 
 #endif
