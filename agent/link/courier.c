@@ -101,8 +101,8 @@ static void run(struct courier *c, struct job *job)
 		if (r == 0 || r == -ENOENT || r == -ERR_TOO_LARGE)
 			break;
 		buf_clear(&job->result.body);
-		(void) buf_add_str(&job->result.body,
-				   http_error(c->roads[i])); /* words only: without them err_text */
+		(void) !buf_add_str(&job->result.body,
+				    http_error(c->roads[i])); /* words only: without them err_text */
 	}
 	job->result.error = r;
 }

@@ -1,0 +1,403 @@
+/*
+ * agent/link/link.h: the link process between an engine (this test) and a real broker.
+ */
+#include "agent/link/link.h"
+#include "agent/link/protocol.h"
+#include "base/err.h"
+#include "mqtt/mqtt.h"
+#include "os/durable.h"
+#include "os/frame.h"
+#include "os/process.h"
+#include "pack/pack.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static volatile sig_atomic_t stop_link;
+
+static void on_term(int sig)
+{
+	(void) sig;
+	stop_link = 1;
+}
+
+struct fixture {
+	char path[64];
+	int dirfd, outbox;
+	unsigned port;
+	struct process broker;
+	pid_t link;
+	struct frame_conn engine;
+	struct mqtt *desk; /* the controller's side */
+	bool desk_up;
+	char topic[128];
+	char payload[4096];
+	bool retained;
+	unsigned messages;
+};
+
+static unsigned free_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &len), 0);
+	close(fd);
+	return ntohs(a.sin_port);
+}
+
+static void start_broker(struct fixture *f)
+{
+	char config[256], path[128];
+	const char *argv[] = { "/usr/sbin/mosquitto", "-c", path, NULL };
+	const struct process_options options = {
+		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .die_with_parent = true
+	};
+
+	snprintf(config, sizeof(config), "listener %u 127.0.0.1\nallow_anonymous true\nuser root\n", f->port);
+	assert_int_equal(durable_write_file(&os_posix, f->dirfd, "broker.conf", config, strlen(config), 0644), 0);
+	snprintf(path, sizeof(path), "%s/broker.conf", f->path);
+	assert_int_equal(process_start(&options, &f->broker), 0);
+}
+
+static void start_link(struct fixture *f, bool with_broker)
+{
+	static const char *const urls[] = { "https://127.0.0.1:1/" };
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	f->link = fork();
+	assert_true(f->link >= 0);
+	if (f->link == 0) {
+		const struct link_options o = {
+			.os = &os_posix,
+			.engine_fd = pair[1],
+			.outbox_dirfd = f->outbox,
+			.fleet = "demo",
+			.node = "n1",
+			.boot_id = "boot",
+			.urls = urls,
+			.url_count = 1,
+			.ca_pem = NULL,
+			.broker_host = with_broker ? "127.0.0.1" : NULL,
+			.broker_port = f->port,
+			.stop = &stop_link,
+		};
+
+		close(pair[0]);
+		signal(SIGTERM, on_term);
+		_exit(link_run(&o) == 0 ? 0 : 1);
+	}
+	close(pair[1]);
+	frame_conn_init(&f->engine, pair[0], LINK_FRAME_MAX);
+}
+
+/* Wait for a frame of this type, letting the desk run meanwhile; others are passed over. */
+static bool await_frame(struct fixture *f, enum link_frame type, struct frame *ret, int ms)
+{
+	uint64_t end = os_posix.clock_boot_ms(&os_posix) + (uint64_t) ms;
+
+	while (os_posix.clock_boot_ms(&os_posix) < end) {
+		struct pollfd p[2] = { { .fd = f->engine.fd,
+					 .events = (short) (POLLIN |
+							    (frame_wants_write(&f->engine) ? POLLOUT : 0)) },
+				       { .fd = -1 } };
+		int timeout = 50;
+
+		if (f->desk)
+			mqtt_poll_prepare(f->desk, &p[1], &timeout);
+		(void) poll(p, 2, timeout);
+		if (f->desk)
+			mqtt_poll_done(f->desk, p[1].fd >= 0 ? p[1].revents : 0);
+		assert_int_equal(frame_pump(&f->engine, p[0].revents), 0);
+		while (frame_next(&f->engine, ret) > 0)
+			if (ret->type == type)
+				return true;
+	}
+	return false;
+}
+
+static void desk_state(void *user, bool up, const char *reason)
+{
+	struct fixture *f = user;
+
+	(void) reason;
+	f->desk_up = up;
+}
+
+static void desk_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
+{
+	struct fixture *f = user;
+
+	f->messages++;
+	f->retained = retained;
+	snprintf(f->topic, sizeof(f->topic), "%s", topic);
+	snprintf(f->payload, sizeof(f->payload), "%.*s", (int) len, (const char *) payload);
+}
+
+static void open_desk(struct fixture *f, const char *filter)
+{
+	const char *filters[] = { filter };
+	const struct mqtt_options options = {
+		.os = &os_posix,
+		.host = "127.0.0.1",
+		.port = f->port,
+		.client_id = "desk",
+		.subscriptions = filters,
+		.subscription_count = 1,
+		.retry_cap_ms = 100,
+		.on_state = desk_state,
+		.on_message = desk_message,
+		.user = f,
+	};
+
+	assert_int_equal(mqtt_open(&options, &f->desk), 0);
+}
+
+static void run_desk(struct fixture *f, int ms, const unsigned *count, unsigned wanted)
+{
+	uint64_t end = os_posix.clock_boot_ms(&os_posix) + (uint64_t) ms;
+
+	while (os_posix.clock_boot_ms(&os_posix) < end && !(count && *count >= wanted)) {
+		struct pollfd p;
+		int timeout = 20;
+
+		mqtt_poll_prepare(f->desk, &p, &timeout);
+		(void) poll(&p, 1, timeout);
+		mqtt_poll_done(f->desk, p.fd >= 0 ? p.revents : 0);
+	}
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	strncpy(f->path, "/tmp/link.XXXXXX", sizeof(f->path) - 1);
+	assert_non_null(mkdtemp(f->path));
+	assert_int_equal(chmod(f->path, 0755), 0);
+	f->dirfd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(f->dirfd, "outbox", 0700), 0);
+	f->outbox = openat(f->dirfd, "outbox", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	f->port = free_port();
+	f->engine.fd = -1;
+	*state = f;
+	return 0;
+}
+
+static void end_link(struct fixture *f)
+{
+	int status = 0;
+
+	if (f->link <= 0)
+		return;
+	frame_conn_done(&f->engine);
+	assert_int_equal(waitpid(f->link, &status, 0), f->link);
+	f->link = 0;
+	assert_true(WIFEXITED(status) &&
+		    WEXITSTATUS(status) == 0); /* the engine is gone: it leaves in good order */
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	end_link(f);
+	mqtt_close(f->desk);
+	if (f->broker.pid)
+		process_end(&f->broker, 2000);
+	assert_int_equal(tree_remove(&os_posix, AT_FDCWD, f->path), 0);
+	close(f->outbox);
+	close(f->dirfd);
+	free(f);
+	return 0;
+}
+
+static void tell(struct fixture *f, enum link_frame type, uint64_t number, const char *text)
+{
+	uint8_t data[1024];
+	size_t len = strlen(text);
+
+	for (int i = 0; i < 8; i++)
+		data[i] = (uint8_t) (number >> (56 - 8 * i));
+	memcpy(data + 8, text, len);
+	assert_int_equal(frame_send(&f->engine, (uint16_t) type, 5, data, 8 + len), 0);
+	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
+}
+
+static void it_says_when_it_is_connected(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+
+	start_broker(f);
+	start_link(f, true);
+	for (bool up = false; !up; up = frame.data[0] == 1)
+		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+	assert_memory_equal(frame.data + 1, "MQTT 5", 6);
+}
+
+static void without_a_broker_it_says_so(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+
+	start_link(f, false);
+	assert_true(await_frame(f, LINK_STATE, &frame, 2000));
+	assert_int_equal(frame.data[0], 0);
+}
+
+static void a_report_is_retained_and_kept_until_it_is_acknowledged(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+	struct stat st;
+
+	start_broker(f);
+	start_link(f, true);
+	tell(f, LINK_REPORT, 41, "{\"signed\":{}}");
+	for (bool up = false; !up; up = frame.data[0] == 1)
+		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+	usleep(200 * 1000);
+	open_desk(f, "selfright/v1/demo/node/n1/report");
+	run_desk(f, 3000, &f->messages, 1);
+	assert_int_equal(f->messages, 1);
+	assert_true(f->retained);
+	assert_string_equal(f->payload, "{\"signed\":{}}");
+	/* A PUBACK deletes nothing; the verified ack does. */
+	assert_int_equal(fstatat(f->outbox, "report", &st, 0), 0);
+	assert_int_equal(mqtt_publish(f->desk, "selfright/v1/demo/node/n1/ack", "signed ack", 10, 1, false), 0);
+	assert_true(await_frame(f, LINK_ACK, &frame, 3000));
+	assert_int_equal(frame.len, 10);
+	assert_int_equal(fstatat(f->outbox, "report", &st, 0), 0);
+	tell(f, LINK_ACKED, 41, "");
+	for (int i = 0; i < 100 && fstatat(f->outbox, "report", &st, 0) == 0; i++)
+		usleep(20 * 1000);
+	assert_int_equal(fstatat(f->outbox, "report", &st, 0), -1);
+}
+
+static void an_unacknowledged_report_is_sent_again_by_the_next_process(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+
+	start_link(f, true); /* nobody listens yet */
+	tell(f, LINK_REPORT, 7, "again");
+	assert_true(await_frame(f, LINK_STATE, &frame, 3000));
+	for (struct stat st; fstatat(f->outbox, "report", &st, 0) != 0;)
+		usleep(10 * 1000);
+	kill(f->link, SIGKILL);
+	assert_int_equal(waitpid(f->link, NULL, 0), f->link);
+	frame_conn_done(&f->engine);
+	start_broker(f);
+	start_link(f, true);
+	open_desk(f, "selfright/v1/demo/node/n1/report");
+	run_desk(f, 5000, &f->messages, 1);
+	assert_string_equal(f->payload, "again");
+}
+
+static void announcements_are_expanded_and_bombs_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct buf bomb = BUF_INIT(1 << 20), small = BUF_INIT(1 << 20);
+	char *zeros = calloc(1, 3 << 20);
+	struct frame frame;
+
+	start_broker(f);
+	start_link(f, true);
+	open_desk(f, "selfright/v1/demo/node/n1/event");
+	for (bool up = false; !up; up = frame.data[0] == 1)
+		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+	run_desk(f, 300, NULL, 0);
+	assert_int_equal(gzip_compress(zeros, 3 << 20, &bomb), 0);
+	assert_int_equal(gzip_compress("{\"format\":1}", 12, &small), 0);
+	assert_int_equal(mqtt_publish(f->desk, "selfright/v1/demo/announce", bomb.data, bomb.len, 1, false), 0);
+	assert_int_equal(mqtt_publish(f->desk, "selfright/v1/demo/announce", "no gzip", 7, 1, false), 0);
+	assert_int_equal(mqtt_publish(f->desk, "selfright/v1/demo/node/n1/announce", small.data, small.len, 1,
+				      false),
+			 0);
+	assert_true(await_frame(f, LINK_ANNOUNCE, &frame, 3000));
+	assert_int_equal(frame.len, 12);
+	assert_memory_equal(frame.data, "{\"format\":1}", 12);
+	buf_done(&bomb);
+	buf_done(&small);
+	free(zeros);
+}
+
+static void events_wait_for_the_connection(void **state)
+{
+	struct fixture *f = *state;
+
+	start_link(f, true);
+	assert_int_equal(frame_send(&f->engine, LINK_EVENT, 0, "news", 4), 0);
+	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
+	usleep(100 * 1000);
+	start_broker(f);
+	open_desk(f, "selfright/v1/demo/node/n1/event");
+	run_desk(f, 6000, &f->messages, 1);
+	assert_string_equal(f->payload, "news");
+}
+
+static void a_fetch_that_fails_is_answered_with_the_reason(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+
+	start_link(f, false);
+	tell(f, LINK_FETCH, 1000, "metadata/timestamp.json");
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 15000));
+	assert_int_equal(frame.id, 5);
+	assert_true(frame.len > 4);
+	assert_true((int32_t) ((uint32_t) frame.data[0] << 24 | (uint32_t) frame.data[1] << 16 |
+			       (uint32_t) frame.data[2] << 8 | frame.data[3]) < 0);
+}
+
+static void a_broken_protocol_ends_the_link(void **state)
+{
+	struct fixture *f = *state;
+	int status = 0;
+
+	start_link(f, false);
+	assert_int_equal(frame_send(&f->engine, 99, 0, "", 0), 0);
+	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
+	assert_int_equal(waitpid(f->link, &status, 0), f->link);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	frame_conn_done(&f->engine);
+	f->link = 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(it_says_when_it_is_connected, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(without_a_broker_it_says_so, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_report_is_retained_and_kept_until_it_is_acknowledged, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(an_unacknowledged_report_is_sent_again_by_the_next_process, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(announcements_are_expanded_and_bombs_dropped, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(events_wait_for_the_connection, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_fetch_that_fails_is_answered_with_the_reason, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_broken_protocol_ends_the_link, set_up, tear_down),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
