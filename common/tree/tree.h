@@ -49,8 +49,10 @@ typedef int tree_known_digest(void *user, const char *path, int fd, uint8_t ret[
  * List the folder at dirfd, reading every file, following no links. What a tree
  * may not hold is -ERR_ARCHIVE_ENTRY: devices, sockets, fifos, setuid, setgid or
  * sticky modes, world-writable files, extended attributes other than none,
- * links that leave the tree. Owner is checked only if `owner` is not (uid_t) -1.
- * *ret_offender (NULL is fine; free it) names the entry.
+ * links that leave the tree. With an `owner` everything must be his and modes are
+ * listed as they are (a sealed tree); with (uid_t) -1 any owner will do and modes
+ * are listed as unpacking will set them: 0755 for folders and what anyone may
+ * execute, else 0644 (a tree to be published). *ret_offender (NULL is fine; free it) names the entry.
  */
 NODISCARD int tree_scan(const struct os *os, int dirfd, uid_t owner, tree_known_digest *known, void *user,
 			struct tree *ret, char **ret_offender);
@@ -64,7 +66,7 @@ NODISCARD int tree_digest(const struct tree *t, uint8_t ret[static SHA256_BYTES]
 
 /* May a tree hold this entry? Modes: files 0444-0755 without setuid and world write; directories 0755 or stricter; links 0777. */
 bool tree_entry_is_allowed(const struct tree_entry *e);
-/* Does a link at `path` with `target` stay inside the tree? Absolute targets do not. */
+/* Does a link at `path` with `target` stay inside the tree? Absolute targets do not, nor ".." behind a name. */
 bool tree_link_stays_inside(const char *path, const char *target);
 
 #endif
