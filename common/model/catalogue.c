@@ -12,7 +12,8 @@ static const char *const class_names[] = { [CLASS_NONE] = "none",
 					   [CLASS_REJECTED] = "rejected" };
 
 static const struct catalogue_row rows[] = {
-#define CATALOGUE_ROW_(number, id, name, class, sentence, advice) { number, name, CLASS_##class, sentence, advice },
+#define CATALOGUE_ROW_(number, id, name, class, sentence, advice)                                                 \
+	{ number, name, CLASS_##class, sentence, advice },
 	CATALOGUE(CATALOGUE_ROW_)
 #undef CATALOGUE_ROW_
 };

@@ -112,7 +112,8 @@ static const struct json *member(struct fields *f, const char *name, bool requir
 	return j;
 }
 
-static bool member_is(struct fields *f, const char *name, const struct json *j, enum json_type type, const char *what)
+static bool member_is(struct fields *f, const char *name, const struct json *j, enum json_type type,
+		      const char *what)
 {
 	if (!j)
 		return false;
@@ -158,7 +159,8 @@ void *field_alloc(struct fields *f, size_t count, size_t size)
 
 void field_format(struct fields *f, uint64_t format, const char *const *known)
 {
-	CLEANUP(string_list_done) struct string_list must = { 0 };
+	CLEANUP(string_list_done)
+	struct string_list must = { 0 };
 	uint64_t have = field_need_u64(f, "format", 1, UINT32_MAX);
 
 	if (field_ok(f) && have != format)
@@ -171,8 +173,8 @@ void field_format(struct fields *f, uint64_t format, const char *const *known)
 		while (*k && strcmp(*k, must.items[i]) != 0)
 			k++;
 		if (!*k)
-			field_fail(f, -ERR_AGENT_TOO_OLD, "must", "names \"%.64s\", which this agent does not know",
-				   must.items[i]);
+			field_fail(f, -ERR_AGENT_TOO_OLD, "must",
+				   "names \"%.64s\", which this agent does not know", must.items[i]);
 	}
 }
 
@@ -277,7 +279,8 @@ void field_digest(struct fields *f, const char *name, uint8_t out[static SHA256_
 int field_choice(struct fields *f, const char *name, const char *const *words, size_t count, int otherwise)
 {
 	const char *s = text_member(f, name, &rule_line, otherwise < 0);
-	CLEANUP(buf_done) struct buf all = BUF_INIT(200);
+	CLEANUP(buf_done)
+	struct buf all = BUF_INIT(200);
 
 	if (!s)
 		return otherwise < 0 ? 0 : otherwise;
@@ -334,7 +337,8 @@ void field_labels(struct fields *f, const char *name, struct labels *ret)
 	if (r == -ENOMEM)
 		field_fail(f, r, NULL, "out of memory");
 	else if (r < 0)
-		field_fail(f, r, name, "must be an object of label names and texts up to %d bytes", LABEL_VALUE_MAX);
+		field_fail(f, r, name, "must be an object of label names and texts up to %d bytes",
+			   LABEL_VALUE_MAX);
 }
 
 struct json *field_copy(struct fields *f, const char *name, enum json_type type)

@@ -77,7 +77,7 @@ void index_done(struct rollout_index *i)
 		free(i->freezes[k].reason);
 	}
 	free(i->freezes);
-	*i = (struct rollout_index) { 0 };
+	*i = (struct rollout_index){ 0 };
 }
 
 void index_write(const struct rollout_index *i, struct json_node *object)

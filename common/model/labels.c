@@ -18,7 +18,7 @@ void labels_done(struct labels *l)
 		free(l->items[i].value);
 	}
 	free(l->items);
-	*l = (struct labels) { 0 };
+	*l = (struct labels){ 0 };
 }
 
 static bool name_is_fine(const char *name)
@@ -76,7 +76,7 @@ static int labels_insert(struct labels *l, size_t at, const char *name, char *va
 		return -ENOMEM;
 	}
 	memmove(items + at + 1, items + at, (l->count - at) * sizeof(*items));
-	items[at] = (struct label) { .name = copy, .value = value };
+	items[at] = (struct label){ .name = copy, .value = value };
 	l->items = items;
 	l->count++;
 	return 0;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* What must[] may name. */
-static const char *const known_fields[] = { "format", "node",  "rollback", "pin", "hold",
+static const char *const known_fields[] = { "format", "node",	 "rollback", "pin", "hold",
 					    "retry",  "collect", "must",     NULL };
 
 static void parse_rollbacks(struct fields *f, struct node_orders *out)
@@ -147,7 +147,7 @@ void orders_done(struct node_orders *o)
 	free(o->hold.by);
 	once_done(o->retries, o->retry_count);
 	once_done(o->collects, o->collect_count);
-	*o = (struct node_orders) { 0 };
+	*o = (struct node_orders){ 0 };
 }
 
 static void write_once(struct json_node *object, const char *name, const struct order_once *list, size_t count)

@@ -10,8 +10,9 @@
 #include <string.h>
 
 /* What must[] may name. */
-static const char *const known_fields[] = { "format",	 "owner",     "on_call",    "security_floor", "revoked",
-					    "approvals", "lost_roots", "must", NULL };
+static const char *const known_fields[] = { "format",	      "owner",	 "on_call",
+					    "security_floor", "revoked", "approvals",
+					    "lost_roots",     "must",	 NULL };
 
 static bool is_kind(const char *s)
 {
@@ -79,7 +80,7 @@ void policy_done(struct policy *p)
 	}
 	free(p->approvals);
 	string_list_done(&p->lost_roots);
-	*p = (struct policy) { 0 };
+	*p = (struct policy){ 0 };
 }
 
 void policy_write(const struct policy *p, struct json_node *object)

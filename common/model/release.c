@@ -13,8 +13,9 @@
 #include <string.h>
 
 static const char *const check_kind_names[CHECK_KIND_COUNT] = {
-	[CHECK_EXEC] = "exec", [CHECK_HTTP_GET] = "httpGet", [CHECK_TCP_SOCKET] = "tcpSocket", [CHECK_UNIT] = "unit",
-	[CHECK_METRIC] = "metric", [CHECK_LOG] = "log", [CHECK_LINK] = "link",
+	[CHECK_EXEC] = "exec", [CHECK_HTTP_GET] = "httpGet", [CHECK_TCP_SOCKET] = "tcpSocket",
+	[CHECK_UNIT] = "unit", [CHECK_METRIC] = "metric",    [CHECK_LOG] = "log",
+	[CHECK_LINK] = "link",
 };
 
 static const char *const risks[] = { "low", "medium", "high" };
@@ -22,11 +23,29 @@ static const char *const forms[] = { "full", "delta" };
 static const char *const data_moves[] = { "keep", "restore" };
 
 /* What must[] may name. */
-static const char *const known_fields[] = {
-	"format", "component", "version", "kind", "compatible", "requires", "artifacts", "tree", "services", "hooks",
-	"checks", "probation", "watch", "boot_attempts", "data", "data_compatible_back", "must", "changes", "risk",
-	"known_issues", "post_deploy_checks", "expected_duration", NULL
-};
+static const char *const known_fields[] = { "format",
+					    "component",
+					    "version",
+					    "kind",
+					    "compatible",
+					    "requires",
+					    "artifacts",
+					    "tree",
+					    "services",
+					    "hooks",
+					    "checks",
+					    "probation",
+					    "watch",
+					    "boot_attempts",
+					    "data",
+					    "data_compatible_back",
+					    "must",
+					    "changes",
+					    "risk",
+					    "known_issues",
+					    "post_deploy_checks",
+					    "expected_duration",
+					    NULL };
 
 const char *check_kind_name(enum check_kind kind)
 {
@@ -37,7 +56,8 @@ const char *check_kind_name(enum check_kind kind)
 
 static bool is_signal(const char *s)
 {
-	static const char *const signals[] = { "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL" };
+	static const char *const signals[] = { "SIGTERM", "SIGINT",  "SIGQUIT", "SIGHUP",
+					       "SIGUSR1", "SIGUSR2", "SIGKILL" };
 
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		if (strcmp(signals[i], s) == 0)
@@ -99,14 +119,16 @@ static bool is_host(const char *s)
 #define WITH_VARIABLES "without ${...} other than ${vars.NAME}, ${node.id} and ${root}"
 
 static const struct text_rule rule_argument = { 4096, variables_are_fine, WITH_VARIABLES };
-static const struct text_rule rule_signal = { 16, is_signal, "one of SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, "
-						  "SIGUSR2, SIGKILL" };
+static const struct text_rule rule_signal = { 16, is_signal,
+					      "one of SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, "
+					      "SIGUSR2, SIGKILL" };
 static const struct text_rule rule_unit = { 255, is_unit, "the name of a unit" };
 static const struct text_rule rule_user = { 32, is_user, "the name of a user" };
 static const struct text_rule rule_absolute = { 1024, is_absolute_path, "an absolute path without \"..\"" };
 static const struct text_rule rule_label_name = { LABEL_NAME_MAX, is_label_name, "a name [a-z0-9][a-z0-9-._/]*" };
 static const struct text_rule rule_port = { 128, is_port, "a port from 1 to 65535, or a variable" };
-static const struct text_rule rule_url_path = { 2048, is_url_path, "a path that starts with '/' and has no blanks" };
+static const struct text_rule rule_url_path = { 2048, is_url_path,
+						"a path that starts with '/' and has no blanks" };
 static const struct text_rule rule_host = { 255, is_host, "an address or \"localhost\"" };
 static const struct text_rule rule_body = { 4096, variables_are_fine, WITH_VARIABLES };
 
@@ -172,8 +194,14 @@ static char *parse_port(struct fields *f, const char *name)
 /* The one kind the check has, or -1. */
 static int parse_check_kind(struct fields *f)
 {
-	static const char *const others[] = { "name", "initialDelaySeconds", "periodSeconds", "timeoutSeconds",
-					      "successThreshold", "failureThreshold", "required", "must_fix" };
+	static const char *const others[] = { "name",
+					      "initialDelaySeconds",
+					      "periodSeconds",
+					      "timeoutSeconds",
+					      "successThreshold",
+					      "failureThreshold",
+					      "required",
+					      "must_fix" };
 	int kind = -1;
 	bool newer = false;
 
@@ -218,7 +246,8 @@ static void parse_check_body(struct fields *f, struct release_check *ret)
 		break;
 	case CHECK_HTTP_GET:
 		ret->http.scheme =
-			field_strdup(&body, schemes[field_choice(&body, "scheme", schemes, ARRAY_LEN(schemes), 0)]);
+			field_strdup(&body,
+				     schemes[field_choice(&body, "scheme", schemes, ARRAY_LEN(schemes), 0)]);
 		ret->http.host = field_text_or(&body, "host", &rule_host, "127.0.0.1");
 		ret->http.port = parse_port(&body, "port");
 		ret->http.path = field_text_or(&body, "path", &rule_url_path, "/");
@@ -262,7 +291,8 @@ static void parse_requires_components(struct fields *f, struct release *out)
 
 	map = components.object;
 	if (json_count(map) > RELEASE_REQUIRES_MAX) {
-		field_fail(f, -ERR_FIELD_VALUE, "components", "must have at most %d members", RELEASE_REQUIRES_MAX);
+		field_fail(f, -ERR_FIELD_VALUE, "components", "must have at most %d members",
+			   RELEASE_REQUIRES_MAX);
 		return;
 	}
 	out->requires_components = field_alloc(f, json_count(map), sizeof(*out->requires_components));
@@ -347,7 +377,8 @@ static void parse_data(struct fields *f, struct release *out)
 		struct release_data *data = &out->data[out->data_count++];
 
 		data->path = field_text(&d, "path", &rule_path, true);
-		data->restore_on_rollback = field_choice(&d, "on_rollback", data_moves, ARRAY_LEN(data_moves), 0) == 1;
+		data->restore_on_rollback =
+			field_choice(&d, "on_rollback", data_moves, ARRAY_LEN(data_moves), 0) == 1;
 	}
 }
 
@@ -493,7 +524,7 @@ void release_done(struct release *r)
 	free(r->risk);
 	free(r->known_issues);
 	free(r->post_deploy_checks);
-	*r = (struct release) { 0 };
+	*r = (struct release){ 0 };
 }
 
 /* --- agreement --- */
@@ -503,7 +534,8 @@ int release_agrees(const struct release *r, const char *path)
 	/* An id, a version and the name of the file, with two slashes. */
 	char folder[ID_MAX + VERSION_MAX + 4], own[sizeof(folder) + 16];
 
-	(void) snprintf(folder, sizeof(folder), "%s/%s/", r->component, r->version); /* both are bounded by their rules */
+	(void) snprintf(folder, sizeof(folder), "%s/%s/", r->component,
+			r->version); /* both are bounded by their rules */
 	(void) snprintf(own, sizeof(own), "%srelease.json", folder);
 	if (!path || strcmp(path, own) != 0)
 		return -ERR_DISAGREE;

@@ -14,15 +14,17 @@
 static const char *const kind_names[ROLLOUT_KIND_COUNT] = {
 	[ROLLOUT_REGULAR] = "regular", [ROLLOUT_PATCH] = "patch", [ROLLOUT_DOWNGRADE] = "downgrade"
 };
-static const char *const state_names[ROLLOUT_STATE_COUNT] = {
-	[ROLLOUT_RUNNING] = "running", [ROLLOUT_PAUSED] = "paused", [ROLLOUT_HALTED] = "halted",
-	[ROLLOUT_DONE] = "done", [ROLLOUT_CANCELLED] = "cancelled"
-};
+static const char *const state_names[ROLLOUT_STATE_COUNT] = { [ROLLOUT_RUNNING] = "running",
+							      [ROLLOUT_PAUSED] = "paused",
+							      [ROLLOUT_HALTED] = "halted",
+							      [ROLLOUT_DONE] = "done",
+							      [ROLLOUT_CANCELLED] = "cancelled" };
 
 /* What must[] may name. */
-static const char *const known_fields[] = { "format", "id", "seq", "component", "release", "with", "kind", "state", "undo",
-					    "stages", "window", "blackout", "notice", "disruption", "spread",
-					    "overrides", "deadline", "must", NULL };
+static const char *const known_fields[] = { "format",	 "id",	     "seq",    "component",  "release",
+					    "with",	 "kind",     "state",  "undo",	     "stages",
+					    "window",	 "blackout", "notice", "disruption", "spread",
+					    "overrides", "deadline", "must",   NULL };
 
 static int find_name(const char *const *names, int count, const char *name)
 {
@@ -92,15 +94,16 @@ static void take_path_apart(struct fields *f, struct release_ref *ret)
 
 static void parse_release_ref(struct fields *f, const char *component, struct release_ref *ret)
 {
-	CLEANUP(text_freep) char *said = field_text(f, "component", &rule_id, false);
+	CLEANUP(text_freep)
+	char *said = field_text(f, "component", &rule_id, false);
 
 	field_digest(f, "sha256", ret->sha256);
 	ret->path = field_text(f, "path", &rule_path, true);
 	if (!ret->path)
 		return;
 	take_path_apart(f, ret);
-	if (field_ok(f) && ((component && strcmp(component, ret->component) != 0) ||
-			    (said && strcmp(said, ret->component) != 0)))
+	if (field_ok(f) &&
+	    ((component && strcmp(component, ret->component) != 0) || (said && strcmp(said, ret->component) != 0)))
 		field_fail(f, -ERR_DISAGREE, "path", "must lie below the component's own folder");
 }
 
@@ -124,8 +127,10 @@ static void parse_with(struct fields *f, struct rollout *out)
 /* The stage without what opening and approving it changes. */
 static struct json *bare_of(struct fields *s)
 {
-	CLEANUP(json_build_freep) struct json_build *b = json_build_new();
-	CLEANUP(buf_done) struct buf text = BUF_INIT(ROLLOUT_MAX_BYTES * 2);
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(ROLLOUT_MAX_BYTES * 2);
 	struct json *bare = NULL;
 	int r;
 
@@ -250,7 +255,7 @@ void rollout_done(struct rollout *r)
 	json_free(r->blackout);
 	free(r->disruption.label);
 	string_list_done(&r->overrides);
-	*r = (struct rollout) { 0 };
+	*r = (struct rollout){ 0 };
 }
 
 const struct release_ref *rollout_release(const struct rollout *r, const char *component)

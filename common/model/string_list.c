@@ -11,7 +11,7 @@ void string_list_done(struct string_list *l)
 	for (size_t i = 0; i < l->count; i++)
 		free(l->items[i]);
 	free(l->items);
-	*l = (struct string_list) { 0 };
+	*l = (struct string_list){ 0 };
 }
 
 int string_list_add(struct string_list *l, const char *s)

@@ -119,8 +119,8 @@ static int names_of_command(const struct release_command *c, struct string_list 
 
 static int names_of_check(const struct release_check *c, struct string_list *ret)
 {
-	const char *texts[] = { c->http.scheme, c->http.host, c->http.port,  c->http.path,
-				c->http.expect_body, c->tcp.host, c->tcp.port };
+	const char *texts[] = { c->http.scheme,	     c->http.host, c->http.port, c->http.path,
+				c->http.expect_body, c->tcp.host,  c->tcp.port };
 	int r = names_of_command(&c->exec, ret);
 
 	for (size_t i = 0; i < ARRAY_LEN(texts) && r == 0; i++)
