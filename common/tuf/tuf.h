@@ -30,24 +30,37 @@ struct json;
 struct tuf_client;
 struct tuf_keyring;
 
+enum { TUF_ROLE_NAME_MAX = 255, TUF_PATH_MAX = 1024 };
+
 struct tuf_limits {
 	uint64_t root, timestamp, snapshot, targets; /* bytes */
-	unsigned root_steps;                         /* new roots per refresh */
-	unsigned roles_visited;                      /* in one search */
+	unsigned root_steps; /* new roots per refresh */
+	unsigned roles_visited; /* in one search */
 };
 extern const struct tuf_limits tuf_limits_default;
 
 struct tuf_options {
 	const struct os *os;
-	int dirfd;                 /* borrowed */
-	const char *prefix;        /* borrowed; "metadata/" for a node, "" for `selfright tuf` */
+	int dirfd; /* borrowed */
+	const char *prefix; /* borrowed; "metadata/" for a node, "" for `selfright tuf` */
 	const char *targets_prefix;
 	struct tuf_limits limits;
-	bool hold_time_floor;      /* DESIGN.md section 4 "Time": x-issued and a stored floor; off for foreign repositories */
-	int64_t build_time;        /* lower end of the floor */
-	bool clock_synchronised;   /* as far as the caller knows */
+	bool hold_time_floor; /* DESIGN.md section 4 "Time": x-issued and a stored floor; off for foreign repositories */
+	int64_t build_time; /* lower end of the floor */
+	bool clock_synchronised; /* as far as the caller knows */
+	/*
+	 * The specification's key id is the hash of the whole key. Other implementations
+	 * also leave members out that they do not know; set this to take those ids as well
+	 * (they are recomputed all the same). Off for a node: our own ids are strict.
+	 */
+	bool foreign_keyids;
 };
 
+/*
+ * Lock the folder and load what is trusted in it, each file verified again; a file
+ * that does not verify counts as missing. A broken root.json makes no failure here:
+ * there is no trusted root then, and tuf_client_error() says why.
+ */
 NODISCARD int tuf_client_open(const struct tuf_options *o, struct tuf_client **ret);
 void tuf_client_close(struct tuf_client *c);
 DEFINE_FREEP(struct tuf_client *, tuf_client_close)
@@ -55,22 +68,31 @@ DEFINE_FREEP(struct tuf_client *, tuf_client_close)
 /* Take `bytes` as trusted root (checked against itself; its expiry does not matter here). -ERR_THRESHOLD, ... */
 NODISCARD int tuf_client_init(struct tuf_client *c, const void *bytes, size_t len);
 
+/* The caller learnt whether its clock is synchronised now. */
+void tuf_client_set_synchronised(struct tuf_client *c, bool synchronised);
+
 /* Is there a trusted root? */
 bool tuf_client_has_root(const struct tuf_client *c);
 
-/* Root, timestamp, snapshot, top-level targets. 0: all trusted and unexpired. *ret_changed (may be NULL): a newer timestamp. */
+/*
+ * Root, timestamp, snapshot, top-level targets. 0: all trusted and unexpired, also
+ * when nothing was new; *ret_changed (may be NULL): a newer timestamp. Whatever the
+ * failure, the next call starts from what was trusted by then. -ERR_UNTRUSTED:
+ * no root; -ERR_EXPIRED: also for a cached timestamp that has expired since;
+ * -ENOENT: a file the trusted metadata names is not there.
+ */
 NODISCARD int tuf_client_refresh(struct tuf_client *c, struct fetcher *f, bool *ret_changed);
 
 /* What the last failure was about: "3.snapshot.json: fewer valid signatures than the threshold". Never NULL. */
 const char *tuf_client_error(const struct tuf_client *c);
 
 struct tuf_target {
-	char path[1025];
+	char path[TUF_PATH_MAX + 1];
 	uint64_t length;
 	uint8_t sha256[SHA256_BYTES];
 	bool has_sha256, has_sha512;
 	uint8_t sha512[64];
-	char role[256];            /* that lists it */
+	char role[TUF_ROLE_NAME_MAX + 1]; /* that lists it */
 	const struct json *custom; /* borrowed until the next refresh; may be NULL */
 };
 
@@ -80,14 +102,27 @@ struct tuf_target {
  */
 NODISCARD int tuf_client_find(struct tuf_client *c, struct fetcher *f, const char *path, struct tuf_target *ret);
 
+/*
+ * The search ends with the error of a role that could not be had or verified: what
+ * stands behind it in the order of delegations must not take its place.
+ */
+
 /* Find it, fetch it ("targets/<dir>/<sha256>.<name>" with consistent snapshots) and check length and hashes: bytes appended. */
 NODISCARD int tuf_client_read(struct tuf_client *c, struct fetcher *f, const char *path, uint64_t max,
 			      struct buf *ret, struct tuf_target *ret_target);
 
-/* The repository's file name for a target: targets_prefix + path with the hash in its name. */
-NODISCARD int tuf_target_file(const struct tuf_target *t, const char *targets_prefix, bool consistent, struct buf *ret);
+/* Are these the bytes of a target? 0, -ERR_LENGTH, -ERR_DIGEST. */
+NODISCARD int tuf_target_check(const struct tuf_target *t, const void *bytes, size_t len);
 
-/* Every path a delegated role (found from top-level targets, verified) lists; callback returns 0 to go on. */
+/* The repository's file name for a target: targets_prefix + path with the hash in its name. */
+NODISCARD int tuf_target_file(const struct tuf_target *t, const char *targets_prefix, bool consistent,
+			      struct buf *ret);
+
+/*
+ * Every path that a role delegated by top-level targets (or "targets" itself) lists
+ * and was given; others it lists are passed over. The callback returns 0 to go on,
+ * anything else is returned here. -ERR_NOT_LISTED: no such role.
+ */
 NODISCARD int tuf_client_each_target(struct tuf_client *c, struct fetcher *f, const char *role,
 				     int (*each)(void *user, const struct tuf_target *t), void *user);
 
@@ -96,8 +131,9 @@ struct tuf_state {
 	uint64_t root, timestamp, snapshot, targets;
 	int64_t timestamp_expires, root_expires;
 	int64_t issued; /* x-issued of the trusted timestamp, 0 if none */
-	int64_t now;    /* what expiry was judged by at the last refresh */
-	bool stale;     /* the trusted timestamp has expired by now */
+	int64_t now; /* what expiry was judged by at the last refresh */
+	bool stale; /* the trusted timestamp has expired by now */
+	bool clock_ahead; /* the clock would have expired a newer timestamp; floor plus monotonic time decides */
 };
 void tuf_client_state(struct tuf_client *c, struct tuf_state *ret);
 
@@ -128,11 +164,30 @@ unsigned tuf_keyring_threshold(const struct tuf_keyring *k);
 NODISCARD int tuf_envelope_open(const void *bytes, size_t len, const struct tuf_keyring *k, struct json **ret);
 
 /* The TUF key object of a P-256 public PEM: {"keytype":"ecdsa","keyval":{"public":PEM},"scheme":"ecdsa-sha2-nistp256"} and its id. */
-NODISCARD int tuf_key_describe(const char *public_pem, struct buf *ret_json, char ret_keyid[static SHA256_HEX + 1]);
+NODISCARD int tuf_key_describe(const char *public_pem, struct buf *ret_json,
+			       char ret_keyid[static SHA256_HEX + 1]);
 
 struct private_key;
-/* Sign `signed_object` (canonical form) with the keys; the whole envelope as canonical JSON text appended. */
+/* Sign `signed_object` (canonical form) with the keys; the whole envelope as JSON text on one line appended. */
 NODISCARD int tuf_envelope_sign(const struct json *signed_object, const struct private_key *const *keys,
 				size_t key_count, struct buf *out);
+
+/* --- who may sign what besides metadata (DESIGN.md section 4) --- */
+
+/* Approvers `x_selfright` (the member of targets) names, e.g. "qa". -ERR_NOT_LISTED. */
+NODISCARD int tuf_approvers_load(const struct json *x_selfright, const char *approver, struct tuf_keyring **ret);
+
+/* The keys that top-level targets gives a delegated role, e.g. a team's as approvers. -ERR_NOT_LISTED, -ERR_UNTRUSTED. */
+NODISCARD int tuf_team_keyring(const struct tuf_client *c, const char *role, struct tuf_keyring **ret);
+
+/* The keys that sign acknowledgements and grants. -ERR_NOT_LISTED, -ERR_UNTRUSTED. */
+NODISCARD int tuf_control_keyring(const struct tuf_client *c, struct tuf_keyring **ret);
+
+/*
+ * A name of the repository as a name of one file: all but unreserved characters
+ * percent-encoded, then `suffix`. Different names stay different; one too long for
+ * a file system is cut and ends in its hash. -ERR_NAME for an empty one.
+ */
+NODISCARD int tuf_file_name(const char *name, const char *suffix, struct buf *ret);
 
 #endif
