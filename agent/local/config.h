@@ -1,7 +1,7 @@
 /*
  * config - what this node is and what components may do here, from people's files.
  *
- * <dir>/agent.yaml, <dir>/components.d/<component>.yaml, <dir>/vars.d/*.yaml
+ * <dir>/agent.yaml, <dir>/components.d/<component>.yaml, and the *.yaml of <dir>/vars.d
  * (flat maps, merged in the order of their names, later files win). Every complaint
  * names file and line; a key nobody knows is one. The tree is read once; the
  * strings live until config_done().
