@@ -6,6 +6,7 @@
 #define SELFRIGHT_MODEL_REPORT_H
 
 #include "base/attr.h"
+#include "base/buf.h"
 #include "base/text.h"
 #include "model/decide.h"
 #include "model/labels.h"
@@ -17,7 +18,15 @@
 struct json;
 struct json_node;
 
-enum { REPORT_MAX_BYTES = 128 * 1024, LOG_TAIL_MAX = 4096, NONCE_HEX = 32, BOOT_ID_MAX = 36 };
+enum { REPORT_MAX_BYTES = 128 * 1024, LOG_TAIL_MAX = 4096, NONCE_HEX = 32, BOOT_ID_MAX = 36, REPORT_FORMAT = 1 };
+enum {
+	REPORT_COMPONENTS_MAX = 64,
+	REPORT_DENIED_MAX = 64, /* of one component */
+	REPORT_RESULTS_MAX = 64,
+	REPORT_CHECKS_MAX = 256,
+	REPORT_DETAIL_MAX = 1024,
+	UPDATE_ID_MAX = 160, /* <rollout or order id>/<component>/<attempt> */
+};
 
 /*
  * The states of DESIGN.md section 8, once for journal, report and controller.
@@ -88,8 +97,20 @@ struct report {
 };
 
 void report_done(struct report *r);
-NODISCARD int report_write(const struct report *r, struct json_node *object); /* the `signed` object, _type selfright-report */
+/*
+ * The `signed` object, _type selfright-report. Details and log tails, which come from
+ * programs, are cleaned and cut to their limits here; every other text must fit its
+ * rule, or report_parse will refuse it. -ERR_FIELD_MISSING without fleet, node, boot id or
+ * agent, -ERR_TOO_LARGE beyond the counts above.
+ */
+NODISCARD int report_write(const struct report *r, struct json_node *object);
 NODISCARD int report_parse(const struct json *object, struct report *ret, char **ret_error);
+
+/*
+ * What a program said, for a document: control bytes but tab and newline, and what is no
+ * UTF-8, become '?'; at most the last `max` bytes, cut between characters. Appended.
+ */
+NODISCARD int printable_tail(const char *text, size_t len, size_t max, struct buf *out);
 
 /* _type selfright-ack: "stored up to this sequence, in answer to this nonce". */
 struct ack {
