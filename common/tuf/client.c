@@ -54,9 +54,9 @@ static int fail_role(struct tuf_client *c, int r, const char *role, uint64_t ver
 	return client_fail(c, r, buf_str(&name), what);
 }
 
-bool client_is_consistent(const struct tuf_client *c)
+bool tuf_client_is_consistent(const struct tuf_client *c)
 {
-	return json_bool(json_get(c->root->body, "consistent_snapshot"), false);
+	return c->root && json_bool(json_get(c->root->body, "consistent_snapshot"), false);
 }
 
 void client_drop_roles(struct tuf_client *c)
@@ -136,6 +136,9 @@ static int load_trusted(struct tuf_client *c)
 		r = load_role(c, ROLE_SNAPSHOT, &c->snapshot);
 	if (r >= 0)
 		r = load_role(c, ROLE_TARGETS, &c->targets);
+	c->whole = r >= 0 && c->timestamp && c->snapshot && c->targets &&
+		   entry_is(metadata_entry(c->timestamp, role_type_name(ROLE_SNAPSHOT)), c->snapshot) &&
+		   entry_is(metadata_entry(c->snapshot, role_type_name(ROLE_TARGETS)), c->targets);
 	return r;
 }
 
@@ -182,7 +185,7 @@ void tuf_client_set_synchronised(struct tuf_client *c, bool synchronised)
 		c->floor.clock_ahead = false;
 }
 
-static bool is_expired(const struct tuf_client *c, const struct metadata *m)
+bool client_expired(const struct tuf_client *c, const struct metadata *m)
 {
 	return m->expires <= c->now;
 }
@@ -396,7 +399,7 @@ static void judge_clock(struct tuf_client *c, const struct metadata *m)
 	int64_t floor = floor_now(c);
 
 	if (!c->options.hold_time_floor || c->options.clock_synchronised || c->floor.clock_ahead ||
-	    !is_expired(c, m))
+	    !client_expired(c, m))
 		return;
 	if (m->issued > floor)
 		floor = m->issued;
@@ -434,6 +437,7 @@ static int save_timestamp(struct tuf_client *c, struct metadata **m)
 	metadata_free(c->timestamp);
 	c->timestamp = *m;
 	*m = NULL;
+	c->whole = false; /* until the files it names are here */
 	return 0;
 }
 
@@ -456,7 +460,7 @@ static int update_timestamp(struct tuf_client *c, struct fetcher *f, bool *chang
 	CLEANUP(metadata_freep)
 	struct metadata *m = NULL;
 	const char *role = role_type_name(ROLE_TIMESTAMP);
-	bool root_expired = is_expired(c, c->root), newer;
+	bool root_expired = client_expired(c, c->root), newer;
 	int r;
 
 	if (root_expired && !root_may_wait(c))
@@ -479,10 +483,10 @@ static int update_timestamp(struct tuf_client *c, struct fetcher *f, bool *chang
 			return fail_role(c, r, role, 0, NULL);
 		judge_clock(c, m);
 	}
-	if (root_expired && is_expired(c, c->root))
+	if (root_expired && client_expired(c, c->root))
 		return fail_role(c, -ERR_EXPIRED, role_type_name(ROLE_ROOT), c->root->version, NULL);
 	/* Equal is no news, but the one we have may have expired since: a replay must not freeze us. */
-	if (is_expired(c, newer ? m : c->timestamp))
+	if (client_expired(c, newer ? m : c->timestamp))
 		return fail_role(c, -ERR_EXPIRED, role, 0, NULL);
 	if (!newer)
 		return 0;
@@ -518,11 +522,11 @@ static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_t
 	CLEANUP(metadata_freep)
 	struct metadata *m = NULL;
 	const char *role = role_type_name(type);
-	uint64_t version = entry_version(entry), shown = client_is_consistent(c) ? version : 0;
+	uint64_t version = entry_version(entry), shown = tuf_client_is_consistent(c) ? version : 0;
 	int r;
 
 	if (*trusted && entry_is(entry, *trusted))
-		return is_expired(c, *trusted) ? fail_role(c, -ERR_EXPIRED, role, version, NULL) : 0;
+		return client_expired(c, *trusted) ? fail_role(c, -ERR_EXPIRED, role, version, NULL) : 0;
 	r = client_fetch(c, f, role, shown, entry, limit_of(c, type), &bytes);
 	if (r < 0)
 		return r;
@@ -533,7 +537,7 @@ static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_t
 		r = -ERR_VERSION;
 	if (r >= 0 && type == ROLE_SNAPSHOT && *trusted)
 		r = check_snapshot_rollback(*trusted, m);
-	if (r >= 0 && is_expired(c, m))
+	if (r >= 0 && client_expired(c, m))
 		r = -ERR_EXPIRED;
 	if (r >= 0)
 		r = store_save(&c->store, role, m->bytes.data, m->bytes.len);
@@ -574,6 +578,7 @@ int tuf_client_refresh(struct tuf_client *c, struct fetcher *f, bool *ret_change
 			     &c->targets);
 	if (r < 0)
 		return r;
+	c->whole = true;
 	if (ret_changed)
 		*ret_changed = changed;
 	return 0;

@@ -22,6 +22,7 @@ struct tuf_client {
 	struct tuf_options options;
 	struct store store;
 	struct metadata *root, *timestamp, *snapshot, *targets; /* trusted; NULL: none */
+	bool whole; /* the three files that hang on root name each other, in version and hashes */
 	struct role_file *roles;
 	struct time_floor floor;
 	int64_t clock; /* read once at the start of a refresh */
@@ -43,7 +44,8 @@ NODISCARD int client_fetch(struct tuf_client *c, struct fetcher *f, const char *
 /* The name of a role's file for people and requests: "3.snapshot.json", percent-encoded. */
 NODISCARD int client_file_name(const char *role, uint64_t version, struct buf *ret);
 
-bool client_is_consistent(const struct tuf_client *c);
+/* By the time the last refresh judged with; expiry equal to now is expired. */
+bool client_expired(const struct tuf_client *c, const struct metadata *m);
 
 /* The entry of a role that top-level targets delegates to by name; NULL. */
 const struct json *client_delegation(const struct tuf_client *c, const char *role);

@@ -60,7 +60,7 @@ static int fetch_role(struct tuf_client *c, struct fetcher *f, struct role_file 
 	struct buf bytes = BUF_INIT(c->options.limits.targets);
 	int r;
 
-	r = client_fetch(c, f, file->name, client_is_consistent(c) ? entry_version(entry) : 0, entry,
+	r = client_fetch(c, f, file->name, tuf_client_is_consistent(c) ? entry_version(entry) : 0, entry,
 			 c->options.limits.targets, &bytes);
 	return r < 0 ? r : metadata_read(ROLE_TARGETS, bytes.data, bytes.len, &file->metadata);
 }
@@ -90,7 +90,7 @@ static int check_role(const struct tuf_client *c, struct metadata *m, const stru
 		return r;
 	if (m->version != entry_version(entry))
 		return -ERR_VERSION;
-	return m->expires <= c->now ? -ERR_EXPIRED : 0;
+	return client_expired(c, m) ? -ERR_EXPIRED : 0;
 }
 
 int delegation_load(struct tuf_client *c, struct fetcher *f, const struct delegation *d,

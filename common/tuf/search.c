@@ -132,16 +132,22 @@ static int visit(struct search *s, const struct metadata *m, const char *role)
 	return SEARCH_GOES_ON;
 }
 
+/* What a search starts from: a whole set of files, none expired by the time of the last refresh. */
 static int need_trusted(struct tuf_client *c)
 {
 	c->error[0] = '\0';
 	if (!c->root)
 		return client_fail(c, c->root_error, "root.json", NULL);
-	if (!c->timestamp || !c->snapshot || !c->targets)
-		return client_fail(c, -ERR_UNTRUSTED, "targets.json", "nothing trusted yet");
-	if (!entry_is(metadata_entry(c->timestamp, role_type_name(ROLE_SNAPSHOT)), c->snapshot) ||
-	    !entry_is(metadata_entry(c->snapshot, role_type_name(ROLE_TARGETS)), c->targets))
-		return client_fail(c, -ERR_UNTRUSTED, "targets.json", "the trusted files are not of one refresh");
+	if (!c->whole)
+		return client_fail(c, -ERR_UNTRUSTED, "targets.json", "no complete refresh yet");
+	if (client_expired(c, c->root))
+		return client_fail(c, -ERR_EXPIRED, "root.json", NULL);
+	if (client_expired(c, c->timestamp))
+		return client_fail(c, -ERR_EXPIRED, "timestamp.json", NULL);
+	if (client_expired(c, c->snapshot))
+		return client_fail(c, -ERR_EXPIRED, "snapshot.json", NULL);
+	if (client_expired(c, c->targets))
+		return client_fail(c, -ERR_EXPIRED, "targets.json", NULL);
 	return 0;
 }
 

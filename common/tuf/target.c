@@ -96,7 +96,7 @@ int tuf_client_read(struct tuf_client *c, struct fetcher *f, const char *path, u
 	if (t.length > max || t.length > SIZE_MAX - 1)
 		return client_fail(c, -ERR_TOO_LARGE, log_quote(quoted, sizeof(quoted), path), NULL);
 	bytes.max = (size_t) t.length;
-	r = tuf_target_file(&t, c->options.targets_prefix, client_is_consistent(c), &name);
+	r = tuf_target_file(&t, c->options.targets_prefix, tuf_client_is_consistent(c), &name);
 	if (r >= 0)
 		r = fetcher_get(f, buf_str(&name), t.length, &bytes);
 	if (r >= 0)

@@ -98,7 +98,9 @@ struct tuf_target {
 
 /*
  * Depth-first search from targets through delegations (pre-order, terminating,
- * paths, path_hash_prefixes, succinct bins), fetching roles as needed. -ERR_NOT_LISTED.
+ * paths, path_hash_prefixes, succinct bins), fetching roles as needed. -ERR_NOT_LISTED;
+ * -ERR_UNTRUSTED before a whole refresh (this run's or an earlier one's in the folder),
+ * -ERR_EXPIRED if what the last refresh left has expired by its time.
  */
 NODISCARD int tuf_client_find(struct tuf_client *c, struct fetcher *f, const char *path, struct tuf_target *ret);
 
@@ -110,6 +112,9 @@ NODISCARD int tuf_client_find(struct tuf_client *c, struct fetcher *f, const cha
 /* Find it, fetch it ("targets/<dir>/<sha256>.<name>" with consistent snapshots) and check length and hashes: bytes appended. */
 NODISCARD int tuf_client_read(struct tuf_client *c, struct fetcher *f, const char *path, uint64_t max,
 			      struct buf *ret, struct tuf_target *ret_target);
+
+/* Does the trusted root say that names carry versions and hashes? */
+bool tuf_client_is_consistent(const struct tuf_client *c);
 
 /* Are these the bytes of a target? 0, -ERR_LENGTH, -ERR_DIGEST. */
 NODISCARD int tuf_target_check(const struct tuf_target *t, const void *bytes, size_t len);
