@@ -1,8 +1,8 @@
 /*
  * journal - what the node has reached, kept across power loss.
  *
- * A file of records, each: magic "SRJ1", u32 length of the payload, u32 CRC-32C
- * of length and payload (both big-endian), payload. The newest whole record wins; a torn
+ * A file of records, each: magic "SRJ1", u32 length of the payload, u32
+ * CRC-32C of length and payload (both big-endian), payload. The newest whole record wins; a torn
  * tail is dropped on open. Append writes and syncs before it returns; above 256
  * KiB it writes a new file with that one record and renames it over the old.
  * Bytes in the middle that are no record (a bad sector) are skipped as long as a
@@ -20,7 +20,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { JOURNAL_RECORD_MAX = 1024 * 1024, JOURNAL_COMPACT_AT = 256 * 1024, JOURNAL_FILE_MAX = 8 * 1024 * 1024 };
+enum {
+	JOURNAL_RECORD_MAX = 4 * 1024 * 1024,
+	JOURNAL_COMPACT_AT = 256 * 1024,
+	JOURNAL_FILE_MAX = 16 * 1024 * 1024,
+};
 
 struct journal;
 
@@ -48,7 +52,7 @@ bool journal_was_damaged(const struct journal *j);
 void journal_close(struct journal *j);
 DEFINE_FREEP(struct journal *, journal_close)
 
-/* The newest whole record within bytes that were read; 0, 1 (none), for open and for the fuzzer. */
+/* The newest whole record within bytes that were read, for open and for the fuzzer. */
 struct journal_scan {
 	const uint8_t *last; /* points into the bytes; NULL: none */
 	size_t last_len;

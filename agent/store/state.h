@@ -28,7 +28,7 @@
 
 enum {
 	STATE_FORMAT = 1,
-	STATE_BYTES_MAX = 1024 * 1024,
+	STATE_BYTES_MAX = 4 * 1024 * 1024,
 	STATE_COMPONENTS_MAX = 64,
 	STATE_GOOD_MAX = 32,
 	STATE_DENIALS_MAX = 64,
@@ -225,7 +225,7 @@ struct node_state {
 	size_t retry_count;
 };
 
-/* It is large (a quarter MiB): keep it in static or heap storage. */
+/* It is large (100 KiB): better in static or heap storage than on the stack. */
 void state_init(struct node_state *s);
 void state_done(struct node_state *s);
 
