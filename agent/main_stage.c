@@ -1,0 +1,723 @@
+/*
+ * selfright-stage - download, verify, unpack; nothing else, and with no rights to do more.
+ *
+ * The engine starts it with descriptors: 3 the spool folder, 4 the empty folder to
+ * unpack into, 5 a pipe for progress. Bytes from outside are parsed only here, after
+ * their length and digest were found to be the signed ones; the engine hashes the
+ * tree again before it believes any of it.
+ */
+#include "base/err.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "crypto/digest.h"
+#include "fetch/fetch.h"
+#include "os/confine.h"
+#include "os/durable.h"
+#include "os/os.h"
+#include "pack/pack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	SPOOL_FD = 3,
+	TREE_FD = 4,
+	PROGRESS_FD = 5,
+	URLS_MAX = 8,
+	ATTEMPTS_PER_URL = 3, /* as long as each brings something */
+	CHUNK_BYTES = 256 * 1024,
+	PROGRESS_EVERY_MS = 250,
+	DESCRIPTORS_MAX = 64,
+	CA_MAX = 1024 * 1024,
+};
+
+/* Address space, not memory in use: xz may need 64 MiB for its dictionary. A sanitizer's shadow has no such bound. */
+#if defined(__SANITIZE_ADDRESS__)
+static const uint64_t MEMORY_MAX = 0;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+static const uint64_t MEMORY_MAX = 0;
+#else
+static const uint64_t MEMORY_MAX = 256 * 1024 * 1024;
+#endif
+#else
+static const uint64_t MEMORY_MAX = 256 * 1024 * 1024;
+#endif
+
+/* What libcurl, the resolver and OpenSSL read. Missing ones are no loss. */
+static const char *const system_paths[] = {
+	"/etc/resolv.conf",
+	"/etc/hosts",
+	"/etc/host.conf",
+	"/etc/nsswitch.conf",
+	"/etc/gai.conf",
+	"/etc/services",
+	"/etc/protocols",
+	"/etc/ssl",
+	"/usr/lib/ssl",
+	"/usr/share/ca-certificates",
+	"/etc/localtime",
+	"/usr/share/zoneinfo",
+	"/lib",
+	"/usr/lib",
+	"/lib64",
+	"/etc/ld.so.cache",
+	"/dev/null",
+	"/dev/urandom",
+	"/proc/self",
+	"/run/systemd/resolve",
+	"/run/resolvconf",
+	"/run/NetworkManager",
+	"/usr/local/share/ca-certificates",
+};
+
+struct stage {
+	const struct os *os;
+	/* as asked for */
+	const char *urls[URLS_MAX];
+	size_t url_count;
+	const char *ca_path, *dir_path, *name, *proxy;
+	uint64_t length, max_bytes_per_second;
+	uint8_t sha256[SHA256_BYTES];
+	enum pack_media media;
+	struct pack_limits limits;
+	/* as it goes */
+	struct buf ca, reasons;
+	int source_dirfd, part_fd;
+	char part_name[SHA256_HEX + 8], etag_name[SHA256_HEX + 8];
+	char etag[128], saved_etag[128];
+	uint64_t told_at_ms;
+	bool resumed;
+	struct buf detail; /* of the failure, for the last line */
+};
+
+static void usage(FILE *out)
+{
+	fputs("usage: selfright-stage (--url URL... | --dir DIR) --name NAME --length N --sha256 HEX\n"
+	      "                       --media TYPE --max-bytes N --max-files N [--ca FILE]\n"
+	      "\n"
+	      "Download one artifact, verify it, unpack it. Started by selfright-agent.\n"
+	      "\n"
+	      "  --url URL        repository to download from, https only; several are tried in order\n"
+	      "  --dir DIR        repository folder to read from instead\n"
+	      "  --ca FILE        trust only the certificates in FILE (PEM), not the system's\n"
+	      "  --proxy URL      proxy to use (default: https_proxy and no_proxy of the environment)\n"
+	      "  --rate N         at most N bytes per second\n"
+	      "  --name NAME      the file below the repository, e.g. targets/web/1.1.0/SHA256.web.tar.zst\n"
+	      "  --length N       its signed length\n"
+	      "  --sha256 HEX     its signed SHA-256\n"
+	      "  --media TYPE     application/x-tar+zstd, x-tar+gzip, x-tar+xz, x-tar or application/zip\n"
+	      "  --max-bytes N    most bytes of all unpacked files\n"
+	      "  --max-files N    most unpacked files\n"
+	      "  --help, --version\n"
+	      "\n"
+	      "Descriptors: 3 the spool folder (SHA256.part stays there until it is unpacked, so that a\n"
+	      "later start goes on where this one ended), 4 the empty folder to unpack into, 5 progress:\n"
+	      "lines \"phase download|verify|unpack\", \"bytes DONE TOTAL\", and last \"done\" or\n"
+	      "\"error NAME detail\". Exit status: 0 done, 1 failed, 2 wrong arguments.\n",
+	      out);
+}
+
+/* One line to the engine. A pipe takes it whole; nobody to tell if the engine is gone but the next write. */
+static int tell(struct stage *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static int tell(struct stage *s, const char *fmt, ...)
+{
+	char line[2048];
+	va_list ap;
+	size_t len;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line) - 1, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return -EINVAL;
+	len = (size_t) n < sizeof(line) - 2 ? (size_t) n : sizeof(line) - 2; /* a longer detail is cut */
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char) line[i] < 0x20 || line[i] == 0x7f)
+			line[i] = '?'; /* names from outside; one event is one line */
+	line[len++] = '\n';
+	return file_write_all(s->os, PROGRESS_FD, line, len);
+}
+
+static int tell_bytes(struct stage *s, uint64_t done, bool always)
+{
+	uint64_t now = s->os->clock_boot_ms(s->os);
+
+	if (!always && now - s->told_at_ms < PROGRESS_EVERY_MS)
+		return 0;
+	s->told_at_ms = now;
+	return tell(s, "bytes %" PRIu64 " %" PRIu64, done, s->length);
+}
+
+/* Note what to say about failure `r`, which is returned. */
+static PRINTF_LIKE(3, 4) int fail(struct stage *s, int r, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(text, sizeof(text), fmt, ap); /* a longer one is cut */
+	va_end(ap);
+	buf_clear(&s->detail);
+	(void) !buf_add_str(&s->detail, text); /* the name alone must do then */
+	return r;
+}
+
+/* The tag belongs to the bytes in .part; written before more of them come, so that it is there after a kill. */
+static int save_etag(struct stage *s)
+{
+	int fd, r;
+
+	if (strcmp(s->etag, s->saved_etag) == 0)
+		return 0;
+	fd = s->os->openat(s->os, SPOOL_FD, s->etag_name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		return fd;
+	/* Half a tag after a kill matches nothing: the download starts over, which is always right. */
+	r = file_write_all(s->os, fd, s->etag, strlen(s->etag));
+	(void) s->os->close(s->os, fd);
+	if (r == 0)
+		memcpy(s->saved_etag, s->etag, sizeof(s->etag));
+	return r;
+}
+
+static void load_etag(struct stage *s)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(sizeof(s->etag) - 1);
+
+	/* Without one the download starts over. */
+	if (file_read(s->os, SPOOL_FD, s->etag_name, sizeof(s->etag) - 1, &text) == 0)
+		memcpy(s->etag, buf_str(&text), strlen(buf_str(&text)) + 1);
+	memcpy(s->saved_etag, s->etag, sizeof(s->etag));
+}
+
+static int on_progress(void *user, uint64_t bytes)
+{
+	struct stage *s = user;
+
+	/* Not worth failing for: the next start would begin anew. */
+	(void) save_etag(s);
+	return tell_bytes(s, bytes, false) < 0;
+}
+
+static int part_size(const struct stage *s, uint64_t *ret)
+{
+	struct stat st;
+	int r;
+
+	r = s->os->fstat(s->os, s->part_fd, &st);
+	if (r == 0)
+		*ret = (uint64_t) st.st_size;
+	return r;
+}
+
+static int part_restart(struct stage *s)
+{
+	s->etag[0] = '\0';
+	return s->os->ftruncate(s->os, s->part_fd, 0);
+}
+
+static int add_reason(struct stage *s, int r, const char *text)
+{
+	return buf_addf(&s->reasons, "%s%s", s->reasons.len > 0 ? "; " : "", text && *text ? text : err_text(r));
+}
+
+static int download_from(struct stage *s, const char *url)
+{
+	CLEANUP(http_closep)
+	struct http *h = NULL;
+	const struct http_options options = { .base_url = url,
+					      .ca_pem = s->ca_path ? buf_str(&s->ca) : NULL,
+					      .proxy = s->proxy,
+					      .user_agent = "selfright-stage/" SELFRIGHT_VERSION,
+					      .max_bytes_per_second = s->max_bytes_per_second };
+	uint64_t before, after;
+	int r;
+
+	r = http_open(&options, &h);
+	if (r < 0) {
+		(void) add_reason(s, r,
+				  "a URL that cannot be used (https only)"); /* the name alone must do then */
+		return r;
+	}
+	for (int attempt = 0; attempt < ATTEMPTS_PER_URL; attempt++) {
+		r = part_size(s, &before);
+		if (r < 0)
+			return r;
+		s->resumed = s->resumed || (before > 0 && s->etag[0]);
+		r = http_save(h, s->name, s->length, s->part_fd, before, s->etag, on_progress, s);
+		if (r == 0 || r == -ECANCELED)
+			return r;
+		if (part_size(s, &after) < 0 || after <= before || err_class(r) != ERR_CLASS_RETRY)
+			break;
+	}
+	(void) add_reason(s, r, http_error(h)); /* the name alone must do then */
+	return r;
+}
+
+static int download(struct stage *s)
+{
+	int r = -ERR_NETWORK;
+
+	buf_clear(&s->reasons);
+	for (size_t i = 0; i < s->url_count; i++) {
+		r = download_from(s, s->urls[i]);
+		if (r == 0)
+			return 0;
+		if (r == -ECANCELED)
+			return fail(s, r, "stopped");
+	}
+	return fail(s, r, "%s", buf_str(&s->reasons));
+}
+
+static int open_source(const struct stage *s)
+{
+	const char *slash = strrchr(s->name, '/');
+	CLEANUP(buf_done)
+	struct buf folder = BUF_INIT(1024);
+	int dirfd, fd, r;
+
+	if (!slash)
+		return s->os->openat(s->os, s->source_dirfd, s->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	r = buf_add(&folder, s->name, (size_t) (slash - s->name));
+	if (r < 0)
+		return r;
+	dirfd = dir_open(s->os, s->source_dirfd, buf_str(&folder));
+	if (dirfd < 0)
+		return dirfd;
+	fd = s->os->openat(s->os, dirfd, slash + 1, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	(void) s->os->close(s->os, dirfd); /* only looked up in */
+	return fd;
+}
+
+static int copy_bytes(struct stage *s, int fd, uint8_t *chunk)
+{
+	uint64_t done = 0;
+	struct stat st;
+	int r;
+
+	r = s->os->fstat(s->os, fd, &st);
+	if (r < 0)
+		return r;
+	if (!S_ISREG(st.st_mode))
+		return -ERR_NAME;
+	if ((uint64_t) st.st_size != s->length)
+		return -ERR_LENGTH;
+	while (done < s->length) {
+		ssize_t n = s->os->read(s->os, fd, chunk, CHUNK_BYTES);
+
+		if (n <= 0)
+			return n < 0 ? (int) n : -ERR_LENGTH;
+		if ((uint64_t) n > s->length - done)
+			return -ERR_LENGTH; /* it grows while we read */
+		r = file_write_all(s->os, s->part_fd, chunk, (size_t) n);
+		if (r < 0)
+			return r;
+		done += (uint64_t) n;
+		r = tell_bytes(s, done, false);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A copy of our own: a stick could answer otherwise when it is read the second time. */
+static int copy_from_folder(struct stage *s)
+{
+	uint8_t *chunk;
+	int fd, r;
+
+	r = part_restart(s);
+	if (r < 0)
+		return fail(s, r, "the spool folder cannot be written");
+	fd = open_source(s);
+	if (fd < 0)
+		return fail(s, fd, "%s: %s", s->dir_path, err_text(fd));
+	chunk = malloc(CHUNK_BYTES);
+	r = chunk ? copy_bytes(s, fd, chunk) : -ENOMEM;
+	free(chunk);
+	(void) s->os->close(s->os, fd); /* only read */
+	return r < 0 ? fail(s, r, "%s: %s", s->dir_path, err_text(r)) : 0;
+}
+
+static int hash_part(const struct stage *s, uint8_t ret[static SHA256_BYTES])
+{
+	CLEANUP(sha256_freep)
+	struct sha256 *hash = NULL;
+	uint8_t *chunk = malloc(CHUNK_BYTES);
+	uint64_t offset = 0;
+	int r;
+
+	r = chunk ? sha256_new(&hash) : -ENOMEM;
+	while (r == 0) {
+		ssize_t n = s->os->pread(s->os, s->part_fd, chunk, CHUNK_BYTES, offset);
+
+		if (n < 0)
+			r = (int) n;
+		if (n <= 0)
+			break;
+		r = sha256_add(hash, chunk, (size_t) n);
+		offset += (uint64_t) n;
+	}
+	free(chunk);
+	return r == 0 ? sha256_end(hash, ret) : r;
+}
+
+/* -ERR_LENGTH and -ERR_DIGEST are the only failures that say something about the bytes. */
+static int verify(struct stage *s)
+{
+	uint8_t digest[SHA256_BYTES];
+	char hex[SHA256_HEX + 1];
+	uint64_t size;
+	int r;
+
+	r = tell(s, "phase verify");
+	if (r == 0)
+		r = part_size(s, &size);
+	if (r < 0)
+		return fail(s, r, "the download cannot be read");
+	if (size != s->length)
+		return fail(s, -ERR_LENGTH, "%" PRIu64 " bytes came, %" PRIu64 " were signed", size, s->length);
+	r = hash_part(s, digest);
+	if (r < 0)
+		return fail(s, r, "the download cannot be read");
+	hex_encode(hex, digest, sizeof(digest));
+	if (memcmp(digest, s->sha256, sizeof(digest)) != 0)
+		return fail(s, -ERR_DIGEST, "what came has SHA-256 %s", hex);
+	return 0;
+}
+
+static bool is_about_the_bytes(int r)
+{
+	return r == -ERR_LENGTH || r == -ERR_DIGEST;
+}
+
+static int bring(struct stage *s)
+{
+	int r;
+
+	r = tell(s, "phase download");
+	if (r < 0)
+		return fail(s, r, "nobody reads the progress");
+	return s->dir_path ? copy_from_folder(s) : download(s);
+}
+
+/* The verified bytes in .part, from there if they are whole already. */
+static int bring_and_verify(struct stage *s)
+{
+	uint64_t size;
+	int r;
+
+	r = part_size(s, &size);
+	if (r == 0 && size == s->length && verify(s) == 0)
+		return tell_bytes(s, s->length, true);
+	if (r == 0 && size >= s->length)
+		r = part_restart(s);
+	if (r < 0)
+		return fail(s, r, "the spool folder cannot be used");
+	r = bring(s);
+	if (r == 0)
+		r = verify(s);
+	if (is_about_the_bytes(r) && s->resumed) {
+		/* What an earlier start left may have been damaged by a power cut; without it, once. */
+		r = part_restart(s);
+		if (r == 0)
+			r = bring(s);
+		if (r == 0)
+			r = verify(s);
+	}
+	if (r == 0)
+		r = tell_bytes(s, s->length, true);
+	return r;
+}
+
+static int unpack(struct stage *s)
+{
+	char *offender = NULL;
+	int r;
+
+	r = tell(s, "phase unpack");
+	if (r < 0)
+		return fail(s, r, "nobody reads the progress");
+	r = pack_extract(s->os, s->part_fd, s->media, TREE_FD, &s->limits, &offender);
+	if (r < 0 && offender)
+		r = fail(s, r, "'%s': %s", offender, err_text(r));
+	else if (r < 0)
+		r = fail(s, r, "%s", err_text(r));
+	free(offender);
+	if (r < 0)
+		return r;
+	r = s->os->syncfs(s->os, TREE_FD);
+	return r < 0 ? fail(s, r, "the tree could not be synced") : 0;
+}
+
+/* What cannot be used again is not kept. */
+static void forget_spool(struct stage *s)
+{
+	(void) s->os->unlinkat(s->os, SPOOL_FD, s->part_name,
+			       0); /* the engine's clean-up removes what we cannot */
+	(void) s->os->unlinkat(s->os, SPOOL_FD, s->etag_name, 0);
+}
+
+static int run(struct stage *s)
+{
+	int r;
+
+	s->part_fd = s->os->openat(s->os, SPOOL_FD, s->part_name, O_RDWR | O_CREAT, 0600);
+	if (s->part_fd < 0)
+		return fail(s, s->part_fd, "the spool folder cannot be used");
+	load_etag(s);
+	r = bring_and_verify(s);
+	if (r == 0)
+		r = unpack(s);
+	if (r == 0 || is_about_the_bytes(r) || r == -ERR_ARCHIVE || r == -ERR_ARCHIVE_ENTRY)
+		forget_spool(s);
+	return r;
+}
+
+static bool take_number(const char *option, const char *text, uint64_t *ret)
+{
+	if (parse_u64(text, ret) == 0)
+		return true;
+	fprintf(stderr, "selfright-stage: --%s '%s' is no number\n", option, text);
+	return false;
+}
+
+enum option_key {
+	KEY_URL = 256,
+	KEY_CA,
+	KEY_DIR,
+	KEY_PROXY,
+	KEY_RATE,
+	KEY_NAME,
+	KEY_LENGTH,
+	KEY_SHA256,
+	KEY_MEDIA,
+	KEY_MAX_BYTES,
+	KEY_MAX_FILES,
+	KEY_HELP,
+	KEY_VERSION,
+};
+
+static const struct option options[] = {
+	{ "url", required_argument, NULL, KEY_URL },
+	{ "ca", required_argument, NULL, KEY_CA },
+	{ "dir", required_argument, NULL, KEY_DIR },
+	{ "proxy", required_argument, NULL, KEY_PROXY },
+	{ "rate", required_argument, NULL, KEY_RATE },
+	{ "name", required_argument, NULL, KEY_NAME },
+	{ "length", required_argument, NULL, KEY_LENGTH },
+	{ "sha256", required_argument, NULL, KEY_SHA256 },
+	{ "media", required_argument, NULL, KEY_MEDIA },
+	{ "max-bytes", required_argument, NULL, KEY_MAX_BYTES },
+	{ "max-files", required_argument, NULL, KEY_MAX_FILES },
+	{ "help", no_argument, NULL, KEY_HELP },
+	{ "version", no_argument, NULL, KEY_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static bool take_sha256(struct stage *s, const char *hex)
+{
+	if (hex_decode(s->sha256, sizeof(s->sha256), hex, false) < 0) {
+		fprintf(stderr, "selfright-stage: --sha256 takes 64 lower-case hex digits\n");
+		return false;
+	}
+	(void) snprintf(s->part_name, sizeof(s->part_name), "%s.part", hex); /* both always fit */
+	(void) snprintf(s->etag_name, sizeof(s->etag_name), "%s.etag", hex);
+	return true;
+}
+
+static bool take_media(struct stage *s, const char *name)
+{
+	int media = pack_media_parse(name);
+
+	if (media < 0) {
+		fprintf(stderr, "selfright-stage: no media type is called '%s'\n", name);
+		return false;
+	}
+	s->media = (enum pack_media) media;
+	return true;
+}
+
+static bool take_url(struct stage *s, const char *url)
+{
+	if (s->url_count == URLS_MAX) {
+		fprintf(stderr, "selfright-stage: at most %d times --url\n", (int) URLS_MAX);
+		return false;
+	}
+	s->urls[s->url_count++] = url;
+	return true;
+}
+
+static bool take_option(struct stage *s, int key, const char *value)
+{
+	switch (key) {
+	case KEY_URL:
+		return take_url(s, value);
+	case KEY_CA:
+		s->ca_path = value;
+		return true;
+	case KEY_DIR:
+		s->dir_path = value;
+		return true;
+	case KEY_PROXY:
+		s->proxy = value;
+		return true;
+	case KEY_RATE:
+		return take_number("rate", value, &s->max_bytes_per_second);
+	case KEY_NAME:
+		s->name = value;
+		return true;
+	case KEY_LENGTH:
+		return take_number("length", value, &s->length);
+	case KEY_SHA256:
+		return take_sha256(s, value);
+	case KEY_MEDIA:
+		return take_media(s, value);
+	case KEY_MAX_BYTES:
+		return take_number("max-bytes", value, &s->limits.max_bytes);
+	case KEY_MAX_FILES:
+		return take_number("max-files", value, &s->limits.max_files);
+	default:
+		return false; /* getopt said why */
+	}
+}
+
+/* 0 to go on, else the exit status + 1. */
+static int take_arguments(struct stage *s, int argc, char **argv)
+{
+	unsigned seen = 0;
+	int key;
+
+	while ((key = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (key == KEY_HELP) {
+			usage(stdout);
+			return 1;
+		}
+		if (key == KEY_VERSION) {
+			puts("selfright-stage " SELFRIGHT_VERSION);
+			return 1;
+		}
+		if (!take_option(s, key, optarg))
+			return 3;
+		seen |= 1u << (key - KEY_URL);
+	}
+	for (int needed = KEY_NAME; needed <= KEY_MAX_FILES; needed++)
+		if (!(seen & 1u << (needed - KEY_URL))) {
+			fprintf(stderr, "selfright-stage: --%s is missing (see --help)\n",
+				options[needed - KEY_URL].name);
+			return 3;
+		}
+	if (optind < argc || (s->url_count > 0) == (s->dir_path != NULL)) {
+		fprintf(stderr, "selfright-stage: either --url or --dir, and no other arguments (see --help)\n");
+		return 3;
+	}
+	if (!guard_path(s->name)) {
+		fprintf(stderr, "selfright-stage: --name is no path inside a repository\n");
+		return 3;
+	}
+	return 0;
+}
+
+static bool is_folder(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool descriptors_are_there(void)
+{
+	if (is_folder(SPOOL_FD) && is_folder(TREE_FD) && fcntl(PROGRESS_FD, F_GETFD) >= 0)
+		return true;
+	fputs("selfright-stage: descriptors 3 (spool folder), 4 (folder to unpack into) and 5 (progress)\n"
+	      "must be open; it is started by selfright-agent\n",
+	      stderr);
+	return false;
+}
+
+static int confine(struct stage *s)
+{
+	int writable[] = { SPOOL_FD, TREE_FD }, readable[ARRAY_LEN(system_paths) + 1];
+	size_t count = 0;
+	int r;
+
+	for (size_t i = 0; i < ARRAY_LEN(system_paths); i++) {
+		int fd = open(system_paths[i], O_PATH | O_CLOEXEC);
+
+		if (fd >= 0)
+			readable[count++] = fd;
+	}
+	if (s->source_dirfd >= 0)
+		readable[count++] = s->source_dirfd;
+	r = confine_files(writable, ARRAY_LEN(writable), readable, count);
+	for (size_t i = 0; i < count; i++)
+		if (readable[i] != s->source_dirfd)
+			(void) close(readable[i]); /* only named a rule */
+	if (r < 0)
+		return fail(s, r, "the process cannot be confined");
+	return 0;
+}
+
+static int prepare(struct stage *s)
+{
+	int r;
+
+	r = confine_limits(MEMORY_MAX, DESCRIPTORS_MAX);
+	if (r < 0)
+		return fail(s, r, "the process cannot be limited");
+	if (s->ca_path) {
+		r = file_read(s->os, AT_FDCWD, s->ca_path, CA_MAX, &s->ca);
+		if (r < 0)
+			return fail(s, r, "%s: %s", s->ca_path, err_text(r));
+	}
+	if (s->dir_path) {
+		s->source_dirfd = dir_open(s->os, AT_FDCWD, s->dir_path);
+		if (s->source_dirfd < 0)
+			return fail(s, s->source_dirfd, "%s: %s", s->dir_path, err_text(s->source_dirfd));
+	}
+	return confine(s);
+}
+
+int main(int argc, char **argv)
+{
+	struct stage s = { .os = &os_posix,
+			   .ca = BUF_INIT(CA_MAX),
+			   .reasons = BUF_INIT(1024),
+			   .detail = BUF_INIT(1024),
+			   .source_dirfd = -1,
+			   .part_fd = -1 };
+	int r, status;
+
+	log_set_program("selfright-stage");
+	status = take_arguments(&s, argc, argv);
+	if (status > 0)
+		return status - 1;
+	if (!descriptors_are_there())
+		return 2;
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || confine_descriptors(PROGRESS_FD + 1) < 0)
+		return 2;
+	(void) umask(022);
+	r = prepare(&s);
+	if (r == 0)
+		r = run(&s);
+	if (r == 0)
+		r = tell(&s, "done");
+	else
+		(void) tell(&s, "error %s %s", err_name(r), buf_str(&s.detail)); /* the exit status says it too */
+	buf_done(&s.ca);
+	buf_done(&s.reasons);
+	buf_done(&s.detail);
+	return r == 0 ? 0 : 1;
+}

@@ -1,0 +1,649 @@
+#include "fetch/fetch.h"
+
+#include "base/err.h"
+#include "base/text.h"
+#include "os/os.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+	CONNECT_TIMEOUT_MS = 10000,
+	LOW_SPEED_BYTES = 100,
+	LOW_SPEED_SECONDS = 30,
+	HEADERS_MAX = 64 * 1024, /* of one answer; libcurl 7.88 bounds only single lines */
+	ERROR_BODY_MAX = 64 * 1024, /* of an answer whose body nobody wants */
+	URL_MAX = 8192,
+};
+
+struct http {
+	CURL *curl;
+	char *base, *ca_pem, *unix_socket, *proxy, *user_agent;
+	bool allow_plain_http;
+	unsigned connect_timeout_ms, low_speed_seconds;
+	uint64_t max_bytes_per_second;
+	char host[256];
+	char curl_error[CURL_ERROR_SIZE];
+	char error[CURL_ERROR_SIZE + 320];
+};
+
+/* One request and what comes back; `take` gets the body. */
+struct transfer {
+	struct http *http;
+	int (*take)(struct transfer *t, const uint8_t *data, size_t len);
+	int error; /* a callback's own reason, 0 or negative */
+	size_t headers_len;
+	long status;
+	char etag[128];
+	bool has_range;
+	uint64_t range_start;
+	/* a body into memory */
+	struct buf *buf;
+	size_t buf_start;
+	uint64_t max;
+	bool wants_error_body;
+	uint64_t dropped;
+	/* a body into a file */
+	int fd;
+	bool begun, asked_range;
+	uint64_t offset, length;
+	char *ret_etag;
+	int (*progress)(void *user, uint64_t bytes);
+	void *user;
+};
+
+static PRINTF_LIKE(3, 4) int http_fail(struct http *h, int r, const char *fmt, ...)
+{
+	char text[CURL_ERROR_SIZE + 32];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(text, sizeof(text), fmt, ap); /* a longer reason is cut */
+	va_end(ap);
+	(void) snprintf(h->error, sizeof(h->error), "%s: %s", h->host, text); /* cut likewise */
+	return r;
+}
+
+static char *copy_or_null(const char *s, bool *failed)
+{
+	char *copy = s ? strdup(s) : NULL;
+
+	if (s && !copy)
+		*failed = true;
+	return copy;
+}
+
+static bool is_plain_text(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char) *s <= 0x20 || *s == 0x7f)
+			return false;
+	return true;
+}
+
+static int check_base(const struct http_options *o)
+{
+	const char *url = o->base_url;
+	size_t scheme;
+
+	if (!url || strlen(url) > URL_MAX / 2 || !is_plain_text(url))
+		return -ERR_CONFIG;
+	if (str_starts(url, "https://"))
+		scheme = strlen("https://");
+	else if (o->allow_plain_http && str_starts(url, "http://"))
+		scheme = strlen("http://");
+	else
+		return -ERR_CONFIG;
+	/* No query to append to, no user whose password would stand in logs. */
+	return strcspn(url + scheme, "/") > 0 && !strpbrk(url, "?#@\\") ? 0 : -ERR_CONFIG;
+}
+
+int http_open(const struct http_options *o, struct http **ret)
+{
+	bool failed = false;
+	struct http *h;
+	const char *host;
+	int r;
+
+	r = check_base(o);
+	if (r < 0)
+		return r;
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) /* counts; the first call does the work */
+		return -ENOMEM;
+	h = calloc(1, sizeof(*h));
+	if (!h) {
+		curl_global_cleanup();
+		return -ENOMEM;
+	}
+	h->curl = curl_easy_init();
+	h->base = copy_or_null(o->base_url, &failed);
+	h->ca_pem = copy_or_null(o->ca_pem, &failed);
+	h->unix_socket = copy_or_null(o->unix_socket, &failed);
+	h->proxy = copy_or_null(o->proxy, &failed);
+	h->user_agent = copy_or_null(o->user_agent ? o->user_agent : "selfright/" SELFRIGHT_VERSION, &failed);
+	if (failed || !h->curl) {
+		http_close(h);
+		return -ENOMEM;
+	}
+	h->allow_plain_http = o->allow_plain_http;
+	h->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+	h->low_speed_seconds = o->low_speed_seconds ? o->low_speed_seconds : LOW_SPEED_SECONDS;
+	h->max_bytes_per_second = o->max_bytes_per_second;
+	while (*h->base && h->base[strlen(h->base) - 1] == '/')
+		h->base[strlen(h->base) - 1] = '\0';
+	host = strstr(h->base, "://") + 3;
+	(void) snprintf(h->host, sizeof(h->host), "%.*s", (int) strcspn(host, "/"),
+			host); /* for people: may be cut */
+	(void) snprintf(h->error, sizeof(h->error), "%s: no request yet", h->host); /* always fits */
+	*ret = h;
+	return 0;
+}
+
+void http_close(struct http *h)
+{
+	if (!h)
+		return;
+	curl_easy_cleanup(h->curl);
+	free(h->base);
+	free(h->ca_pem);
+	free(h->unix_socket);
+	free(h->proxy);
+	free(h->user_agent);
+	free(h);
+	curl_global_cleanup();
+}
+
+const char *http_error(const struct http *h)
+{
+	return h->error;
+}
+
+/* The value of the header `name` in `line`, cut into `out`; false if it is another one. */
+static bool header_value(const char *line, size_t len, const char *name, char *out, size_t size)
+{
+	size_t n = strlen(name);
+
+	if (len <= n || strncasecmp(line, name, n) != 0 || line[n] != ':')
+		return false;
+	line += n + 1;
+	len -= n + 1;
+	while (len > 0 && (*line == ' ' || *line == '\t')) {
+		line++;
+		len--;
+	}
+	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n' || line[len - 1] == ' '))
+		len--;
+	if (len >= size)
+		len = 0; /* as good as none */
+	memcpy(out, line, len);
+	out[len] = '\0';
+	return true;
+}
+
+/* A strong tag is printable text in quotes. */
+static bool etag_is_strong(const char *etag)
+{
+	size_t len = strlen(etag);
+
+	return len > 2 && etag[0] == '"' && etag[len - 1] == '"' && is_plain_text(etag);
+}
+
+/* "bytes START-END/TOTAL" */
+static bool parse_content_range(const char *value, uint64_t *ret_start)
+{
+	char number[24];
+	size_t n;
+
+	if (strncasecmp(value, "bytes ", 6) != 0)
+		return false;
+	value += 6;
+	n = strspn(value, "0123456789");
+	if (n == 0 || n >= sizeof(number) || value[n] != '-')
+		return false;
+	memcpy(number, value, n);
+	number[n] = '\0';
+	return parse_u64(number, ret_start) == 0;
+}
+
+static size_t on_header(char *data, size_t one, size_t len, void *user)
+{
+	struct transfer *t = user;
+	char value[128];
+
+	(void) one; /* always 1 */
+	t->headers_len += len;
+	if (t->headers_len > HEADERS_MAX) {
+		t->error = -ERR_TOO_LARGE;
+		return 0;
+	}
+	if (len > 5 && memcmp(data, "HTTP/", 5) == 0) { /* an interim answer may have come before */
+		t->etag[0] = '\0';
+		t->has_range = false;
+	} else if (header_value(data, len, "ETag", value, sizeof(value))) {
+		memcpy(t->etag, etag_is_strong(value) ? value : "", etag_is_strong(value) ? strlen(value) + 1 : 1);
+	} else if (header_value(data, len, "Content-Range", value, sizeof(value))) {
+		t->has_range = parse_content_range(value, &t->range_start);
+	}
+	return len;
+}
+
+static size_t on_body(char *data, size_t one, size_t len, void *user)
+{
+	struct transfer *t = user;
+	int r;
+
+	(void) one; /* always 1 */
+	if (len == 0)
+		return 0;
+	if (t->status == 0)
+		(void) curl_easy_getinfo(t->http->curl, CURLINFO_RESPONSE_CODE, &t->status); /* cannot fail */
+	r = t->take(t, (const uint8_t *) data, len);
+	if (r < 0)
+		t->error = r;
+	return r < 0 ? 0 : len;
+}
+
+static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+	struct transfer *t = user;
+
+	(void) down_total;
+	(void) down;
+	(void) up_total;
+	(void) up;
+	return t->progress && t->progress(t->user, t->offset) != 0;
+}
+
+static int curl_to_err(CURLcode code)
+{
+	switch (code) {
+	case CURLE_OK:
+		return 0;
+	case CURLE_OUT_OF_MEMORY:
+		return -ENOMEM;
+	case CURLE_OPERATION_TIMEDOUT:
+		return -ERR_DEADLINE;
+	case CURLE_FILESIZE_EXCEEDED:
+		return -ERR_TOO_LARGE;
+	case CURLE_ABORTED_BY_CALLBACK:
+		return -ECANCELED;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_CRL_BADFILE:
+	case CURLE_SSL_ENGINE_INITFAILED:
+		return -ERR_TLS;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+	case CURLE_BAD_FUNCTION_ARGUMENT:
+	case CURLE_UNKNOWN_OPTION:
+	case CURLE_NOT_BUILT_IN:
+		return -ERR_CONFIG;
+	default:
+		return -ERR_NETWORK;
+	}
+}
+
+/* The first option that fails is the result: none may be missing quietly, least of all those of TLS. */
+#define SET(option, value)                                                                                        \
+	do {                                                                                                      \
+		if (code == CURLE_OK)                                                                             \
+			code = curl_easy_setopt(h->curl, (option), (value));                                      \
+	} while (0)
+
+static CURLcode set_security(struct http *h)
+{
+	CURLcode code = CURLE_OK;
+
+	SET(CURLOPT_PROTOCOLS_STR, h->allow_plain_http ? "http,https" : "https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	if (h->ca_pem) {
+		struct curl_blob ca = { .data = h->ca_pem, .len = strlen(h->ca_pem), .flags = CURL_BLOB_NOCOPY };
+
+		SET(CURLOPT_CAINFO_BLOB, &ca);
+		SET(CURLOPT_CAPATH, NULL); /* else the system's certificates are trusted besides */
+	}
+	return code;
+}
+
+static CURLcode set_road(struct http *h, uint64_t timeout_ms)
+{
+	CURLcode code = CURLE_OK;
+
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) h->connect_timeout_ms);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	if (timeout_ms > 0) {
+		/* A deadline of its own: waiting for news (long polls) is no low speed. */
+		SET(CURLOPT_TIMEOUT_MS, timeout_ms > INT32_MAX ? (long) INT32_MAX : (long) timeout_ms);
+	} else {
+		SET(CURLOPT_LOW_SPEED_LIMIT, (long) LOW_SPEED_BYTES);
+		SET(CURLOPT_LOW_SPEED_TIME, (long) h->low_speed_seconds);
+	}
+	if (h->max_bytes_per_second > 0)
+		SET(CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t) (h->max_bytes_per_second & INT64_MAX));
+	if (h->unix_socket) {
+		SET(CURLOPT_UNIX_SOCKET_PATH, h->unix_socket);
+		SET(CURLOPT_PROXY, "");
+	} else if (h->proxy) {
+		SET(CURLOPT_PROXY, h->proxy);
+	}
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	return code;
+}
+
+static CURLcode set_transfer(struct http *h, const char *url, struct transfer *t)
+{
+	CURLcode code = CURLE_OK;
+
+	h->curl_error[0] = '\0';
+	SET(CURLOPT_ERRORBUFFER, h->curl_error);
+	SET(CURLOPT_URL, url);
+	SET(CURLOPT_PATH_AS_IS, 1L);
+	SET(CURLOPT_USERAGENT, h->user_agent);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, t);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, t);
+	SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+	SET(CURLOPT_XFERINFODATA, t);
+	SET(CURLOPT_NOPROGRESS, 0L);
+	return code;
+}
+
+static int set_method(struct http *h, const char *method, const void *body, size_t len)
+{
+	CURLcode code = CURLE_OK;
+
+	if (strcmp(method, "GET") == 0) {
+		SET(CURLOPT_HTTPGET, 1L);
+		return curl_to_err(code);
+	}
+	if (strcmp(method, "HEAD") == 0) {
+		SET(CURLOPT_NOBODY, 1L);
+		return curl_to_err(code);
+	}
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_CUSTOMREQUEST, method);
+	SET(CURLOPT_POSTFIELDS, body ? body : "");
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) len);
+	return curl_to_err(code);
+}
+
+/* Forget the last request, keep the connection. */
+static int prepare(struct http *h, const char *path, uint64_t timeout_ms, struct transfer *t)
+{
+	CLEANUP(buf_done)
+	struct buf url = BUF_INIT(URL_MAX);
+	CURLcode code;
+	int r;
+
+	while (*path == '/')
+		path++;
+	r = buf_addf(&url, "%s/%s", h->base, path);
+	if (r < 0 || !is_plain_text(buf_str(&url)))
+		return http_fail(h, r < 0 ? r : -ERR_NAME, "the path cannot be asked for");
+	curl_easy_reset(h->curl);
+	code = set_security(h);
+	if (code == CURLE_OK)
+		code = set_road(h, timeout_ms);
+	if (code == CURLE_OK)
+		code = set_transfer(h, buf_str(&url), t);
+	t->http = h;
+	return code == CURLE_OK ? 0 : http_fail(h, curl_to_err(code), "%s", curl_easy_strerror(code));
+}
+
+static int perform(struct http *h, struct transfer *t, struct curl_slist *headers)
+{
+	CURLcode code = CURLE_OK;
+	int r;
+
+	SET(CURLOPT_HTTPHEADER, headers);
+	if (code == CURLE_OK)
+		code = curl_easy_perform(h->curl);
+	if (t->error < 0)
+		return http_fail(h, t->error, "%s", err_text(t->error));
+	r = curl_to_err(code);
+	if (r < 0)
+		return http_fail(h, r, "%s", h->curl_error[0] ? h->curl_error : curl_easy_strerror(code));
+	(void) curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &t->status); /* cannot fail */
+	return 0;
+}
+
+static void free_headers(struct curl_slist **headers)
+{
+	curl_slist_free_all(*headers);
+}
+
+static NODISCARD int add_header(struct curl_slist **headers, const char *name, const char *value)
+{
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(1024);
+	struct curl_slist *longer;
+	int r;
+
+	for (const char *p = value; *p; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			return -ERR_NAME; /* no header behind the header */
+	r = buf_addf(&line, "%s:%s%s", name, *value ? " " : "", value);
+	if (r < 0)
+		return r;
+	longer = curl_slist_append(*headers, buf_str(&line));
+	if (!longer)
+		return -ENOMEM;
+	*headers = longer;
+	return 0;
+}
+
+/* Errors' bodies are dropped, unless the caller wants to show them. */
+static int take_into_buf(struct transfer *t, const uint8_t *data, size_t len)
+{
+	if (!t->wants_error_body && t->status != 200) {
+		t->dropped += len;
+		return t->dropped > ERROR_BODY_MAX ? -ERR_HTTP_STATUS : 0;
+	}
+	if (len > t->max || t->buf->len - t->buf_start > t->max - len)
+		return -ERR_TOO_LARGE;
+	return buf_add(t->buf, data, len);
+}
+
+static void drop_body(struct transfer *t)
+{
+	t->buf->len = t->buf_start;
+	if (t->buf->data)
+		t->buf->data[t->buf_start] = '\0';
+}
+
+int http_request(struct http *h, const char *method, const char *path, const char *content_type, const void *body,
+		 size_t len, uint64_t timeout_ms, struct http_response *ret_response, struct buf *ret)
+{
+	CLEANUP(free_headers)
+	struct curl_slist *headers = NULL;
+	struct transfer t = {
+		.take = take_into_buf, .buf = ret, .buf_start = ret->len, .max = ret->max, .wants_error_body = true
+	};
+	struct http_response response = { 0 };
+	char *type = NULL;
+	int r;
+
+	r = prepare(h, path, timeout_ms, &t);
+	if (r == 0)
+		r = set_method(h, method, body, len);
+	if (r == 0)
+		r = add_header(&headers, "Expect", ""); /* one round trip less */
+	if (r == 0 && content_type)
+		r = add_header(&headers, "Content-Type", content_type);
+	if (r == 0)
+		r = perform(h, &t, headers);
+	if (r < 0) {
+		drop_body(&t);
+		return r;
+	}
+	response.status = t.status;
+	response.not_modified = t.status == 304;
+	(void) curl_easy_getinfo(h->curl, CURLINFO_CONTENT_TYPE, &type); /* NULL if there was none */
+	if (type)
+		(void) snprintf(response.content_type, sizeof(response.content_type), "%s", type); /* cut */
+	*ret_response = response;
+	return 0;
+}
+
+/* Segments as RFC 3986 wants them: all but unreserved characters as %XX. */
+static int encode_name(const char *name, struct buf *ret)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
+	int r = 0;
+
+	for (; r == 0 && *name; name++)
+		r = strchr(plain, *name) ? buf_add_byte(ret, (uint8_t) *name)
+					 : buf_addf(ret, "%%%02X", (unsigned char) *name);
+	return r;
+}
+
+static int status_error(struct http *h, long status)
+{
+	if (status == 404 || status == 410)
+		return http_fail(h, -ENOENT, "answered %ld", status);
+	return http_fail(h, -ERR_HTTP_STATUS, "answered %ld%s", status,
+			 status >= 300 && status < 400 ? " (redirects are not followed)" : "");
+}
+
+static int http_get(struct fetcher *f, const char *name, uint64_t max, struct buf *ret)
+{
+	struct http *h = ((struct http_fetcher *) f)->http;
+	CLEANUP(buf_done)
+	struct buf path = BUF_INIT(URL_MAX);
+	struct transfer t = { .take = take_into_buf, .buf = ret, .buf_start = ret->len, .max = max };
+	int r;
+
+	if (!guard_path(name))
+		return http_fail(h, -ERR_NAME, "a name that cannot be asked for");
+	r = encode_name(name, &path);
+	if (r == 0)
+		r = prepare(h, buf_str(&path), 0, &t);
+	if (r == 0)
+		r = perform(h, &t, NULL);
+	if (r == -ERR_HTTP_STATUS || (r == 0 && t.status != 200))
+		r = status_error(h, t.status);
+	if (r < 0)
+		drop_body(&t);
+	return r;
+}
+
+void http_fetcher_init(struct http_fetcher *f, struct http *h)
+{
+	*f = (struct http_fetcher){ .fetcher = { .get = http_get }, .http = h };
+}
+
+/* Once, before the first byte: where in the file it belongs. */
+static int begin_file(struct transfer *t)
+{
+	int r;
+
+	t->begun = true;
+	if (t->status == 206) {
+		if (!t->asked_range || !t->has_range || t->range_start != t->offset)
+			return -ERR_NETWORK;
+		return 0;
+	}
+	r = os_posix.ftruncate(&os_posix, t->fd, 0);
+	if (r < 0)
+		return r;
+	t->offset = 0;
+	memcpy(t->ret_etag, t->etag, sizeof(t->etag));
+	return 0;
+}
+
+static int take_into_file(struct transfer *t, const uint8_t *data, size_t len)
+{
+	int r;
+
+	if (t->status != 200 && t->status != 206) {
+		t->dropped += len;
+		return t->dropped > ERROR_BODY_MAX ? -ERR_HTTP_STATUS : 0;
+	}
+	r = t->begun ? 0 : begin_file(t);
+	if (r < 0)
+		return r;
+	if (t->offset > t->length || len > t->length - t->offset)
+		return -ERR_TOO_LARGE;
+	while (len > 0) {
+		ssize_t n = os_posix.pwrite(&os_posix, t->fd, data, len, t->offset);
+
+		if (n <= 0)
+			return n < 0 ? (int) n : -EIO;
+		data += n;
+		len -= (size_t) n;
+		t->offset += (uint64_t) n;
+	}
+	return t->progress && t->progress(t->user, t->offset) != 0 ? -ECANCELED : 0;
+}
+
+static int save_once(struct http *h, const char *path, struct transfer *t)
+{
+	CLEANUP(free_headers)
+	struct curl_slist *headers = NULL;
+	char range[48];
+	int r;
+
+	r = prepare(h, path, 0, t);
+	t->asked_range = t->offset > 0;
+	if (r == 0 && t->asked_range) {
+		(void) snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", t->offset); /* always fits */
+		r = add_header(&headers, "Range", range);
+		if (r == 0)
+			r = add_header(&headers, "If-Range", t->ret_etag);
+	}
+	if (r == 0)
+		r = perform(h, t, headers);
+	if (r == 0 && (t->status == 200 || t->status == 206) && !t->begun)
+		r = begin_file(t); /* an empty body */
+	return r;
+}
+
+int http_save(struct http *h, const char *name, uint64_t length, int fd, uint64_t offset, char etag[static 128],
+	      int (*progress)(void *user, uint64_t bytes), void *user)
+{
+	CLEANUP(buf_done)
+	struct buf path = BUF_INIT(URL_MAX);
+	struct transfer t;
+	int r;
+
+	if (!guard_path(name))
+		return http_fail(h, -ERR_NAME, "a name that cannot be asked for");
+	r = encode_name(name, &path);
+	if (r < 0)
+		return http_fail(h, r, "a name that cannot be asked for");
+	/* What is there came from a file nobody can name any more, or is no part of this one. */
+	if (!etag_is_strong(etag) || offset >= length)
+		offset = 0;
+	for (;;) {
+		t = (struct transfer){ .take = take_into_file,
+				       .fd = fd,
+				       .offset = offset,
+				       .length = length,
+				       .ret_etag = etag,
+				       .progress = progress,
+				       .user = user };
+		r = save_once(h, buf_str(&path), &t);
+		if (r < 0 || t.status != 416 || offset == 0)
+			break;
+		offset = 0; /* it became shorter than what we have */
+	}
+	if (r == -ERR_HTTP_STATUS || (r == 0 && t.status != 200 && t.status != 206))
+		r = status_error(h, t.status);
+	return r;
+}
