@@ -55,7 +55,7 @@ layer(probe agent/probe INTERNAL base os model fetch)
 layer(phase agent/phase INTERNAL store local probe tuf pack model json crypto)
 layer(agent agent INTERNAL phase store local probe)
 
-layer(repo server-stub/repo INTERNAL base os json conf crypto tree pack tuf model)
+layer(repo server-stub/repo INTERNAL base os json conf crypto tree pack tuf model signer)
 layer(signer server-stub/signer INTERNAL base os json crypto tuf)
 layer(rollout server-stub/rollout INTERNAL base os json conf crypto model)
 layer(ingest server-stub/ingest INTERNAL base os json tuf model EXTERNAL PkgConfig::sqlite)

@@ -49,6 +49,31 @@ NODISCARD int repo_update_online(struct repo *r, const char *role, const struct 
  */
 NODISCARD int repo_publish_role(struct repo *r, const char *role, const void *metadata, size_t len);
 
+/*
+ * The same for several roles in one publication: a first root with its targets, a team's role together with
+ * the targets that change its keys. A root's successor must be signed by both roots' keys.
+ */
+struct repo_role {
+	const char *name;
+	const void *metadata;
+	size_t len;
+};
+NODISCARD int repo_publish_roles(struct repo *r, const struct repo_role *roles, size_t count);
+
+/* Sign all online roles, snapshot and timestamp anew whatever their age: after recover, and when their keys changed. */
+NODISCARD int repo_renew(struct repo *r);
+
+/* What is known of each role, for people. Callback per role, top-level ones first; `threshold` keys of `keys` sign it. */
+struct repo_role_info {
+	const char *name;
+	uint64_t version;
+	int64_t expires, issued;
+	uint64_t life_s; /* from signing to expiry, as far as known, else the default of its kind */
+	unsigned threshold, keys;
+	bool online;
+};
+void repo_each_role(struct repo *r, void (*each)(void *user, const struct repo_role_info *info), void *user);
+
 /* Where uploads wait: a folder the web server writes `<sha256>` files into. Not durable until published. */
 const char *repo_upload_dir(const struct repo *r);
 
