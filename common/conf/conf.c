@@ -62,6 +62,8 @@ struct reader {
 };
 
 static int vfail(const char *file, unsigned line, struct conf_error *e, const char *fmt, va_list ap)
+	PRINTF_LIKE(4, 0);
+static int vfail(const char *file, unsigned line, struct conf_error *e, const char *fmt, va_list ap)
 {
 	int n = 0;
 

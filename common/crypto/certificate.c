@@ -18,7 +18,7 @@
 enum {
 	COMMON_NAME_MAX = 64, /* ub-common-name of RFC 5280 */
 	NAMES_MAX = 32,
-	EXTENSION_MAX = 8192, /* NAMES_MAX names of 253 bytes with their headers */
+	EXTENSION_MAX = 9 * 1024, /* NAMES_MAX names of 253 bytes with their headers */
 	CERTIFICATE_DER_MAX = 12 * 1024,
 	SERIAL_BYTES = 16,
 	GENERAL_NAME_DNS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 2,
