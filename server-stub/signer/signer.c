@@ -235,8 +235,10 @@ static int check_published(struct signer *s)
 	r = sha256_hex(text.data, text.len, sha256);
 	if (r < 0)
 		return fail(s, r, "no digest of the published timestamp: %s", err_text(r));
-	if (str_eq(sha256, mine->sha256))
+	if (str_eq(sha256, mine->sha256)) {
+		signer_state_confirm(&s->state);
 		return 0;
+	}
 	r = json_parse(text.data, text.len, &json_limits_default, &doc);
 	if (r == -ENOMEM)
 		return r;
@@ -425,7 +427,7 @@ static int build_targets(struct signer *s, const struct signer_rule *rule, const
 	return 0;
 }
 
-/* A role of ours may stand in a snapshot only as we signed it last. */
+/* A role of ours may stand in a snapshot only as we signed it: the last version, or, after an interrupted publication, one before. */
 static int check_own_entry(struct signer *s, const char *file, const struct json *entry, uint64_t version)
 {
 	char name[256];
@@ -442,9 +444,10 @@ static int check_own_entry(struct signer *s, const char *file, const struct json
 	role = signer_role_find(name);
 	if (role < 0 || s->keys.rings[role].count == 0)
 		return 0;
-	if (version != s->state.roles[role].version ||
-	    (s->state.roles[role].sha256[0] && !str_eq(sha256, s->state.roles[role].sha256)))
-		return fail(s, -ERR_REFUSED, "%s version %llu is not the one signed here last (%llu)", file,
+	if (version > s->state.roles[role].version ||
+	    (version == s->state.roles[role].version && s->state.roles[role].sha256[0] &&
+	     !str_eq(sha256, s->state.roles[role].sha256)))
+		return fail(s, -ERR_REFUSED, "%s version %llu was not signed here (the newest is %llu)", file,
 			    (unsigned long long) version, (unsigned long long) s->state.roles[role].version);
 	return 0;
 }
@@ -458,14 +461,14 @@ static int build_snapshot(struct signer *s, const struct json *body, struct json
 	if (r < 0 || json_count(body) != 1 || !json_get(meta, "targets.json"))
 		return fail(s, -ERR_REFUSED,
 			    "a snapshot lists metadata files, targets.json among them, and nothing else");
-	for (size_t i = 0; i < s->state.listed_count; i++)
-		if (!json_get(meta, s->state.listed[i].file))
-			return fail(s, -ERR_REFUSED, "the snapshot would drop %s", s->state.listed[i].file);
+	for (size_t i = 0; i < s->state.listed.count; i++)
+		if (!json_get(meta, s->state.listed.items[i].file))
+			return fail(s, -ERR_REFUSED, "the snapshot would drop %s", s->state.listed.items[i].file);
 	for (size_t i = 0; i < json_count(meta); i++) {
 		const char *file = json_name_at(meta, i);
 		const struct json *entry = json_at(meta, i);
 		struct json_node *o = node_object(out, file);
-		uint64_t version, before = signer_state_listed(&s->state, file);
+		uint64_t version, before = signer_listing_version(&s->state.listed, file);
 
 		r = json_need_u64(entry, "version", 1, version_max, &version);
 		if (r < 0 || json_count(entry) != 3)
@@ -565,9 +568,8 @@ static int remember(struct signer *s, int role, uint64_t version, int64_t expire
 	record->length = metadata->len;
 	record->expires = expires;
 	r = sha256_hex(metadata->data, metadata->len, record->sha256);
-	/* A listing that only grows is as right after a failed save as before it. */
 	if (r >= 0 && role == SIGNER_SNAPSHOT)
-		r = signer_state_list(&s->state, json_get(signed_object, "meta"), 1);
+		r = signer_listing_set(&s->state.pending, json_get(signed_object, "meta"), false);
 	if (r >= 0)
 		r = signer_state_save(s->os, s->dirfd, &s->state);
 	if (r < 0) {
@@ -794,7 +796,14 @@ struct recovery {
 	struct signer *s;
 	struct signer_state state; /* what will be adopted */
 	struct json_node *ignored;
+	uint64_t published_snapshot; /* that the published timestamp names; 0: every snapshot counts as seen */
 };
+
+/* A snapshot in the published folder that no timestamp names was left there by an interrupted publication. */
+static bool seen_by_readers(const struct recovery *a, uint64_t version)
+{
+	return a->published_snapshot == 0 || version == a->published_snapshot;
+}
 
 /* Take the version of one metadata file if it carries our signature; else say why not. */
 static int adopt(struct recovery *a, const char *file, int role, const void *metadata, size_t len)
@@ -816,8 +825,9 @@ static int adopt(struct recovery *a, const char *file, int role, const void *met
 		node_stringf(a->ignored, file, "not signed by a key of role %s here", signer_rules[role].name);
 		return 0;
 	}
-	if (role == SIGNER_SNAPSHOT) {
-		r = signer_state_list(&a->state, json_get(signed_object, "meta"), 1);
+	/* What any reader may have seen listed stays listed. */
+	if (role == SIGNER_SNAPSHOT && seen_by_readers(a, version)) {
+		r = signer_listing_set(&a->state.listed, json_get(signed_object, "meta"), true);
 		if (r < 0)
 			return r;
 	}
@@ -878,6 +888,7 @@ static int adopt_given(struct recovery *a, const struct json *files, const struc
 {
 	int r = 0;
 
+	a->published_snapshot = 0;
 	for (size_t i = 0; r >= 0 && i < json_count(files); i++) {
 		const char *name = json_name_at(files, i), *text = json_string(json_at(files, i));
 		int role = role_of_file(name);
@@ -901,22 +912,19 @@ static int adopt_given(struct recovery *a, const struct json *files, const struc
 	return r;
 }
 
-/* A copy through its own listing, so that a failed recovery leaves the state alone. */
+/* A copy with listings of its own, so that a failed recovery leaves the state alone. */
 static int state_copy(const struct signer_state *from, struct signer_state *ret)
 {
 	struct signer_state s = *from;
+	int r;
 
-	s.listed = calloc(from->listed_count ? from->listed_count : 1, sizeof(*s.listed));
-	s.listed_count = 0;
-	if (!s.listed)
-		return -ENOMEM;
-	for (; s.listed_count < from->listed_count; s.listed_count++) {
-		s.listed[s.listed_count].version = from->listed[s.listed_count].version;
-		s.listed[s.listed_count].file = strdup(from->listed[s.listed_count].file);
-		if (!s.listed[s.listed_count].file) {
-			signer_state_done(&s);
-			return -ENOMEM;
-		}
+	s.listed = s.pending = (struct signer_listing){ 0 };
+	r = signer_listing_copy(&from->listed, &s.listed);
+	if (r >= 0)
+		r = signer_listing_copy(&from->pending, &s.pending);
+	if (r < 0) {
+		signer_state_done(&s);
+		return r;
 	}
 	*ret = s;
 	return 0;

@@ -38,7 +38,7 @@ static int read_record(const struct json *o, struct signer_record *ret)
 
 static int read_state(const struct json *doc, struct signer_state *s)
 {
-	const struct json *roles, *listed;
+	const struct json *roles, *listed, *pending;
 	uint64_t format;
 	int r;
 
@@ -49,6 +49,8 @@ static int read_state(const struct json *doc, struct signer_state *s)
 		r = json_need(doc, "roles", JSON_OBJECT, &roles);
 	if (r >= 0)
 		r = json_need(doc, "listed", JSON_OBJECT, &listed);
+	if (r >= 0)
+		r = json_need(doc, "pending", JSON_OBJECT, &pending);
 	for (int i = 0; r >= 0 && i < SIGNER_ROLE_COUNT; i++) {
 		const struct json *o = json_get(roles, signer_rules[i].name);
 
@@ -56,7 +58,9 @@ static int read_state(const struct json *doc, struct signer_state *s)
 			r = read_record(o, &s->roles[i]);
 	}
 	if (r >= 0)
-		r = signer_state_list(s, listed, 0);
+		r = signer_listing_set(&s->listed, listed, false);
+	if (r >= 0)
+		r = signer_listing_set(&s->pending, pending, false);
 	return r;
 }
 
@@ -84,13 +88,21 @@ int signer_state_load(const struct os *os, int dirfd, struct signer_state *ret)
 	return 0;
 }
 
+static void write_listing(struct json_node *parent, const char *name, const struct signer_listing *l)
+{
+	struct json_node *o = node_object(parent, name);
+
+	for (size_t i = 0; i < l->count; i++)
+		node_integer(node_object(o, l->items[i].file), "version", (int64_t) l->items[i].version);
+}
+
 int signer_state_save(const struct os *os, int dirfd, const struct signer_state *s)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(STATE_MAX);
-	struct json_node *root = json_build_root(b), *roles, *listed;
+	struct json_node *root = json_build_root(b), *roles;
 	int r;
 
 	node_integer(root, "format", 1);
@@ -104,74 +116,102 @@ int signer_state_save(const struct os *os, int dirfd, const struct signer_state 
 		node_integer(o, "expires", s->roles[i].expires);
 		node_string(o, "sha256", s->roles[i].sha256);
 	}
-	listed = node_object(root, "listed");
-	for (size_t i = 0; i < s->listed_count; i++)
-		node_integer(node_object(listed, s->listed[i].file), "version", (int64_t) s->listed[i].version);
+	write_listing(root, "listed", &s->listed);
+	write_listing(root, "pending", &s->pending);
 	r = json_build_text(b, false, &text);
 	if (r < 0)
 		return r;
 	return durable_write_file(os, dirfd, "state", text.data, text.len, 0600);
 }
 
-static void listed_done(struct signer_listed *listed, size_t count)
+void signer_listing_done(struct signer_listing *l)
 {
-	for (size_t i = 0; i < count; i++)
-		free(listed[i].file);
-	free(listed);
+	for (size_t i = 0; i < l->count; i++)
+		free(l->items[i].file);
+	free(l->items);
+	*l = (struct signer_listing){ 0 };
 }
 
 void signer_state_done(struct signer_state *s)
 {
-	listed_done(s->listed, s->listed_count);
+	signer_listing_done(&s->listed);
+	signer_listing_done(&s->pending);
 	*s = (struct signer_state){ 0 };
 }
 
-uint64_t signer_state_listed(const struct signer_state *s, const char *file)
+void signer_state_confirm(struct signer_state *s)
 {
-	for (size_t i = 0; i < s->listed_count; i++)
-		if (str_eq(s->listed[i].file, file))
-			return s->listed[i].version;
+	if (s->pending.count == 0)
+		return;
+	signer_listing_done(&s->listed);
+	s->listed = s->pending;
+	s->pending = (struct signer_listing){ 0 };
+}
+
+uint64_t signer_listing_version(const struct signer_listing *l, const char *file)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (str_eq(l->items[i].file, file))
+			return l->items[i].version;
 	return 0;
 }
 
-static int list_put(struct signer_listed *listed, size_t *count, const char *file, uint64_t version)
+/* There is room for it. */
+static int listing_put(struct signer_listing *l, const char *file, uint64_t version)
 {
-	for (size_t i = 0; i < *count; i++)
-		if (str_eq(listed[i].file, file)) {
-			if (listed[i].version < version)
-				listed[i].version = version;
+	for (size_t i = 0; i < l->count; i++)
+		if (str_eq(l->items[i].file, file)) {
+			if (l->items[i].version < version)
+				l->items[i].version = version;
 			return 0;
 		}
-	listed[*count].file = strdup(file);
-	if (!listed[*count].file)
+	l->items[l->count].file = strdup(file);
+	if (!l->items[l->count].file)
 		return -ENOMEM;
-	listed[(*count)++].version = version;
+	l->items[l->count++].version = version;
 	return 0;
 }
 
-int signer_state_list(struct signer_state *s, const struct json *meta, int merge)
+static int listing_new(size_t room, const struct signer_listing *from, struct signer_listing *ret)
 {
-	size_t count = 0, room = json_count(meta) + (merge ? s->listed_count : 0);
-	struct signer_listed *listed = calloc(room ? room : 1, sizeof(*listed));
-	int r = 0;
+	struct signer_listing l = { calloc(room ? room : 1, sizeof(*l.items)), 0 };
+	int r = l.items ? 0 : -ENOMEM;
 
-	if (!listed)
-		return -ENOMEM;
-	for (size_t i = 0; merge && r >= 0 && i < s->listed_count; i++)
-		r = list_put(listed, &count, s->listed[i].file, s->listed[i].version);
+	for (size_t i = 0; r >= 0 && i < from->count; i++)
+		r = listing_put(&l, from->items[i].file, from->items[i].version);
+	if (r < 0) {
+		signer_listing_done(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+int signer_listing_copy(const struct signer_listing *from, struct signer_listing *ret)
+{
+	return listing_new(from->count, from, ret);
+}
+
+int signer_listing_set(struct signer_listing *l, const struct json *meta, bool merge)
+{
+	const struct signer_listing none = { 0 };
+	struct signer_listing fresh;
+	int r = listing_new(json_count(meta) + (merge ? l->count : 0), merge ? l : &none, &fresh);
+
+	if (r < 0)
+		return r;
 	for (size_t i = 0; r >= 0 && i < json_count(meta); i++) {
 		uint64_t version;
 
 		r = json_need_u64(json_at(meta, i), "version", 1, version_max, &version);
 		if (r >= 0)
-			r = list_put(listed, &count, json_name_at(meta, i), version);
+			r = listing_put(&fresh, json_name_at(meta, i), version);
 	}
 	if (r < 0) {
-		listed_done(listed, count);
+		signer_listing_done(&fresh);
 		return r;
 	}
-	listed_done(s->listed, s->listed_count);
-	s->listed = listed;
-	s->listed_count = count;
+	signer_listing_done(l);
+	*l = fresh;
 	return 0;
 }

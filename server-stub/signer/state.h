@@ -10,6 +10,7 @@
 #include "os/os.h"
 #include "server-stub/signer/roles.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,11 +28,20 @@ struct signer_listed {
 	uint64_t version;
 };
 
+struct signer_listing {
+	struct signer_listed *items;
+	size_t count;
+};
+
 struct signer_state {
 	uint64_t counter; /* of the lock in the published folder */
 	struct signer_record roles[SIGNER_ROLE_COUNT];
-	struct signer_listed *listed; /* by the last snapshot */
-	size_t listed_count;
+	/*
+	 * What the newest snapshot that was seen published lists: no later one may list less. A snapshot becomes that
+	 * only when its timestamp is found in the published folder, because until then no reader had it, and an
+	 * interrupted publication must be free to be replaced by another one.
+	 */
+	struct signer_listing listed, pending;
 };
 
 /* 0; -ENOENT if there is none; -ERR_STALE_STATE if what is there cannot be read as one. */
@@ -40,10 +50,17 @@ NODISCARD int signer_state_load(const struct os *os, int dirfd, struct signer_st
 NODISCARD int signer_state_save(const struct os *os, int dirfd, const struct signer_state *s);
 void signer_state_done(struct signer_state *s);
 
-/* The version the last snapshot lists for a file; 0: none. */
-uint64_t signer_state_listed(const struct signer_state *s, const char *file);
+/* The version a listing has for a file; 0: none. */
+uint64_t signer_listing_version(const struct signer_listing *l, const char *file);
 
-/* Replace the listing by (or, with `merge`, raise it to) the `meta` object of a snapshot. -ENOMEM, -ERR_FIELD_*. */
-NODISCARD int signer_state_list(struct signer_state *s, const struct json *meta, int merge);
+/* Replace the listing by the `meta` object of a snapshot, or, with `merge`, raise it to that. -ENOMEM, -ERR_FIELD_*. */
+NODISCARD int signer_listing_set(struct signer_listing *l, const struct json *meta, bool merge);
+
+/* A copy; the caller's. */
+NODISCARD int signer_listing_copy(const struct signer_listing *from, struct signer_listing *ret);
+void signer_listing_done(struct signer_listing *l);
+
+/* The pending listing was seen published. */
+void signer_state_confirm(struct signer_state *s);
 
 #endif
