@@ -149,7 +149,7 @@ int generation_create(const struct os *os, int generations_fd, uint64_t n, const
 	if (r == 0)
 		r = os->renameat(os, generations_fd, partial, generations_fd, name);
 	if (r < 0) {
-		(void) tree_remove(os, generations_fd, partial); /* collect removes it if we cannot */
+		(void) !tree_remove(os, generations_fd, partial); /* collect removes it if we cannot */
 		return r;
 	}
 	return os->fsync(os, generations_fd);

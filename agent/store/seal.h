@@ -7,8 +7,8 @@
  *   or seal_abort(os, store_fd, "web", "1.1.0");                   after commit it does nothing
  *
  * Commit takes every folder away from the stage user before it lists it, refuses
- * what is no file, folder or link, takes ownership (as root), removes write
- * permission of group and others, hashes, compares with the signed tree digest,
+ * what is no file, folder or link, takes ownership (as root), gives folders and
+ * executable files 0755 and other files 0644, hashes, compares with the signed tree digest,
  * syncs, writes the record store/web/1.1.0.seal, and renames. The record holds the
  * digest, the tree's own inode, and per file inode, size, mtime, ctime and digest.
  */
