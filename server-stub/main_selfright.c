@@ -1,0 +1,71 @@
+/*
+ * selfright - one command for people and CI: this table, and what each row calls.
+ */
+#include "base/log.h"
+#include "base/text.h"
+#include "server-stub/cli/cli.h"
+
+#include <stdio.h>
+
+struct row {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *group; /* a heading starts where it changes */
+	const char *summary;
+};
+
+static const struct row rows[] = {
+	{ "repo", cmd_repo, "Set up",
+	  "the fleet's keys and metadata: init, status, rotation, offline signing, recovery" },
+	{ "key", cmd_key, "Set up", "make and look at key files" },
+	{ "serve", cmd_serve, "Set up", "run the controller: metadata, artifacts, broker, reports, rollouts" },
+	{ "node", cmd_node, "Set up", "add nodes, list them, force one back, hold it" },
+	{ "component", cmd_component, "Release",
+	  "make a component of a folder or a running service; give it to a team" },
+	{ "pack", cmd_pack, "Release", "a folder into an artifact" },
+	{ "release", cmd_release, "Release", "the signed statement's text for a version" },
+	{ "publish", cmd_publish, "Release", "pack, sign and publish a version" },
+	{ "rollout", cmd_rollout, "Roll out", "start, watch, pause, halt and undo rollouts" },
+	{ "freeze", cmd_freeze, "Roll out", "stop regular rollouts for a while" },
+	{ "watch", cmd_watch, "Roll out", "what happens in the fleet, live" },
+	{ "tuf", cmd_tuf, "Look closer", "a client for any TUF repository" },
+};
+
+static int help(FILE *to)
+{
+	const char *group = "";
+
+	(void) fprintf(to,
+		       "Usage: selfright COMMAND ...\n\nSigned updates for appliances that right themselves.\n");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (!str_eq(rows[i].group, group))
+			(void) fprintf(to, "\n%s\n", rows[i].group);
+		group = rows[i].group;
+		(void) fprintf(to, "  %-12s %s\n", rows[i].name, rows[i].summary);
+	}
+	(void) fprintf(to,
+		       "\n`selfright COMMAND --help` says more, with an example. --version prints the version.\n"
+		       "\nExample: selfright repo init fleet --fleet demo && selfright serve --dir fleet\n");
+	return fflush(to) == 0 ? CLI_OK : CLI_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	log_set_program("selfright");
+	/* What a command reports on the way is for programs that stay; people get sentences. */
+	log_set(NULL, NULL, LOG_LEVEL_WARNING);
+	if (argc < 2) {
+		(void) help(stderr);
+		return CLI_USAGE;
+	}
+	if (str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help"))
+		return help(stdout);
+	if (str_eq(argv[1], "--version"))
+		return printf("selfright %s\n", SELFRIGHT_VERSION) < 0 ? CLI_FAILED : CLI_OK;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (str_eq(rows[i].name, argv[1]))
+			return rows[i].run(argc - 1, argv + 1);
+	(void) fprintf(stderr, "selfright: there is no command %s\n\n", argv[1]);
+	(void) help(stderr);
+	return CLI_USAGE;
+}
