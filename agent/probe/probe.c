@@ -399,11 +399,13 @@ static void forget_talk(struct probe *p)
 
 static void time_out(const struct probe_set *set, struct probe *p, uint64_t now_ms)
 {
-	if (p->argv)
-		run_program_kill(&p->program);
-	else
-		forget_talk(p);
 	run_say(&p->detail, "no answer within %llu s", (unsigned long long) p->status.check->timeout_s);
+	if (p->argv) {
+		run_program_tell(&p->program, &p->detail);
+		run_program_kill(&p->program);
+	} else {
+		forget_talk(p);
+	}
 	end_run(set, p, false, now_ms);
 }
 

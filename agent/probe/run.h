@@ -30,6 +30,8 @@ void run_program_init(struct run_program *p);
 NODISCARD int run_program_start(struct run_program *p, const struct process_options *o);
 /* It held if it exited with 0. `detail` gets the output's tail, or how it ended. */
 enum run_end run_program_step(struct run_program *p, struct buf *detail);
+/* Add the tail of what it said so far to `detail`. */
+void run_program_tell(const struct run_program *p, struct buf *detail);
 /* Kill the whole group; it is reaped by later steps (run_program_is_idle). */
 void run_program_kill(struct run_program *p);
 bool run_program_is_idle(const struct run_program *p);

@@ -113,16 +113,23 @@ static bool has_ended(const struct run_program *p)
 	return waitid(P_PID, (id_t) p->process.pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid != 0;
 }
 
-static void tell_output(struct run_program *p, int status, struct buf *detail)
+void run_program_tell(const struct run_program *p, struct buf *detail)
+{
+	if (p->output.len == 0)
+		return;
+	if (detail->len > 0)
+		(void) !buf_add_byte(detail, '\n'); /* without memory there are fewer words */
+	(void) !printable_tail((const char *) p->output.data, p->output.len, detail->max - detail->len, detail);
+}
+
+static void tell_end(struct run_program *p, int status, struct buf *detail)
 {
 	char how[64];
 
+	buf_clear(detail);
 	if (!(WIFEXITED(status) && WEXITSTATUS(status) == 0) || p->output.len == 0)
-		run_say(detail, "%s%s", process_status_text(status, how, sizeof(how)),
-			p->output.len > 0 ? "\n" : "");
-	else
-		buf_clear(detail);
-	(void) !printable_tail((const char *) p->output.data, p->output.len, detail->max - detail->len, detail);
+		run_say(detail, "%s", process_status_text(status, how, sizeof(how)));
+	run_program_tell(p, detail);
 }
 
 enum run_end run_program_step(struct run_program *p, struct buf *detail)
@@ -147,7 +154,7 @@ enum run_end run_program_step(struct run_program *p, struct buf *detail)
 		run_say(detail, "how it ended is not known: %s", err_text(r));
 		return RUN_FAILED;
 	}
-	tell_output(p, status, detail);
+	tell_end(p, status, detail);
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? RUN_HELD : RUN_FAILED;
 }
 
