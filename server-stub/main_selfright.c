@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 {
 	log_set_program("selfright");
 	/* What a command reports on the way is for programs that stay; people get sentences. */
-	log_set(NULL, NULL, LOG_LEVEL_WARNING);
+	log_set(NULL, NULL, argc > 1 && str_eq(argv[1], "serve") ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING);
 	if (argc < 2) {
 		(void) help(stderr);
 		return CLI_USAGE;
