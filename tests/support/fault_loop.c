@@ -1,0 +1,170 @@
+#include "support/fault_loop.h"
+
+#include "os/durable.h"
+#include "support/os_crash.h"
+#include "support/os_fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CALLS_LIMIT = 20000 };
+
+/* A round that cannot be set up is no result: stop with the reason. */
+static _Noreturn void broken(const char *what, int r)
+{
+	(void) fprintf(stderr, "fault loop: %s: %s\n", what, strerror(r < 0 ? -r : errno));
+	abort();
+}
+
+void temp_folder(char *path, size_t size)
+{
+	const char *base = getenv("TMPDIR");
+
+	if (snprintf(path, size, "%s/selfright-XXXXXX", base && *base ? base : "/tmp") >= (int) size ||
+	    !mkdtemp(path))
+		broken("mkdtemp", 0);
+}
+
+void temp_folder_remove(const char *path)
+{
+	int r = tree_remove(&os_posix, AT_FDCWD, path);
+
+	if (r < 0)
+		broken("removing a test folder", r);
+}
+
+static unsigned open_descriptors(void)
+{
+	unsigned n = 0;
+	DIR *d = opendir("/proc/self/fd");
+
+	if (!d)
+		broken("/proc/self/fd", 0);
+	while (readdir(d))
+		n++;
+	(void) closedir(d); /* opened for reading */
+	return n;
+}
+
+static void begin(struct fault_case *c, const struct fault_test *t)
+{
+	*c = (struct fault_case){ .os = &os_posix };
+	temp_folder(c->path, sizeof(c->path));
+	c->dirfd = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dirfd < 0)
+		broken("open", 0);
+	if (t->prep) {
+		int r = t->prep(c);
+
+		if (r < 0)
+			broken("prep", r);
+	}
+}
+
+static void end(struct fault_case *c)
+{
+	(void) close(c->dirfd); /* a test's folder */
+	temp_folder_remove(c->path);
+}
+
+static int run_body(struct fault_case *c, const struct fault_test *t, const struct os *os)
+{
+	unsigned before = open_descriptors();
+	int r;
+
+	c->os = os;
+	r = t->body(c);
+	c->os = &os_posix;
+	if (open_descriptors() != before) {
+		(void) fprintf(stderr, "%s: a descriptor was left open\n", t->name ? t->name : "fault test");
+		abort();
+	}
+	return r;
+}
+
+/* Call `at` fails; false when the body is through before it. */
+static bool fault_round(const struct fault_test *t, unsigned at, int error, bool sticky)
+{
+	struct fault_case c;
+	struct os_fault f;
+	int r;
+
+	begin(&c, t);
+	os_fault_init(&f, &os_posix);
+	os_fault_arm(&f, at, error, sticky);
+	r = run_body(&c, t, &f.os);
+	c.injected = f.fired > 0;
+	t->check(&c, r);
+	end(&c);
+	return f.fired > 0;
+}
+
+void fault_test_run(const struct fault_test *t)
+{
+	static const int errors[] = { ENOSPC, EIO };
+	struct fault_case c;
+	struct os_fault f;
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		for (int sticky = 0; sticky < 2; sticky++)
+			for (unsigned at = 1; fault_round(t, at, errors[i], sticky); at++)
+				if (at > CALLS_LIMIT)
+					broken("endless", -ELOOP);
+	/* Reads and writes that do half of what they are asked are no failure at all. */
+	begin(&c, t);
+	os_fault_init(&f, &os_posix);
+	f.short_io = true;
+	t->check(&c, run_body(&c, t, &f.os));
+	end(&c);
+}
+
+/* Look at a copy of the disk. */
+static void check_disk(const struct fault_test *t, struct os_crash *crash, unsigned seed, int r)
+{
+	struct fault_case c = { .os = &os_posix, .injected = true, .died = true };
+	int e;
+
+	temp_folder(c.path, sizeof(c.path));
+	e = os_crash_restore(crash, seed, c.path);
+	if (e < 0)
+		broken("restore", e);
+	c.dirfd = open(c.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c.dirfd < 0)
+		broken("open", 0);
+	t->check(&c, r);
+	end(&c);
+}
+
+void crash_test_run(const struct fault_test *t, unsigned seeds)
+{
+	bool died = true;
+
+	for (unsigned at = 1; died; at++) {
+		struct os_crash *crash = NULL;
+		struct fault_case c;
+		int r;
+
+		if (at > CALLS_LIMIT)
+			broken("endless", -ELOOP);
+		begin(&c, t);
+		r = os_crash_new(c.path, &crash);
+		if (r < 0)
+			broken("os_crash_new", r);
+		os_crash_arm(crash, at);
+		r = run_body(&c, t, os_crash_os(crash));
+		died = os_crash_happened(crash);
+		/* After the body is through nothing it promised may be lost, whatever was not synced. */
+		for (unsigned seed = 0; seed < seeds; seed++)
+			check_disk(t, crash, seed, died ? -EIO : r);
+		/* Killed only: the page cache lives on. */
+		c.injected = c.died = died;
+		t->check(&c, died ? -EIO : r);
+		os_crash_free(crash);
+		end(&c);
+	}
+}
