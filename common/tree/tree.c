@@ -497,6 +497,8 @@ static bool folder_is_listed(const struct tree *t, char *path)
 
 	if (!slash)
 		return true;
+	if (t->count == 0)
+		return false;
 	*slash = '\0';
 	found = bsearch(&key, t->entries, t->count, sizeof(key), compare_entries);
 	*slash = '/';
