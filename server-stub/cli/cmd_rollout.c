@@ -1,0 +1,498 @@
+#include "base/err.h"
+#include "base/text.h"
+#include "base/version.h"
+#include "conf/conf.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "server-stub/cli/cli.h"
+#include "server-stub/cli/fleet.h"
+#include "server-stub/rollout/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_BYTES = 256, PLAN_MAX = 1024 * 1024 };
+
+static enum cli_colour colour_of(const char *state)
+{
+	static const struct {
+		const char *state;
+		enum cli_colour colour;
+	} colours[] = {
+		{ "good", CLI_GREEN },	    { "done", CLI_GREEN },	   { "running", CLI_BOLD },
+		{ "failed", CLI_RED },	    { "lost", CLI_RED },	   { "halted", CLI_RED },
+		{ "failed-node", CLI_RED }, { "blocked", CLI_YELLOW },	   { "unproven", CLI_YELLOW },
+		{ "paused", CLI_YELLOW },   { "quarantined", CLI_YELLOW }, { "under-way", CLI_BOLD },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(colours); i++)
+		if (strcmp(state, colours[i].state) == 0)
+			return colours[i].colour;
+	return CLI_PLAIN;
+}
+
+/* --- start --- */
+
+static int add_stage(struct json_node *stages, const struct cli *c, const char *text)
+{
+	CLEANUP(buf_done)
+	struct buf copy = BUF_INIT(PLAN_MAX);
+	struct json_node *stage = node_object(stages, NULL), *nodes = NULL, *labels = NULL;
+	char *rest, *item, *equals, *save = NULL;
+	int r = buf_add_str(&copy, text);
+
+	if (r < 0)
+		return cli_fail_error(c, r, "--stage");
+	rest = (char *) copy.data;
+	equals = rest ? strchr(rest, '=') : NULL;
+	if (!equals)
+		return cli_fail(
+			c, CLI_USAGE,
+			"--stage takes NAME=all or NAME=nodes:n1,n2,soak:1h or NAME=labels:site=oslo,share:25%%");
+	*equals = '\0';
+	node_string(stage, "name", rest);
+	/* A word without a colon goes on with the list before it. */
+	enum { NONE, NODES, LABELS } list = NONE;
+	for (item = strtok_r(equals + 1, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
+		char *value = strchr(item, ':');
+
+		if (strcmp(item, "all") == 0) {
+			node_bool(stage, "all", true);
+			list = NONE;
+			continue;
+		}
+		if (str_starts(item, "nodes:")) {
+			list = NODES;
+			item = value + 1;
+		} else if (str_starts(item, "labels:")) {
+			list = LABELS;
+			item = value + 1;
+		} else if (str_starts(item, "share:") || str_starts(item, "soak:")) {
+			*value = '\0';
+			node_string(stage, item, value + 1);
+			list = NONE;
+			continue;
+		}
+		equals = strchr(item, '=');
+		if (list == NODES) {
+			nodes = nodes ? nodes : node_array(stage, "nodes");
+			node_string(nodes, NULL, item);
+		} else if (list == LABELS && equals) {
+			*equals = '\0';
+			labels = labels ? labels : node_object(stage, "labels");
+			node_string(labels, item, equals + 1);
+		} else {
+			return cli_fail(
+				c, CLI_USAGE,
+				"--stage %s: '%s' is none of all, nodes:, labels:NAME=VALUE, share:25%%, soak:1h",
+				text, item);
+		}
+	}
+	return -1;
+}
+
+struct start_options {
+	const char *id, *component, *version, *kind, *max_failures, *max_node_failures, *silent_after, *on_failure,
+		*min_age;
+	struct cli_values stages;
+	bool dry_run, replace;
+};
+
+/* A plan written as options: the same document, read by the same code. */
+static int plan_from_options(const struct cli *c, const struct start_options *o, struct plan *ret)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(PLAN_MAX);
+	struct json_node *root = json_build_root(b), *stages, *gates;
+	struct conf_error e = { "" };
+	int r;
+
+	if (!o->component || !o->version || o->stages.count == 0)
+		return cli_fail(c, CLI_USAGE,
+				"give a plan file, or --component, --version and --stage; see selfright rollout "
+				"start --help");
+	node_string(root, "component", o->component);
+	node_string(root, "version", o->version);
+	node_string(root, "kind", o->kind);
+	stages = node_array(root, "stages");
+	for (size_t i = 0; i < o->stages.count; i++) {
+		r = add_stage(stages, c, o->stages.items[i]);
+		if (r >= 0)
+			return r;
+	}
+	gates = node_object(root, "gates");
+	node_string(gates, "max_failures", o->max_failures);
+	node_string(gates, "max_node_failures", o->max_node_failures);
+	node_string(gates, "silent_after", o->silent_after);
+	node_string(gates, "on_failure", o->on_failure);
+	node_string(root, "min_age", o->min_age);
+	r = json_build_text(b, false, &text);
+	if (r == 0)
+		r = plan_parse(text.data, text.len, "options", ret, &e);
+	if (r < 0)
+		return cli_fail(c, CLI_USAGE, "%s", e.text[0] ? e.text : err_text(r));
+	return -1;
+}
+
+static int plan_from_file(const struct cli *c, const char *path, struct plan *ret)
+{
+	struct conf_error e = { "" };
+	int r = plan_load(path, ret, &e);
+
+	if (r < 0)
+		return cli_fail(c, CLI_USAGE, "%s%s%s", e.text[0] ? "" : path, e.text[0] ? "" : ": ",
+				e.text[0] ? e.text : err_text(r));
+	return -1;
+}
+
+static void say_members(const struct cli *c, const struct json *stage)
+{
+	static const char *const headings[] = { "node", "state", "runs", "doing", "what" };
+	const struct json *nodes = json_get(stage, "nodes");
+	struct cli_table *t;
+
+	if (json_count(nodes) == 0)
+		return;
+	t = cli_table_new(headings, ARRAY_LEN(headings));
+	for (size_t i = 0; i < json_count(nodes); i++) {
+		const struct json *n = json_at(nodes, i);
+		const char *state = fleet_text(n, "state");
+
+		cli_table_cell(t, CLI_PLAIN, "  %s", fleet_text(n, "node"));
+		cli_table_cell(t, colour_of(state), "%s%s", state,
+			       json_bool(json_get(n, "silent"), false) ? " (silent)" : "");
+		cli_table_cell(t, CLI_PLAIN, "%s", *fleet_text(n, "version") ? fleet_text(n, "version") : "-");
+		cli_table_cell(t, CLI_PLAIN, "%s", *fleet_text(n, "under_way") ? fleet_text(n, "under_way") : "-");
+		cli_table_cell(t, CLI_DIM, "%s", fleet_text(n, "detail"));
+	}
+	cli_table_print(c, t);
+}
+
+static void say_stages(const struct cli *c, const struct json *answer)
+{
+	const struct json *stages = json_get(answer, "stages");
+
+	for (size_t k = 0; k < json_count(stages); k++) {
+		const struct json *stage = json_at(stages, k);
+		char ago[60], span[40];
+		int64_t soak = 0, selects = 0;
+		bool open = json_bool(json_get(stage, "open"), false);
+
+		(void) json_integer(json_get(stage, "soak"), &soak);
+		(void) json_integer(json_get(stage, "selects"), &selects);
+		cli_say(c, "%sstage %s%s: %s%s, selects %lld node%s, soak %s", cli_colour(c, CLI_BOLD),
+			fleet_text(stage, "name"), cli_colour(c, CLI_PLAIN), open ? "opened " : "closed",
+			open ? fleet_ago(stage, "opened", ago, sizeof(ago)) : "", (long long) selects,
+			selects == 1 ? "" : "s", cli_span(span, sizeof(span), soak));
+		say_members(c, stage);
+	}
+}
+
+static int cmd_start(int argc, char **argv)
+{
+	/* The options form is for people at a desk; a plan file has the careful default of a day. */
+	static struct start_options o = { .kind = "regular",
+					  .max_failures = "0",
+					  .max_node_failures = "10",
+					  .silent_after = "30m",
+					  .on_failure = "halt",
+					  .min_age = "0" };
+	static const struct cli_option options[] = {
+		{ .name = "component", .value = "NAME", .help = "what", .text = &o.component },
+		{ .name = "version", .value = "VERSION", .help = "which published release", .text = &o.version },
+		{ .name = "stage",
+		  .value = "NAME=WHO",
+		  .help = "in order: NAME=all, NAME=nodes:n1,n2,soak:1h, NAME=labels:site=oslo,share:25%",
+		  .values = &o.stages },
+		{ .name = "id",
+		  .value = "ID",
+		  .help = "its id (default: made of component and version)",
+		  .text = &o.id },
+		{ .name = "kind", .value = "KIND", .help = "regular, patch or downgrade", .text = &o.kind },
+		{ .name = "max-failures",
+		  .value = "N",
+		  .help = "nodes the release may fail on (0)",
+		  .text = &o.max_failures },
+		{ .name = "max-node-failures",
+		  .value = "N",
+		  .help = "nodes that may fail by themselves (10)",
+		  .text = &o.max_node_failures },
+		{ .name = "silent-after",
+		  .value = "TIME",
+		  .help = "no report for so long is silence (30m)",
+		  .text = &o.silent_after },
+		{ .name = "on-failure", .value = "WHAT", .help = "halt or pause", .text = &o.on_failure },
+		{ .name = "min-age",
+		  .value = "TIME",
+		  .help = "nodes added later than this do not count (0; plan files: 24h)",
+		  .text = &o.min_age },
+		{ .name = "replace",
+		  .help = "cancel an unfinished rollout of the component first",
+		  .flag = &o.replace },
+		{ .name = "dry-run",
+		  .help = "show which nodes each stage selects and what they run; start nothing",
+		  .flag = &o.dry_run },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "rollout start PLAN.yaml | --component NAME --version VERSION --stage NAME=WHO...",
+		.summary = "bring a published release to the fleet, stage by stage",
+		.example = "selfright rollout start --component web --version 1.1.0 --stage "
+			   "canary=nodes:n1,soak:1h --stage rest=all",
+		.options = options,
+		.max_args = 1,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct plan plan = { 0 };
+	struct cli c;
+	int r = cli_parse(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	if (r >= 0)
+		return r;
+	if (c.arg_count == 1 && (o.component || o.version || o.stages.count))
+		return cli_fail(&c, CLI_USAGE, "give a plan file or options, not both");
+	r = c.arg_count == 1 ? plan_from_file(&c, c.args[0], &plan) : plan_from_options(&c, &o, &plan);
+	if (r >= 0)
+		return r;
+	plan_write(&plan, node_object(json_build_root(b), "plan"));
+	plan_done(&plan);
+	if (o.id)
+		node_string(json_build_root(b), "id", o.id);
+	node_bool(json_build_root(b), "dry_run", o.dry_run);
+	node_bool(json_build_root(b), "replace", o.replace);
+	r = fleet_send(&c, "POST", "/v1/rollouts", b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(&c, "rollout %s%s%s of %s %s%s", cli_colour(&c, CLI_BOLD), fleet_text(answer, "id"),
+		cli_colour(&c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
+		o.dry_run ? " would be this (nothing was started):" : " is started");
+	if (o.dry_run)
+		say_stages(&c, answer);
+	else
+		cli_say(&c, "follow it: selfright rollout show %s, or selfright watch", fleet_text(answer, "id"));
+	fleet_say_published(&c, answer);
+	return CLI_OK;
+}
+
+/* --- show, list --- */
+
+static int show_one(const struct cli *c, const char *id)
+{
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES], ago[60];
+	const char *state;
+	int r = fleet_check_id(c, "rollout", id);
+
+	if (r >= 0)
+		return r;
+	snprintf(path, sizeof(path), "/v1/rollouts/%s", id);
+	r = fleet_send(c, "GET", path, NULL, &answer);
+	if (r != CLI_OK)
+		return r;
+	state = fleet_text(answer, "state");
+	cli_say(c, "rollout %s%s%s: %s %s (%s), %s%s%s since %s", cli_colour(c, CLI_BOLD), id,
+		cli_colour(c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
+		fleet_text(answer, "kind"), cli_colour(c, colour_of(state)), state, cli_colour(c, CLI_PLAIN),
+		fleet_ago(answer, "state_at", ago, sizeof(ago)));
+	if (*fleet_text(answer, "reason"))
+		cli_say(c, "  reason: %s (%s)", fleet_text(answer, "reason"), fleet_text(answer, "by"));
+	if (strcmp(state, "running") == 0)
+		cli_say(c, "  next: %s", fleet_text(answer, "why"));
+	for (size_t i = 0; i < json_count(json_get(answer, "undo")); i++)
+		cli_say(c, "  undone: stage %s", json_string(json_at(json_get(answer, "undo"), i)));
+	say_stages(c, answer);
+	return CLI_OK;
+}
+
+static int list_all(const struct cli *c)
+{
+	static const char *const headings[] = { "rollout", "component", "version", "state",
+						"stages",  "since",	"why" };
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct cli_table *t;
+	const struct json *list;
+	int r = fleet_send(c, "GET", "/v1/rollouts", NULL, &answer);
+
+	if (r != CLI_OK || c->json)
+		return r;
+	list = json_get(answer, "rollouts");
+	if (json_count(list) == 0) {
+		cli_say(c, "no rollouts yet; start one with: selfright rollout start --help");
+		return CLI_OK;
+	}
+	t = cli_table_new(headings, ARRAY_LEN(headings));
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *o = json_at(list, i), *stages = json_get(o, "stages");
+		const char *state = fleet_text(o, "state");
+		size_t open = 0;
+		char ago[60];
+
+		for (size_t k = 0; k < json_count(stages); k++)
+			open += json_bool(json_get(json_at(stages, k), "open"), false);
+		cli_table_cell(t, CLI_BOLD, "%s", fleet_text(o, "id"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "component"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "version"));
+		cli_table_cell(t, colour_of(state), "%s", state);
+		cli_table_cell(t, CLI_PLAIN, "%zu of %zu open", open, json_count(stages));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_ago(o, "state_at", ago, sizeof(ago)));
+		cli_table_cell(t, CLI_DIM, "%s",
+			       strcmp(state, "running") == 0 ? fleet_text(o, "why") : fleet_text(o, "reason"));
+	}
+	cli_table_print(c, t);
+	return CLI_OK;
+}
+
+static int cmd_show(int argc, char **argv)
+{
+	static const struct cli_command command = {
+		.usage = "rollout show [ID]",
+		.summary =
+			"stages, every node's state, and why the next stage is not open; without ID all rollouts",
+		.example = "selfright rollout show web-1-1-0",
+		.max_args = 1,
+	};
+	struct cli c;
+	int r = cli_parse(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	if (r >= 0)
+		return r;
+	return c.arg_count ? show_one(&c, c.args[0]) : list_all(&c);
+}
+
+static int cmd_list(int argc, char **argv)
+{
+	static const struct cli_command command = {
+		.usage = "rollout list",
+		.summary = "all rollouts, newest first",
+		.example = "selfright rollout list",
+	};
+	struct cli c;
+	int r = cli_parse(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	return r >= 0 ? r : list_all(&c);
+}
+
+/* --- verbs --- */
+
+static int change(const struct cli_command *command, const char *verb, const char *const *reason,
+		  const struct cli_values *stages, int argc, char **argv)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_parse(command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	if (r < 0)
+		r = fleet_check_id(&c, "rollout", c.args[0]);
+	if (r >= 0)
+		return r;
+	if (!*reason || !**reason)
+		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	node_string(json_build_root(b), "reason", *reason);
+	if (stages && stages->count) {
+		struct json_node *list = node_array(json_build_root(b), "stages");
+
+		for (size_t i = 0; i < stages->count; i++)
+			node_string(list, NULL, stages->items[i]);
+	}
+	snprintf(path, sizeof(path), "/v1/rollouts/%s/%s", c.args[0], verb);
+	r = fleet_send(&c, "POST", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(&c, "rollout %s is %s", fleet_text(answer, "id"), fleet_text(answer, "state"));
+	fleet_say_published(&c, answer);
+	return CLI_OK;
+}
+
+static const char *reason;
+static struct cli_values undo_stages;
+static const struct cli_option verb_options[] = {
+	{ .name = "reason", .value = "TEXT", .help = "why, for the people who read it later", .text = &reason },
+	{ 0 },
+};
+
+#define VERB(name, what, sample)                                                                                  \
+	static int cmd_##name(int argc, char **argv)                                                              \
+	{                                                                                                         \
+		static const struct cli_command command = {                                                       \
+			.usage = "rollout " #name " ID --reason TEXT",                                            \
+			.summary = what,                                                                          \
+			.example = "selfright rollout " #name " web-1-1-0 --reason " sample,                      \
+			.options = verb_options,                                                                  \
+			.min_args = 1,                                                                            \
+			.max_args = 1,                                                                            \
+		};                                                                                                \
+                                                                                                                  \
+		return change(&command, #name, &reason, NULL, argc, argv);                                        \
+	}
+
+VERB(pause, "nobody starts the swap until it is resumed; who is in probation finishes",
+     "'a second look at the canary'")
+VERB(resume, "go on with a paused rollout", "'looks fine'")
+VERB(halt, "stop it for good: nodes that have not swapped stay as they are", "'checkout is slow'")
+VERB(cancel, "take it out of force; nodes keep what they have", "'superseded'")
+
+static int cmd_undo(int argc, char **argv)
+{
+	static const struct cli_option options[] = {
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
+		{ .name = "stage",
+		  .value = "NAME",
+		  .help = "only the nodes of this stage (repeat; default: all that opened)",
+		  .values = &undo_stages },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "rollout undo ID --reason TEXT [--stage NAME]...",
+		.summary = "nodes that took the release return to the version they had, from their own copy",
+		.example = "selfright rollout undo web-1-1-0 --reason 'memory grows' --stage canary",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+
+	return change(&command, "undo", &reason, &undo_stages, argc, argv);
+}
+
+int cmd_rollout(int argc, char **argv)
+{
+	static const struct cli_sub subs[] = {
+		{ "start", "bring a published release to the fleet, stage by stage", cmd_start },
+		{ "show", "stages, nodes, and why the next stage is not open", cmd_show },
+		{ "list", "all rollouts", cmd_list },
+		{ "pause", "nobody starts the swap for now", cmd_pause },
+		{ "resume", "go on", cmd_resume },
+		{ "halt", "stop it for good", cmd_halt },
+		{ "cancel", "take it out of force", cmd_cancel },
+		{ "undo", "return nodes to the version they had", cmd_undo },
+		{ 0 },
+	};
+
+	return cli_dispatch("rollout", "how releases reach the fleet", subs, argc, argv);
+}

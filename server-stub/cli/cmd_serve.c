@@ -1,0 +1,404 @@
+#include "base/err.h"
+#include "base/log.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "mqtt/mqtt.h"
+#include "os/durable.h"
+#include "server-stub/cli/cli.h"
+#include "server-stub/cli/serve.h"
+#include "server-stub/ingest/db.h"
+#include "server-stub/repo/repo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { TICK_MS = 1000, FDS = WEB_LISTENERS_MAX + 2 };
+
+static volatile sig_atomic_t stop_signal;
+static int stop_pipe[2] = { -1, -1 };
+
+static void on_signal(int sig)
+{
+	int saved = errno;
+
+	stop_signal = sig;
+	(void) !write(stop_pipe[1], "", 1); /* a full pipe wakes the loop as well */
+	errno = saved;
+}
+
+static int watch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+
+	if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0 || sigaction(SIGTERM, &action, NULL) < 0 ||
+	    sigaction(SIGINT, &action, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+int64_t serve_now(const struct serve *s)
+{
+	return s->os->clock_real(s->os);
+}
+
+uint64_t serve_now_ms(const struct serve *s)
+{
+	return s->os->clock_boot_ms(s->os);
+}
+
+const char *serve_public_host(const struct serve *s)
+{
+	return s->options.name_count ? s->options.names[0] : s->options.listen;
+}
+
+int serve_new_id(const struct serve *s, const char *prefix, char ret[static ID_MAX + 1])
+{
+	uint8_t bytes[8];
+	char hex[2 * sizeof(bytes) + 1];
+	int r = s->os->random(s->os, bytes, sizeof(bytes));
+
+	if (r < 0)
+		return r;
+	hex_encode(hex, bytes, sizeof(bytes));
+	snprintf(ret, ID_MAX + 1, "%s-%s", prefix, hex);
+	return 0;
+}
+
+int serve_record(struct serve *s, const char *kind, const char *node, const char *component, const char *text,
+		 const char *by, const char *action, const char *detail)
+{
+	int r = db_event_add(s->db, &(struct db_event){ .at = serve_now(s),
+							.kind = kind,
+							.node = node,
+							.component = component,
+							.text = text });
+
+	return r < 0 ? r : db_audit(s->db, serve_now(s), by, action, detail);
+}
+
+/* The ports of the last time: nodes know them. */
+static void recall_ports(struct serve *s)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(4096);
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	uint64_t https = 0, broker = 0;
+
+	if (file_read(s->os, s->serve_dirfd, "serve.json", 4096, &text) < 0 ||
+	    json_parse(text.data, text.len, &json_limits_default, &doc) < 0)
+		return;
+	if (json_optional_u64(doc, "https_port", 1, 65535, &https) == 0 && s->options.http_port == 0)
+		s->options.http_port = (unsigned) https;
+	if (json_optional_u64(doc, "broker_port", 1, 65535, &broker) == 0 && s->options.broker_port == 0)
+		s->options.broker_port = (unsigned) broker;
+}
+
+static int note_ports(struct serve *s)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(4096);
+	int r;
+
+	node_integer(json_build_root(b), "https_port", s->https_port);
+	node_integer(json_build_root(b), "broker_port", s->broker_port);
+	node_integer(json_build_root(b), "pid", getpid());
+	r = json_build_text(b, false, &text);
+	return r < 0 ? r : durable_write_file(s->os, s->serve_dirfd, "serve.json", text.data, text.len, 0644);
+}
+
+/* One controller per folder. */
+static int lock_folder(struct serve *s)
+{
+	int fd = s->os->openat(s->os, s->serve_dirfd, "lock", O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0)
+		return fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		(void) s->os->close(s->os, fd);
+		return -EBUSY;
+	}
+	return 0; /* held until this process ends */
+}
+
+static int open_folders(struct serve *s, const struct cli *c)
+{
+	int dirfd, r;
+
+	if (snprintf(s->serve_dir, sizeof(s->serve_dir), "%s/serve", s->options.dir) >=
+		    (int) sizeof(s->serve_dir) ||
+	    snprintf(s->repo_dir, sizeof(s->repo_dir), "%s/repo", s->options.dir) >= (int) sizeof(s->repo_dir))
+		return cli_fail(c, CLI_FAILED, "%s: the path is too long", s->options.dir);
+	dirfd = s->os->openat(s->os, AT_FDCWD, s->options.dir, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return cli_fail_error(c, dirfd, "%s", s->options.dir);
+	r = durable_mkdir(s->os, dirfd, "serve", 0750);
+	if (r == 0) {
+		s->serve_dirfd = dir_open(s->os, dirfd, "serve");
+		s->repo_dirfd = dir_open(s->os, dirfd, "repo");
+		r = s->serve_dirfd < 0 ? s->serve_dirfd : s->repo_dirfd < 0 ? s->repo_dirfd : 0;
+	}
+	(void) s->os->close(s->os, dirfd);
+	return r < 0 ? cli_fail_error(c, r, "%s: not a fleet's folder; make one with: selfright repo init %s",
+				      s->options.dir, s->options.dir)
+		     : -1;
+}
+
+/* `fallback`: the port comes from the last time, and another program may have taken it meanwhile. */
+static int start_web(struct serve *s, const struct cli *c, const char *key, const char *cert)
+{
+	char socket_path[PATH_MAX];
+	struct web_options o = { .os = s->os,
+				 .routes = serve_routes,
+				 .user = s,
+				 .upload_dir = repo_upload_dir(s->repo),
+				 .max_connections = 2000,
+				 .max_per_address = 1000 };
+	int r = web_open(&o, &s->web);
+
+	if (r < 0)
+		return cli_fail_error(c, r, "the web server");
+	r = web_listen_tls(s->web, s->options.listen, s->options.http_port, key, cert, &s->https_port);
+	if (r < 0)
+		return cli_fail_error(c, r, "cannot listen on %s port %u; choose another with --http-port",
+				      s->options.listen, s->options.http_port);
+	if (snprintf(socket_path, sizeof(socket_path), "%s/control.sock", s->serve_dir) >=
+	    (int) sizeof(socket_path))
+		return cli_fail(c, CLI_FAILED, "%s: the path is too long", s->serve_dir);
+	r = web_listen_unix(s->web, socket_path);
+	if (r < 0)
+		return cli_fail_error(c, r, "cannot listen on %s", socket_path);
+	return -1;
+}
+
+static int start(struct serve *s, const struct cli *c)
+{
+	CLEANUP(buf_done)
+	struct buf key = BUF_INIT(64 * 1024), cert = BUF_INIT(64 * 1024);
+	char path[PATH_MAX];
+	int r;
+
+	r = lock_folder(s);
+	if (r < 0)
+		return cli_fail_error(c, r, "another `selfright serve` runs on %s", s->options.dir);
+	recall_ports(s);
+	if (snprintf(path, sizeof(path), "%s/selfright.db", s->serve_dir) >= (int) sizeof(path))
+		return cli_fail(c, CLI_FAILED, "%s: the path is too long", s->serve_dir);
+	r = db_open(path, &s->db);
+	if (r < 0)
+		return cli_fail_error(c, r, "%s", path);
+	r = trust_start(s);
+	if (r < 0)
+		return cli_fail_error(c, r, "the signer or the published folder; see %s/signer/signer.log",
+				      s->options.dir);
+	r = trust_server_certificate(s, &key, &cert);
+	if (r < 0)
+		return cli_fail_error(c, r, "the server's certificate");
+	r = start_web(s, c, buf_str(&key), buf_str(&cert));
+	if (r >= 0)
+		return r;
+	s->broker_port = s->options.broker_host ? s->options.external_port : s->options.broker_port;
+	if (s->broker_port == 0) {
+		r = broker_free_port(s->options.listen, &s->broker_port);
+		if (r < 0)
+			return cli_fail_error(c, r, "no free port for the broker on %s", s->options.listen);
+	}
+	r = broker_start(s);
+	if (r < 0)
+		return cli_fail_error(c, r, "the broker; see %s/mosquitto/mosquitto.log", s->serve_dir);
+	r = broker_connect(s);
+	if (r < 0)
+		return cli_fail_error(c, r, "the connection to the broker");
+	r = note_ports(s);
+	if (r < 0)
+		return cli_fail_error(c, r, "%s/serve.json", s->serve_dir);
+	return -1;
+}
+
+static int loop(struct serve *s, const struct cli *c)
+{
+	while (!stop_signal) {
+		struct pollfd fds[FDS];
+		size_t web_count, mqtt_at = 0, stop_at;
+		int timeout = TICK_MS;
+
+		web_count = web_poll_prepare(s->web, fds, &timeout);
+		mqtt_at = web_count;
+		mqtt_poll_prepare(s->mqtt, &fds[mqtt_at], &timeout);
+		stop_at = mqtt_at + 1;
+		fds[stop_at] = (struct pollfd){ .fd = stop_pipe[0], .events = POLLIN };
+		control_shorten(s, &timeout);
+		if (poll(fds, stop_at + 1, timeout < 0 ? TICK_MS : timeout) < 0 && errno != EINTR)
+			return cli_fail_error(c, -errno, "poll");
+		if (stop_signal)
+			break;
+		mqtt_poll_done(s->mqtt, fds[mqtt_at].revents);
+		web_poll_done(s->web);
+		broker_tick(s);
+		trust_tick(s);
+		control_tick(s);
+	}
+	return CLI_OK;
+}
+
+static void finish(struct serve *s)
+{
+	web_close(s->web);
+	broker_stop(s);
+	trust_stop(s);
+	db_close(s->db);
+	if (s->serve_dirfd >= 0)
+		close(s->serve_dirfd);
+	if (s->repo_dirfd >= 0)
+		close(s->repo_dirfd);
+}
+
+static int run(const struct cli *c, const struct serve_options *options)
+{
+	CLEANUP(buf_done)
+	struct buf fleet = BUF_INIT(ID_MAX);
+	struct serve s = { .os = &os_posix,
+			   .options = *options,
+			   .serve_dirfd = -1,
+			   .repo_dirfd = -1,
+			   .signer_backoff = { .base_ms = 500, .cap_ms = 30000 },
+			   .broker_backoff = { .base_ms = 500, .cap_ms = 30000 },
+			   .publish_backoff = { .base_ms = 1000, .cap_ms = 30000 } };
+	int r;
+
+	r = cli_fleet_name(c, &fleet);
+	if (r >= 0)
+		return r;
+	snprintf(s.fleet, sizeof(s.fleet), "%s", buf_str(&fleet));
+	r = watch_signals();
+	if (r < 0)
+		return cli_fail_error(c, r, "signals");
+	r = open_folders(&s, c);
+	if (r < 0)
+		r = start(&s, c);
+	if (r < 0) {
+		if (c->json)
+			printf("{\"ready\":true,\"https_port\":%u,\"broker_port\":%u,\"pid\":%d}\n", s.https_port,
+			       s.broker_port, (int) getpid());
+		else
+			printf("ready: fleet %s, https://%s:%u/, mqtt %s:%u\n", s.fleet, serve_public_host(&s),
+			       s.https_port, s.options.broker_host ? s.options.broker_host : serve_public_host(&s),
+			       s.broker_port);
+		fflush(stdout);
+		r = loop(&s, c);
+		log_notice("serve-stops", "ends by signal %d", (int) stop_signal);
+	}
+	finish(&s);
+	return r;
+}
+
+/* "HOST:PORT" or "[ADDRESS]:PORT", split in place. */
+static bool split_broker(char *text, struct serve_options *o)
+{
+	char *colon = strrchr(text, ':');
+	uint64_t port;
+
+	if (!colon || parse_u64(colon + 1, &port) < 0 || port == 0 || port > 65535)
+		return false;
+	*colon = '\0';
+	if (text[0] == '[' && colon > text + 1 && colon[-1] == ']') {
+		colon[-1] = '\0';
+		text++;
+	}
+	o->broker_host = text;
+	o->external_port = (unsigned) port;
+	return text[0] != '\0';
+}
+
+int cmd_serve(int argc, char **argv)
+{
+	static const char *listen_on = "127.0.0.1", *broker, *broker_user, *broker_password;
+	static uint64_t http_port, broker_port;
+	static bool verbose;
+	static struct cli_values names;
+	static const struct cli_option options[] = {
+		{ .name = "listen",
+		  .value = "ADDRESS",
+		  .help = "address for nodes (default 127.0.0.1; 0.0.0.0 for all)",
+		  .text = &listen_on },
+		{ .name = "name",
+		  .value = "NAME",
+		  .help = "name or address nodes use to reach this machine (repeat)",
+		  .values = &names },
+		{ .name = "http-port",
+		  .value = "N",
+		  .help = "HTTPS port (default: as before, else a free one)",
+		  .number = &http_port },
+		{ .name = "broker-port",
+		  .value = "N",
+		  .help = "MQTT port (default: as before, else a free one)",
+		  .number = &broker_port },
+		{ .name = "broker",
+		  .value = "HOST:PORT",
+		  .help = "use this broker instead of a private mosquitto",
+		  .text = &broker },
+		{ .name = "broker-user", .value = "NAME", .help = "user there", .text = &broker_user },
+		{ .name = "broker-password-file",
+		  .value = "FILE",
+		  .help = "and the password",
+		  .text = &broker_password },
+		{ .name = "verbose", .help = "log what an operator rarely needs", .flag = &verbose },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "serve --dir DIR [--listen ADDRESS] [--name NAME]",
+		.summary = "the controller: publishes, follows the nodes, runs the rollouts",
+		.details = "It starts the signer and a private mosquitto, and ends them with itself. It stays in "
+			   "the\n"
+			   "foreground; SIGTERM or Ctrl-C ends it, and a new start goes on where it was.",
+		.example = "selfright serve --dir /srv/fleet --listen 0.0.0.0 --name updates.example.org",
+		.options = options,
+	};
+	struct serve_options o = { 0 };
+	char *broker_text = NULL;
+	struct cli c;
+	int r = cli_parse(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	if (r >= 0)
+		return r;
+	if (http_port > 65535 || broker_port > 65535)
+		return cli_fail(&c, CLI_USAGE, "a port is at most 65535");
+	if (names.count > SERVE_NAMES_MAX)
+		return cli_fail(&c, CLI_USAGE, "at most %d names", SERVE_NAMES_MAX);
+	if ((strcmp(listen_on, "0.0.0.0") == 0 || strcmp(listen_on, "::") == 0) && names.count == 0)
+		return cli_fail(&c, CLI_USAGE,
+				"with --listen %s also say how nodes reach this machine: --name NAME", listen_on);
+	o.dir = c.dir;
+	o.listen = listen_on;
+	o.http_port = (unsigned) http_port;
+	o.broker_port = (unsigned) broker_port;
+	o.broker_user = broker_user;
+	o.broker_password_file = broker_password;
+	for (size_t i = 0; i < names.count; i++)
+		o.names[i] = names.items[i];
+	o.name_count = names.count;
+	if (broker) {
+		broker_text = strdup(broker);
+		if (!broker_text || !split_broker(broker_text, &o)) {
+			free(broker_text);
+			return cli_fail(&c, CLI_USAGE, "--broker takes HOST:PORT, e.g. broker.example.org:8883");
+		}
+	}
+	log_set(NULL, NULL, verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_set_program("selfright");
+	r = run(&c, &o);
+	free(broker_text);
+	return r;
+}

@@ -1,0 +1,118 @@
+#include "server-stub/cli/fleet.h"
+
+#include "base/err.h"
+#include "base/text.h"
+#include "base/timestamp.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "model/labels.h"
+#include "os/os.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BODY_MAX = 1024 * 1024 };
+
+const char *fleet_by(void)
+{
+	const char *name = getenv("SUDO_USER");
+	const struct passwd *p;
+
+	if (name && *name && strlen(name) <= 64)
+		return name;
+	p = getpwuid(getuid());
+	return p ? p->pw_name : "unknown";
+}
+
+int fleet_labels(const struct cli *c, const char *option, const struct cli_values *values, struct labels *ret)
+{
+	for (size_t i = 0; i < values->count; i++) {
+		char name[ID_MAX + 1];
+		const char *text = values->items[i], *equals = strchr(text, '=');
+		size_t len = equals ? (size_t) (equals - text) : 0;
+		int r;
+
+		if (len == 0 || len > ID_MAX)
+			return cli_fail(c, CLI_USAGE, "--%s takes NAME=VALUE, e.g. --%s site=oslo", option,
+					option);
+		memcpy(name, text, len);
+		name[len] = '\0';
+		r = labels_set(ret, name, equals + 1);
+		if (r < 0)
+			return cli_fail_error(c, r, "--%s %s", option, text);
+	}
+	return -1;
+}
+
+int fleet_check_id(const struct cli *c, const char *what, const char *id)
+{
+	if (guard_id(id))
+		return -1;
+	return cli_fail(c, CLI_USAGE, "'%s' is no %s's name: lower-case letters, digits and '-', at most 63", id,
+			what);
+}
+
+int fleet_send(const struct cli *c, const char *method, const char *path, struct json_build *body,
+	       struct json **ret)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(BODY_MAX), answer = BUF_INIT(CLI_ANSWER_MAX);
+	CLEANUP(json_freep)
+	struct json *parsed = NULL;
+	int r;
+
+	if (body) {
+		node_string(json_build_root(body), "by", fleet_by());
+		r = json_build_text(body, false, &text);
+		if (r < 0)
+			return cli_fail_error(c, r, "the request");
+	}
+	r = cli_call(c, method, path, body ? buf_str(&text) : NULL, &answer);
+	if (r != CLI_OK)
+		return r;
+	if (c->json)
+		cli_print_json(buf_str(&answer));
+	if (!ret)
+		return CLI_OK;
+	r = json_parse(answer.data, answer.len, &json_limits_default, &parsed);
+	if (r < 0)
+		return cli_fail_error(c, r, "the server's answer");
+	*ret = parsed;
+	parsed = NULL;
+	return CLI_OK;
+}
+
+void fleet_say_published(const struct cli *c, const struct json *answer)
+{
+	if (!json_bool(json_get(answer, "published"), true))
+		cli_say(c, "%snot published yet%s: %s; the server tries again by itself",
+			cli_colour(c, CLI_YELLOW), cli_colour(c, CLI_PLAIN), fleet_text(answer, "publish_error"));
+}
+
+const char *fleet_text(const struct json *object, const char *name)
+{
+	const char *text = json_string(json_get(object, name));
+
+	return text ? text : "";
+}
+
+const char *fleet_ago(const struct json *object, const char *name, char *out, size_t size)
+{
+	const char *text = json_string(json_get(object, name));
+	char span[40];
+	int64_t at;
+
+	if (!text || timestamp_parse(text, &at) < 0)
+		snprintf(out, size, "never");
+	else
+		snprintf(out, size, "%s ago", cli_span(span, sizeof(span), os_posix.clock_real(&os_posix) - at));
+	return out;
+}
+
+void fleet_after(uint64_t seconds, char out[static 21])
+{
+	timestamp_format(out, os_posix.clock_real(&os_posix) + (int64_t) seconds);
+}

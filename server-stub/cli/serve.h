@@ -1,0 +1,155 @@
+/*
+ * serve - the controller as one process: what its parts share (cmd_serve.c owns it).
+ *
+ * serve_trust   signer process, repository, publications and what is announced of them
+ * serve_broker  the private mosquitto: configuration, start, supervision; the connection to it
+ * serve_control rollouts: who belongs to which stage, what happens next, documents
+ * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
+ */
+#ifndef SELFRIGHT_CLI_SERVE_H
+#define SELFRIGHT_CLI_SERVE_H
+
+#include "base/attr.h"
+#include "base/backoff.h"
+#include "base/buf.h"
+#include "base/text.h"
+#include "os/os.h"
+#include "os/process.h"
+#include "server-stub/rollout/plan.h"
+#include "server-stub/rollout/schedule.h"
+#include "server-stub/web/web.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct db;
+struct mqtt;
+struct repo;
+struct signer_client;
+struct db_rollout;
+struct json_node;
+
+enum { SERVE_NAMES_MAX = 16, TOPIC_MAX = 256, ANNOUNCEMENT_MAX = 64 * 1024, SERVE_TEXT_MAX = 16 * 1024 * 1024 };
+
+struct serve_options {
+	const char *dir; /* the fleet's folder */
+	const char *listen; /* address */
+	unsigned http_port, broker_port; /* 0: as before, else a free one */
+	const char *broker_host; /* an external broker; NULL: a private one */
+	unsigned external_port;
+	const char *broker_user, *broker_password_file; /* external only; may be NULL */
+	const char *names[SERVE_NAMES_MAX]; /* DNS names and addresses nodes use, besides `listen` */
+	size_t name_count;
+};
+
+struct serve {
+	const struct os *os;
+	struct serve_options options;
+	char fleet[ID_MAX + 1];
+	char serve_dir[PATH_MAX], repo_dir[PATH_MAX];
+	int serve_dirfd, repo_dirfd;
+	struct db *db;
+	struct web *web;
+	unsigned https_port;
+
+	/* serve_trust */
+	struct process signer_process;
+	struct signer_client *signer;
+	struct repo *repo; /* NULL while the signer is away */
+	uint64_t signer_retry_ms; /* when to start it again */
+	struct backoff signer_backoff;
+
+	/* serve_broker */
+	struct process broker;
+	struct mqtt *mqtt;
+	unsigned broker_port, control_port;
+	char broker_password[2 * 16 + 1];
+	uint64_t broker_retry_ms, broker_since_ms, connect_again_ms;
+	struct backoff broker_backoff;
+	bool refill; /* what is retained has to be published again */
+
+	/* serve_control */
+	uint64_t generation; /* of the database, when last looked at */
+	bool publish_due;
+	int64_t wake_at;
+	uint64_t look_again_ms, publish_retry_ms;
+	struct backoff publish_backoff;
+	int64_t events_told; /* last event that waiting requests were woken for */
+};
+
+/* Where nodes reach us: the first name, else the address. */
+const char *serve_public_host(const struct serve *s);
+int64_t serve_now(const struct serve *s);
+uint64_t serve_now_ms(const struct serve *s);
+/* "<prefix>-<16 hex digits>", unique. */
+NODISCARD int serve_new_id(const struct serve *s, const char *prefix, char ret[static ID_MAX + 1]);
+/* A line of the timeline and an entry of the audit trail, as one step of the current transaction. */
+NODISCARD int serve_record(struct serve *s, const char *kind, const char *node, const char *component,
+			   const char *text, const char *by, const char *action, const char *detail);
+
+/* --- serve_trust.c --- */
+NODISCARD int trust_start(struct serve *s);
+void trust_stop(struct serve *s);
+/* Supervise the signer, sign anew what is due. */
+void trust_tick(struct serve *s);
+/* Key and certificate of serve itself: DIR/serve/tls/server.{key,crt}, ca.crt; renewed at each start. */
+NODISCARD int trust_server_certificate(struct serve *s, struct buf *ret_key, struct buf *ret_cert);
+/* Sign an ack or the like; the envelope appended. */
+NODISCARD int trust_sign(struct serve *s, void (*write)(const void *what, struct json_node *object),
+			 const void *what, struct buf *ret);
+/* Publish retained what the newest publication changed; `node`: its orders, to that node alone. */
+void trust_announce(struct serve *s, const char *node);
+void trust_announce_timestamp(struct serve *s);
+/* Everything that is retained, after the broker came back. */
+void trust_refill(struct serve *s);
+
+/* --- serve_broker.c --- */
+NODISCARD int broker_start(struct serve *s);
+void broker_stop(struct serve *s);
+void broker_tick(struct serve *s);
+/* Connect as controller. */
+NODISCARD int broker_connect(struct serve *s);
+/* To selfright/v1/<fleet>/<topic>; what cannot be sent now is sent by refill or asked for again. */
+void broker_publish(struct serve *s, const char *topic, const void *data, size_t len, bool retain);
+/* A free TCP port on `address`, for a moment. */
+NODISCARD int broker_free_port(const char *address, unsigned *ret);
+
+/* --- serve_control.c --- */
+struct evaluated_member {
+	struct schedule_member member;
+	char node[ID_MAX + 1];
+	bool selected; /* by some stage */
+	bool acted, online;
+	char version[72], detail[200], under_way[24], result[40];
+	int64_t reported_at;
+	uint64_t bytes_done, bytes_total;
+};
+struct evaluation {
+	struct plan plan;
+	struct schedule_stage stages[PLAN_STAGES_MAX];
+	struct evaluated_member *members; /* every registered node, by name */
+	size_t count;
+	struct schedule_decision decision;
+};
+/* What a rollout is now; with an id that is not in the database what it would be. */
+NODISCARD int control_evaluate(struct serve *s, const char *id, enum rollout_state state, const char *plan_json,
+			       struct evaluation *ret);
+void evaluation_done(struct evaluation *e);
+
+/* Look at the running rollouts and publish what changed, if anything did; cheap otherwise. */
+void control_tick(struct serve *s);
+void control_shorten(const struct serve *s, int *timeout_ms);
+/* Something was decided: look and publish at once. 0, or why it could not be published yet (it is tried again). */
+NODISCARD int control_publish_now(struct serve *s);
+/* The highest seq that was ever published here. */
+NODISCARD int control_published_seq(struct serve *s, uint64_t *ret);
+
+/* --- serve_api.c --- */
+extern const struct web_route serve_routes[];
+/* A report that came by either road; *ret_ack (may stay empty) is the signed answer. */
+NODISCARD int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+				struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused);
+
+#endif

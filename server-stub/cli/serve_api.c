@@ -1,0 +1,1826 @@
+#include "base/err.h"
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "base/version.h"
+#include "conf/conf.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "model/report.h"
+#include "mqtt/mqtt.h"
+#include "server-stub/cli/serve.h"
+#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/ingest.h"
+#include "server-stub/repo/repo.h"
+#include "server-stub/signer/client.h"
+#include "tuf/tuf.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	BODY_MAX = 1024 * 1024,
+	METADATA_MAX = 8 * 1024 * 1024,
+	EVENTS_MAX = 1000,
+	WAIT_MAX_S = 120,
+	TEXT_FIELD_MAX = 1000,
+	RETRY_LIFE_S = 86400,
+	RESULTS_SHOWN = 50,
+	ID_TAIL = 8,
+};
+
+/* --- small tools --- */
+
+static void answer(struct web_request *rq, unsigned status, struct json_build *b)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(SERVE_TEXT_MAX);
+	int r = json_build_text(b, false, &text);
+
+	if (r < 0)
+		web_fail(rq, 500, "the answer cannot be written: %s", err_text(r));
+	else
+		web_reply(rq, status, "application/json", text.data, text.len);
+}
+
+static void fail_database(struct serve *s, struct web_request *rq, int r)
+{
+	log_error("database-failed", "%s: %s", err_text(r), db_error(s->db));
+	web_fail(rq, 500, "the database refused: %s", err_text(r));
+}
+
+/* The body as JSON; NULL: a complaint was sent. */
+static struct json *body_of(struct web_request *rq)
+{
+	struct json *doc = NULL;
+	size_t len;
+	const void *text = web_body(rq, &len);
+	int r = json_parse(text, len, &json_limits_default, &doc);
+
+	if (r < 0) {
+		web_fail(rq, 400, "the body is no JSON document: %s", err_text(r));
+		return NULL;
+	}
+	if (!json_is(doc, JSON_OBJECT)) {
+		json_free(doc);
+		web_fail(rq, 400, "the body is no JSON object");
+		return NULL;
+	}
+	return doc;
+}
+
+/* A text for people: there, not empty, not endless, without control bytes. NULL: a complaint was sent. */
+static const char *text_field(struct web_request *rq, const struct json *doc, const char *name)
+{
+	const char *text = json_string(json_get(doc, name));
+
+	if (!text || !*text || strlen(text) > TEXT_FIELD_MAX) {
+		web_fail(rq, 400, "'%s' is needed, a text of at most %d bytes", name, TEXT_FIELD_MAX);
+		return NULL;
+	}
+	for (const char *p = text; *p; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7f) {
+			web_fail(rq, 400, "'%s' holds control characters", name);
+			return NULL;
+		}
+	return text;
+}
+
+static const char *by_of(const struct json *doc)
+{
+	const char *by = json_string(json_get(doc, "by"));
+
+	return by && *by && strlen(by) <= 100 ? by : "unknown";
+}
+
+static const char *id_arg(struct web_request *rq, size_t index, const char *what)
+{
+	const char *id = web_arg(rq, index);
+
+	if (guard_id(id))
+		return id;
+	web_fail(rq, 400, "this is no %s's name: lower-case letters, digits and '-', at most 63", what);
+	return NULL;
+}
+
+static void node_time(struct json_node *o, const char *name, int64_t at)
+{
+	char stamp[TIMESTAMP_LEN + 1];
+
+	if (at == 0) {
+		node_null(o, name);
+		return;
+	}
+	timestamp_format(stamp, at);
+	node_string(o, name, stamp);
+}
+
+/* JSON text that is stored, as a member. */
+static int node_json(struct json_node *o, const char *name, const char *text)
+{
+	CLEANUP(json_freep)
+	struct json *j = NULL;
+	int r = json_parse(text, strlen(text), &json_limits_default, &j);
+
+	if (r == 0)
+		node_copy(o, name, j);
+	return r;
+}
+
+/* Everything decided is published before the answer goes out; if it cannot be, the answer says so. */
+static void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b)
+{
+	int r = control_publish_now(s);
+
+	node_bool(json_build_root(b), "published", r == 0);
+	if (r < 0)
+		node_string(json_build_root(b), "publish_error",
+			    s->repo ? repo_error(s->repo) : "the signer is away");
+	answer(rq, status, b);
+}
+
+static bool trust_is_there(struct serve *s, struct web_request *rq)
+{
+	if (s->repo && s->signer)
+		return true;
+	web_fail(rq, 503, "the signer is away; it is being started again");
+	return false;
+}
+
+/* --- for nodes --- */
+
+static void get_metadata(void *user, struct web_request *rq)
+{
+	struct serve *s = user;
+	char path[1100];
+
+	snprintf(path, sizeof(path), "metadata/%s", web_arg(rq, 0));
+	web_file(rq, s->repo_dirfd, path);
+}
+
+static void get_targets(void *user, struct web_request *rq)
+{
+	struct serve *s = user;
+	char path[1100];
+
+	snprintf(path, sizeof(path), "targets/%s", web_arg(rq, 0));
+	web_file(rq, s->repo_dirfd, path);
+}
+
+static void write_ack(const void *what, struct json_node *object)
+{
+	ack_write(what, object);
+}
+
+int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+		      struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused)
+{
+	struct ingest_outcome o;
+	int r = ingest_report(s->db, s->fleet, node, data, len, serve_now(s), &o);
+
+	if (r < 0) {
+		log_error("ingest-failed", "a report was not stored: node=%s error=%s", node, db_error(s->db));
+		return r;
+	}
+	snprintf(ret_text, text_size, "%s", o.text);
+	*ret_refused = o.verdict == INGEST_UNKNOWN || o.verdict == INGEST_UNSIGNED ||
+		       o.verdict == INGEST_MALFORMED || o.verdict == INGEST_QUARANTINED;
+	if (*ret_refused)
+		log_warning("report-refused", "node=%s road=%s verdict=%s: %s", node, road,
+			    ingest_verdict_name(o.verdict), o.text);
+	else
+		log_debug("report-taken", "node=%s road=%s verdict=%s news=%u", node, road,
+			  ingest_verdict_name(o.verdict), o.news);
+	if (!o.acknowledge)
+		return 0;
+	r = trust_sign(s, write_ack, &o.ack, ret_ack);
+	if (r < 0)
+		log_error("ack-failed", "a report is stored, but its answer was not signed: node=%s error=%s",
+			  node, s->signer ? signer_error(s->signer) : "the signer is away");
+	return r;
+}
+
+static void post_report(void *user, struct web_request *rq)
+{
+	CLEANUP(buf_done)
+	struct buf ack = BUF_INIT(16 * 1024);
+	const char *node = id_arg(rq, 0, "node");
+	char text[256];
+	bool refused = false;
+	const void *body;
+	size_t len;
+
+	if (!node)
+		return;
+	body = web_body(rq, &len);
+	if (serve_take_report(user, node, body, len, "https", &ack, text, sizeof(text), &refused) < 0)
+		web_fail(rq, 503, "the report cannot be answered now; send it again");
+	else if (refused)
+		web_fail(rq, 403, "%s", text);
+	else if (ack.len == 0)
+		web_fail(rq, 409, "%s", text);
+	else
+		web_reply(rq, 200, "application/json", ack.data, ack.len);
+}
+
+/* --- status, uploads, publication --- */
+
+struct counts {
+	unsigned nodes, online, quarantined, silent, running;
+	int64_t now;
+};
+
+static int count_node(void *user, const struct db_node *row)
+{
+	struct counts *c = user;
+
+	c->nodes++;
+	c->online += row->online;
+	c->quarantined += row->quarantined;
+	c->silent += row->reported_at == 0 || c->now - row->reported_at > 86400;
+	return 0;
+}
+
+static int count_rollout(void *user, const struct db_rollout *row)
+{
+	struct counts *c = user;
+
+	c->running += strcmp(row->state, "running") == 0;
+	return 0;
+}
+
+static int count_all(struct serve *s, struct counts *c)
+{
+	int r;
+
+	*c = (struct counts){ .now = serve_now(s) };
+	r = db_nodes(s->db, NULL, count_node, c);
+	return r < 0 ? r : db_rollouts(s->db, NULL, count_rollout, c);
+}
+
+static void get_status(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct json_node *o = json_build_root(b);
+	struct serve *s = user;
+	struct counts c;
+	int r = count_all(s, &c);
+
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	node_string(o, "fleet", s->fleet);
+	node_string(o, "version", SELFRIGHT_VERSION);
+	node_integer(o, "https_port", s->https_port);
+	node_integer(o, "broker_port", s->broker_port);
+	node_bool(o, "broker_connected", s->mqtt && mqtt_is_connected(s->mqtt));
+	node_bool(o, "signer_connected", s->repo != NULL);
+	node_bool(o, "publish_due", s->publish_due);
+	node_integer(o, "nodes", c.nodes);
+	node_integer(o, "online", c.online);
+	node_integer(o, "quarantined", c.quarantined);
+	node_integer(o, "rollouts_running", c.running);
+	node_integer(o, "last_event", db_last_event(s->db));
+	answer(rq, 200, b);
+}
+
+static void get_metrics(void *user, struct web_request *rq)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(64 * 1024);
+	struct serve *s = user;
+	struct web_stats web;
+	struct mqtt_stats mqtt = { 0 };
+	struct counts c;
+	int r = count_all(s, &c);
+
+	web_stats(s->web, &web);
+	if (s->mqtt)
+		mqtt_stats(s->mqtt, &mqtt);
+	if (r == 0)
+		r = buf_addf(&text,
+			     "# TYPE selfright_nodes gauge\nselfright_nodes %u\n"
+			     "# TYPE selfright_nodes_online gauge\nselfright_nodes_online %u\n"
+			     "# TYPE selfright_nodes_quarantined gauge\nselfright_nodes_quarantined %u\n"
+			     "# TYPE selfright_nodes_silent_1d gauge\nselfright_nodes_silent_1d %u\n"
+			     "# TYPE selfright_rollouts_running gauge\nselfright_rollouts_running %u\n"
+			     "# TYPE selfright_broker_connected gauge\nselfright_broker_connected %d\n"
+			     "# TYPE selfright_broker_messages_in counter\nselfright_broker_messages_in %" PRIu64
+			     "\n"
+			     "# TYPE selfright_broker_messages_out counter\nselfright_broker_messages_out %" PRIu64
+			     "\n"
+			     "# TYPE selfright_http_requests counter\nselfright_http_requests %" PRIu64 "\n"
+			     "# TYPE selfright_http_failures counter\nselfright_http_failures %" PRIu64 "\n"
+			     "# TYPE selfright_http_connections gauge\nselfright_http_connections %u\n",
+			     c.nodes, c.online, c.quarantined, c.silent, c.running,
+			     s->mqtt && mqtt_is_connected(s->mqtt), mqtt.messages_in, mqtt.messages_out,
+			     web.requests, web.failures, web.connections);
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		web_reply(rq, 200, "text/plain; version=0.0.4", text.data, text.len);
+}
+
+static void put_upload(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+
+	(void) user;
+	node_string(json_build_root(b), "sha256", web_arg(rq, 0));
+	answer(rq, 201, b);
+}
+
+static void post_publish(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *role, *metadata;
+	char text[300];
+	int r;
+
+	if (!doc || !trust_is_there(s, rq))
+		return;
+	role = json_string(json_get(doc, "role"));
+	metadata = json_string(json_get(doc, "metadata"));
+	if (!guard_id(role) || !metadata) {
+		web_fail(rq, 400, "'role' and 'metadata' (the signed file as text) are needed");
+		return;
+	}
+	r = repo_publish_role(s->repo, role, metadata, strlen(metadata));
+	if (r < 0) {
+		web_fail(rq, err_class(r) == ERR_CLASS_RETRY ? 503 : 422, "%s", repo_error(s->repo));
+		return;
+	}
+	snprintf(text, sizeof(text), "the role %s published", role);
+	r = serve_record(s, "published", NULL, NULL, text, by_of(doc), "publish-role", role);
+	if (r < 0)
+		log_error("record-failed", "a publication is not in the timeline: %s", db_error(s->db));
+	trust_announce(s, NULL);
+	log_notice("role-published", "role=%s", role);
+	node_string(json_build_root(b), "role", role);
+	answer(rq, 200, b);
+}
+
+static void get_target(void *user, struct web_request *rq)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(SERVE_TEXT_MAX);
+	struct serve *s = user;
+	const char *path = web_query(rq, "path");
+	int r;
+
+	if (!guard_path(path)) {
+		web_fail(rq, 400, "?path= names a target, e.g. web/policy.json");
+		return;
+	}
+	if (!trust_is_there(s, rq))
+		return;
+	r = repo_read_target(s->repo, path, &text);
+	if (r == -ENOENT)
+		web_fail(rq, 404, "no trusted role lists %s", path);
+	else if (r < 0)
+		web_fail(rq, 500, "%s", repo_error(s->repo));
+	else
+		web_reply(rq, 200, "application/json", text.data, text.len);
+}
+
+/* --- nodes --- */
+
+static int write_order(void *user, const struct db_order *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_string(o, "id", row->id);
+	node_string(o, "kind", row->kind);
+	node_string(o, "component", row->component);
+	node_string(o, "from", row->from);
+	node_string(o, "to", row->to);
+	node_string(o, "reason", row->reason);
+	node_string(o, "by", row->by);
+	node_time(o, "issued", row->issued);
+	node_time(o, "until", row->until);
+	return 0;
+}
+
+struct node_list {
+	struct serve *serve;
+	struct json_node *array;
+	bool whole;
+};
+
+static int write_component(void *user, const struct db_component *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_string(o, "component", row->component);
+	node_string(o, "version", row->version);
+	node_string(o, "previous", row->previous);
+	node_string(o, "rollout", row->rollout);
+	node_string(o, "stage", row->stage);
+	node_string(o, "why", row->why);
+	node_string(o, "why_detail", row->why_detail);
+	node_string(o, "wants", row->wants);
+	node_bool(o, "denies", row->denies);
+	return 0;
+}
+
+/* What the node says about its components, in its own words (with what it denies). */
+static int write_reported(struct json_node *o, const char *report)
+{
+	static const char *const members[] = { "components", "checks", "agent", "generation", "own_labels" };
+	CLEANUP(json_freep)
+	struct json *j = NULL;
+	int r = json_parse(report, strlen(report), &json_limits_default, &j);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(members); i++)
+		if (json_get(j, members[i]))
+			node_copy(o, members[i], json_get(j, members[i]));
+	return r;
+}
+
+static int write_node(void *user, const struct db_node *row)
+{
+	struct node_list *l = user;
+	struct json_node *o = l->whole ? l->array : node_object(l->array, NULL), *way;
+	int r;
+
+	node_string(o, "node", row->node);
+	r = node_json(o, "labels", row->labels);
+	if (r < 0)
+		return r;
+	node_time(o, "added", row->added_at);
+	node_bool(o, "online", row->online);
+	node_time(o, "presence_at", row->presence_at);
+	node_time(o, "reported", row->reported_at);
+	node_integer(o, "sequence", (int64_t) row->sequence);
+	node_string(o, "boot_id", row->boot_id);
+	node_bool(o, "quarantined", row->quarantined);
+	node_string(o, "quarantine_reason", row->quarantine_reason);
+	if (row->under_way) {
+		way = node_object(o, "under_way");
+		node_string(way, "component", row->under_way);
+		node_string(way, "to", row->under_way_to);
+		node_string(way, "state", row->under_way_state);
+		node_integer(way, "bytes_done", (int64_t) row->bytes_done);
+		node_integer(way, "bytes_total", (int64_t) row->bytes_total);
+	}
+	if (l->whole && row->report)
+		r = write_reported(o, row->report);
+	else
+		r = db_components(l->serve->db, row->node, write_component, node_array(o, "components"));
+	if (r < 0)
+		return r;
+	return db_orders(l->serve->db, row->node, serve_now(l->serve), write_order, node_array(o, "orders"));
+}
+
+static int write_stranger(void *user, const struct db_stranger *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_string(o, "name", row->name);
+	node_string(o, "reason", row->reason);
+	node_integer(o, "count", (int64_t) row->count);
+	node_time(o, "at", row->at);
+	return 0;
+}
+
+static void get_nodes(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	struct node_list l = { .serve = s, .array = node_array(json_build_root(b), "nodes") };
+	int r = db_nodes(s->db, NULL, write_node, &l);
+
+	if (r == 0)
+		r = db_strangers(s->db, write_stranger, node_array(json_build_root(b), "strangers"));
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+}
+
+static int write_result(void *user, const struct db_result *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_string(o, "update", row->update);
+	node_string(o, "node", row->node);
+	node_string(o, "component", row->component);
+	node_string(o, "from", row->from);
+	node_string(o, "to", row->to);
+	node_string(o, "rollout", row->rollout);
+	node_string(o, "stage", row->stage);
+	node_integer(o, "number", (int64_t) row->number);
+	node_string(o, "name", row->name);
+	node_string(o, "class", row->class);
+	node_string(o, "detail", row->detail);
+	node_string(o, "log_tail", row->log_tail);
+	node_time(o, "at", row->at);
+	node_integer(o, "duration_ms", (int64_t) row->duration_ms);
+	node_integer(o, "pause_ms", (int64_t) row->pause_ms);
+	return 0;
+}
+
+struct tail {
+	struct json_node *array;
+	size_t skip;
+};
+
+static int count_results(void *user, const struct db_result *row)
+{
+	(void) row;
+	(*(size_t *) user)++;
+	return 0;
+}
+
+static int write_tail(void *user, const struct db_result *row)
+{
+	struct tail *t = user;
+
+	if (t->skip > 0) {
+		t->skip--;
+		return 0;
+	}
+	return write_result(t->array, row);
+}
+
+static void get_node(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	const char *node = id_arg(rq, 0, "node");
+	struct node_list l = { .serve = s, .array = json_build_root(b), .whole = true };
+	struct tail tail = { NULL, 0 };
+	size_t count = 0;
+	int r;
+
+	if (!node)
+		return;
+	r = db_nodes(s->db, node, write_node, &l);
+	if (r == -ENOENT) {
+		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all, node add makes one",
+			 node);
+		return;
+	}
+	if (r == 0)
+		r = db_results(s->db, node, NULL, count_results, &count);
+	tail.array = node_array(json_build_root(b), "results");
+	tail.skip = count > RESULTS_SHOWN ? count - RESULTS_SHOWN : 0;
+	if (r == 0)
+		r = db_results(s->db, node, NULL, write_tail, &tail);
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+}
+
+static bool usable_identity(const char *pem)
+{
+	CLEANUP(tuf_keyring_freep)
+	struct tuf_keyring *ring = NULL;
+
+	return pem && strlen(pem) < 4096 && tuf_keyring_single(pem, &ring) == 0;
+}
+
+static int join_answer(struct serve *s, const char *node, const char *transport, struct json_node *o)
+{
+	CLEANUP(buf_done)
+	struct buf crt = BUF_INIT(64 * 1024), ca = BUF_INIT(64 * 1024), root = BUF_INIT(METADATA_MAX);
+	struct json_node *broker;
+	int r;
+
+	r = signer_certify_node(s->signer, node, transport, &crt);
+	if (r == 0)
+		r = repo_ca_pem(s->repo, &ca);
+	if (r == 0)
+		r = repo_read_role(s->repo, "root", &root);
+	if (r < 0)
+		return r;
+	node_string(o, "fleet", s->fleet);
+	node_string(o, "node", node);
+	node_string(o, "transport_crt", buf_str(&crt));
+	node_string(o, "ca", buf_str(&ca));
+	node_string(o, "root", buf_str(&root));
+	node_stringf(node_array(o, "urls"), NULL,
+		     strchr(serve_public_host(s), ':') ? "https://[%s]:%u/" : "https://%s:%u/",
+		     serve_public_host(s), s->https_port);
+	broker = node_object(o, "broker");
+	node_string(broker, "host", s->options.broker_host ? s->options.broker_host : serve_public_host(s));
+	node_integer(broker, "port", s->options.broker_host ? s->options.external_port : s->broker_port);
+	return 0;
+}
+
+static void post_node(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_build_freep)
+	struct json_build *labels_build = json_build_new();
+	CLEANUP(buf_done)
+	struct buf labels_text = BUF_INIT(64 * 1024);
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	struct labels labels = { 0 };
+	const char *node, *identity, *transport;
+	CLEANUP(json_freep)
+	struct json *wrapped = NULL;
+	CLEANUP(buf_done)
+	struct buf whole = BUF_INIT(64 * 1024);
+	int r;
+
+	if (!doc || !trust_is_there(s, rq))
+		return;
+	node = json_string(json_get(doc, "node"));
+	identity = json_string(json_get(doc, "identity_public"));
+	transport = json_string(json_get(doc, "transport_public"));
+	if (!guard_id(node)) {
+		web_fail(rq, 400, "a node's name is lower-case letters, digits and '-', at most 63, e.g. oslo-1");
+		return;
+	}
+	if (!usable_identity(identity) || !usable_identity(transport)) {
+		web_fail(rq, 400, "'identity_public' and 'transport_public' are P-256 public keys in PEM");
+		return;
+	}
+	r = json_get(doc, "labels") ? labels_parse(json_get(doc, "labels"), &labels) : 0;
+	if (r < 0) {
+		web_fail(rq, 400, "'labels' is an object of names and values: %s", err_text(r));
+		return;
+	}
+	labels_write(&labels, json_build_root(labels_build), "labels");
+	labels_done(&labels);
+	r = json_build_text(labels_build, false, &whole);
+	if (r == 0)
+		r = json_parse(whole.data, whole.len, &json_limits_default, &wrapped);
+	if (r == 0)
+		r = json_canonical(json_get(wrapped, "labels"), &labels_text);
+	if (r == 0)
+		r = db_begin(s->db);
+	if (r == 0)
+		r = db_node_add(s->db, node, identity, transport, buf_str(&labels_text), serve_now(s));
+	if (r == -EEXIST) {
+		db_abort(s->db);
+		web_fail(rq, 409, "the node '%s' is enrolled with other keys; its join file was made before",
+			 node);
+		return;
+	}
+	if (r == 0)
+		r = serve_record(s, "node-added", node, NULL, "added to the fleet", by_of(doc), "node-add", node);
+	if (r == 0)
+		r = join_answer(s, node, transport, json_build_root(b));
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r < 0) {
+		log_error("node-add-failed", "node=%s: %s (%s)", node, err_text(r), signer_error(s->signer));
+		web_fail(rq, 500, "the node cannot be added: %s (%s)", err_text(r), signer_error(s->signer));
+		return;
+	}
+	answer(rq, 201, b);
+}
+
+struct running_version {
+	const char *component;
+	char version[72];
+	bool found;
+};
+
+static int find_version(void *user, const struct db_component *row)
+{
+	struct running_version *v = user;
+
+	if (strcmp(row->component, v->component) != 0)
+		return 0;
+	v->found = true;
+	snprintf(v->version, sizeof(v->version), "%s", row->version ? row->version : "");
+	return 1;
+}
+
+static int nothing(void *user, const struct db_node *row)
+{
+	(void) user;
+	(void) row;
+	return 0;
+}
+
+/* Is the node known? Otherwise a complaint was sent. */
+static bool node_is_known(struct serve *s, struct web_request *rq, const char *node)
+{
+	int r = node ? db_nodes(s->db, node, nothing, NULL) : 0;
+
+	if (!node)
+		return false;
+	if (r == 0)
+		return true;
+	if (r == -ENOENT)
+		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all", node);
+	else
+		fail_database(s, rq, r);
+	return false;
+}
+
+/* Store the order (instead of a live one of its kind and component), publish, answer. */
+static void give_order(struct serve *s, struct web_request *rq, struct db_order *o, const char *text,
+		       const char *action)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	char id[ID_MAX + 1];
+	unsigned replaced = 0;
+	int r;
+
+	r = serve_new_id(s, o->kind, id);
+	if (r == 0)
+		r = db_begin(s->db);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	o->id = id;
+	o->issued = serve_now(s);
+	r = db_order_withdraw(s->db, o->node, o->kind, o->component, o->by, o->issued, &replaced);
+	if (r == 0)
+		r = db_order_add(s->db, o);
+	if (r == 0)
+		r = serve_record(s, "order", o->node, o->component, text, o->by, action, text);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	log_notice("order-given", "order=%s node=%s %s", id, o->node, text);
+	node_string(json_build_root(b), "id", id);
+	node_string(json_build_root(b), "node", o->node);
+	node_string(json_build_root(b), "component", o->component);
+	node_string(json_build_root(b), "from", o->from);
+	node_string(json_build_root(b), "to", o->to);
+	node_time(json_build_root(b), "until", o->until);
+	node_bool(json_build_root(b), "replaced", replaced > 0);
+	publish_and_answer(s, rq, 201, b);
+}
+
+static void withdraw_order(struct serve *s, struct web_request *rq, const char *node, const char *kind,
+			   const char *component, const char *by)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	char text[200];
+	unsigned count = 0;
+	int r;
+
+	r = db_begin(s->db);
+	if (r == 0)
+		r = db_order_withdraw(s->db, node, kind, component, by, serve_now(s), &count);
+	snprintf(text, sizeof(text), "%s withdrawn", kind);
+	if (r == 0 && count > 0)
+		r = serve_record(s, "order", node, component, text, by, "order-withdraw", kind);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	if (count == 0) {
+		web_fail(rq, 404, "no %s is in force for '%s'; selfright node show %s lists its orders", kind,
+			 node, node);
+		return;
+	}
+	node_integer(json_build_root(b), "withdrawn", count);
+	publish_and_answer(s, rq, 200, b);
+}
+
+static void post_rollback(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *component, *to, *from, *reason;
+	struct running_version running = { 0 };
+	char text[1300];
+	struct db_order o;
+	int r;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	component = json_string(json_get(doc, "component"));
+	to = json_string(json_get(doc, "to"));
+	from = json_string(json_get(doc, "from"));
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
+		return;
+	if (!guard_id(component) || !to || !version_is_valid(to) || (from && !version_is_valid(from))) {
+		web_fail(rq, 400, "'component' and 'to' (a version that was good on this node) are needed");
+		return;
+	}
+	running.component = component;
+	r = db_components(s->db, node, find_version, &running);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	if (!from && (!running.found || !running.version[0])) {
+		web_fail(rq, 409, "'%s' has not reported any version of %s; say which one to leave with 'from'",
+			 node, component);
+		return;
+	}
+	from = from ? from : running.version;
+	if (strcmp(from, to) == 0) {
+		web_fail(rq, 409, "'%s' runs %s %s already; hold it there with: selfright node hold %s", node,
+			 component, to, node);
+		return;
+	}
+	snprintf(text, sizeof(text), "support sends it back from %s to %s: %s", from, to, reason);
+	o = (struct db_order){ .node = node,
+			       .kind = "rollback",
+			       .component = component,
+			       .from = from,
+			       .to = to,
+			       .reason = reason,
+			       .by = by_of(doc) };
+	give_order(s, rq, &o, text, "node-rollback");
+}
+
+static void delete_rollback(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *component;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	component = json_string(json_get(doc, "component"));
+	if (component && !guard_id(component)) {
+		web_fail(rq, 400, "'component' is no component's name");
+		return;
+	}
+	withdraw_order(s, rq, node, "rollback", component, by_of(doc));
+}
+
+/* RFC 3339, in the future, at most `max_s` away. 0: a complaint was sent. */
+static int64_t until_field(struct serve *s, struct web_request *rq, const struct json *doc, int64_t max_s)
+{
+	const char *text = json_string(json_get(doc, "until"));
+	int64_t until;
+
+	if (!text || timestamp_parse(text, &until) < 0) {
+		web_fail(rq, 400, "'until' is a time like 2026-11-21T18:00:00Z");
+		return 0;
+	}
+	if (until <= serve_now(s) || until > serve_now(s) + max_s) {
+		web_fail(rq, 400, "'until' lies in the future, at most %" PRId64 " days away", max_s / 86400);
+		return 0;
+	}
+	return until;
+}
+
+static void post_hold(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *reason;
+	char text[1200], stamp[TIMESTAMP_LEN + 1];
+	struct db_order o;
+	int64_t until;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	reason = text_field(rq, doc, "reason");
+	until = reason ? until_field(s, rq, doc, HOLD_MAX_S) : 0;
+	if (until == 0)
+		return;
+	timestamp_format(stamp, until);
+	snprintf(text, sizeof(text), "support holds it until %s: %s", stamp, reason);
+	o = (struct db_order){ .node = node, .kind = "hold", .reason = reason, .by = by_of(doc), .until = until };
+	give_order(s, rq, &o, text, "node-hold");
+}
+
+static void delete_hold(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL;
+
+	if (doc && node_is_known(s, rq, node))
+		withdraw_order(s, rq, node, "hold", NULL, by_of(doc));
+}
+
+static void post_retry(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *component;
+	struct db_order o;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	component = json_string(json_get(doc, "component"));
+	if (!guard_id(component)) {
+		web_fail(rq, 400, "'component' is needed");
+		return;
+	}
+	o = (struct db_order){ .node = node,
+			       .kind = "retry",
+			       .component = component,
+			       .by = by_of(doc),
+			       .until = serve_now(s) + RETRY_LIFE_S };
+	give_order(s, rq, &o, "support lifts what it denies, to try again", "node-retry");
+}
+
+static void post_trust(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *reason;
+	char text[1200];
+	int r;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
+		return;
+	snprintf(text, sizeof(text), "trusted again: %s", reason);
+	r = db_begin(s->db);
+	if (r == 0)
+		r = db_node_trust(s->db, node);
+	if (r == 0)
+		r = serve_record(s, "trusted", node, NULL, text, by_of(doc), "node-trust", node);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	node_string(json_build_root(b), "node", node);
+	answer(rq, 200, b);
+}
+
+/* --- rollouts --- */
+
+static int write_stage_row(void *user, const struct db_stage *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_string(o, "name", row->name);
+	node_bool(o, "open", row->open);
+	node_time(o, "opened", row->opened_at);
+	return 0;
+}
+
+struct rollout_list {
+	struct serve *serve;
+	struct json_node *array;
+};
+
+static int write_rollout(struct serve *s, struct json_node *o, const struct db_rollout *row)
+{
+	(void) s;
+	node_string(o, "id", row->id);
+	node_integer(o, "seq", (int64_t) row->seq);
+	node_string(o, "component", row->component);
+	node_string(o, "version", row->version);
+	node_string(o, "kind", row->kind);
+	node_string(o, "state", row->state);
+	node_string(o, "reason", row->reason);
+	node_string(o, "by", row->by);
+	node_time(o, "created", row->created_at);
+	node_time(o, "state_at", row->state_at);
+	return node_json(o, "undo", row->undo);
+}
+
+static int list_rollout(void *user, const struct db_rollout *row)
+{
+	struct rollout_list *l = user;
+	struct json_node *o = node_object(l->array, NULL);
+	int r = write_rollout(l->serve, o, row);
+
+	node_string(o, "why", row->note);
+	return r < 0 ? r : db_stages(l->serve->db, row->id, write_stage_row, node_array(o, "stages"));
+}
+
+static void get_rollouts(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	struct rollout_list l = { s, node_array(json_build_root(b), "rollouts") };
+	int r = db_rollouts(s->db, NULL, list_rollout, &l);
+
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+}
+
+static void write_member(struct json_node *nodes, const struct evaluated_member *m)
+{
+	struct json_node *o = node_object(nodes, NULL);
+
+	node_string(o, "node", m->node);
+	node_string(o, "state", member_state_name(m->member.state));
+	node_bool(o, "silent", m->member.silent);
+	node_bool(o, "online", m->online);
+	node_string(o, "version", m->version[0] ? m->version : NULL);
+	node_string(o, "under_way", m->under_way[0] ? m->under_way : NULL);
+	if (m->bytes_total) {
+		node_integer(o, "bytes_done", (int64_t) m->bytes_done);
+		node_integer(o, "bytes_total", (int64_t) m->bytes_total);
+	}
+	node_string(o, "result", m->result[0] ? m->result : NULL);
+	node_string(o, "detail", m->detail[0] ? m->detail : NULL);
+	node_time(o, "reported", m->reported_at);
+}
+
+static void write_evaluation(struct json_node *o, const struct evaluation *e)
+{
+	struct json_node *stages = node_array(o, "stages");
+
+	for (size_t k = 0; k < e->plan.stage_count; k++) {
+		struct json_node *stage = node_object(stages, NULL), *nodes;
+
+		node_string(stage, "name", e->plan.stages[k].name);
+		node_bool(stage, "open", e->stages[k].open);
+		node_time(stage, "opened", e->stages[k].opened_at);
+		node_integer(stage, "soak", (int64_t) e->plan.stages[k].soak_s);
+		node_integer(stage, "selects", (int64_t) e->stages[k].selected);
+		nodes = node_array(stage, "nodes");
+		for (size_t i = 0; i < e->count; i++)
+			if (e->members[i].selected && e->members[i].member.stage == k)
+				write_member(nodes, &e->members[i]);
+	}
+	node_string(o, "why", e->decision.why);
+	node_time(o, "wake_at", e->decision.wake_at);
+}
+
+struct found_rollout {
+	struct serve *serve;
+	struct json_node *o;
+	char *plan;
+	char component[ID_MAX + 1], undo[4096];
+	enum rollout_state state;
+};
+
+static int find_rollout(void *user, const struct db_rollout *row)
+{
+	struct found_rollout *f = user;
+	int state = rollout_state_parse(row->state);
+
+	if (state < 0)
+		return -ERR_DATABASE;
+	f->state = (enum rollout_state) state;
+	f->plan = strdup(row->plan);
+	if (!f->plan)
+		return -ENOMEM;
+	snprintf(f->component, sizeof(f->component), "%s", row->component);
+	snprintf(f->undo, sizeof(f->undo), "%s", row->undo);
+	return f->o ? write_rollout(f->serve, f->o, row) : 0;
+}
+
+/* Found, or a complaint was sent (false). */
+static bool rollout_is_known(struct serve *s, struct web_request *rq, const char *id, struct found_rollout *ret)
+{
+	int r;
+
+	if (!id)
+		return false;
+	r = db_rollouts(s->db, id, find_rollout, ret);
+	if (r == 0)
+		return true;
+	free(ret->plan);
+	ret->plan = NULL;
+	if (r == -ENOENT)
+		web_fail(rq, 404, "there is no rollout '%s'; selfright rollout list shows all", id);
+	else
+		fail_database(s, rq, r);
+	return false;
+}
+
+static void get_rollout(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	struct found_rollout f = { .serve = s, .o = json_build_root(b) };
+	const char *id = id_arg(rq, 0, "rollout");
+	struct evaluation e;
+	int r;
+
+	if (!rollout_is_known(s, rq, id, &f))
+		return;
+	r = control_evaluate(s, id, f.state, f.plan, &e);
+	if (r == 0)
+		r = node_json(f.o, "plan", f.plan);
+	free(f.plan);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	write_evaluation(f.o, &e);
+	evaluation_done(&e);
+	answer(rq, 200, b);
+}
+
+struct conflict {
+	const char *component;
+	char id[ID_MAX + 1];
+};
+
+static int find_conflict(void *user, const struct db_rollout *row)
+{
+	struct conflict *c = user;
+
+	if (strcmp(row->component, c->component) != 0 ||
+	    (strcmp(row->state, "running") != 0 && strcmp(row->state, "paused") != 0))
+		return 0;
+	snprintf(c->id, sizeof(c->id), "%s", row->id);
+	return 1;
+}
+
+/* "web-1-1-0", cut to leave room for a number. */
+static void name_rollout(const struct plan *p, unsigned attempt, char out[static ID_MAX + 1])
+{
+	char text[ID_MAX + VERSION_MAX + 2];
+	size_t n = 0;
+
+	snprintf(text, sizeof(text), "%s-%s", p->component, p->version);
+	for (const char *c = text; *c && n < ID_MAX - ID_TAIL; c++) {
+		if (*c >= 'A' && *c <= 'Z')
+			out[n++] = (char) (*c - 'A' + 'a');
+		else if ((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9'))
+			out[n++] = *c;
+		else
+			out[n++] = '-';
+	}
+	out[n] = '\0';
+	if (attempt > 1)
+		snprintf(out + n, ID_TAIL, "-%u", attempt % 1000000);
+}
+
+static int ignore_rollout(void *user, const struct db_rollout *row)
+{
+	(void) user;
+	(void) row;
+	return 0;
+}
+
+/* The id asked for, or the first free one made of component and version. */
+static int choose_id(struct serve *s, const struct plan *p, const char *wish, char out[static ID_MAX + 1])
+{
+	int r = -EEXIST;
+
+	if (wish) {
+		if (!guard_id(wish) || strcmp(wish, "index") == 0)
+			return -ERR_NAME;
+		snprintf(out, ID_MAX + 1, "%s", wish);
+		r = db_rollouts(s->db, out, ignore_rollout, NULL);
+		return r == -ENOENT ? 0 : r == 0 ? -EEXIST : r;
+	}
+	for (unsigned attempt = 1; attempt < 10000; attempt++) {
+		name_rollout(p, attempt, out);
+		r = db_rollouts(s->db, out, ignore_rollout, NULL);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return r;
+	}
+	return -EEXIST;
+}
+
+/* Is every node that is named known? Otherwise a complaint was sent. */
+static bool nodes_are_known(struct serve *s, struct web_request *rq, const struct plan *p)
+{
+	for (size_t k = 0; k < p->stage_count; k++)
+		for (size_t i = 0; i < p->stages[k].nodes.count; i++) {
+			const char *node = p->stages[k].nodes.items[i];
+			int r = db_nodes(s->db, node, nothing, NULL);
+
+			if (r == -ENOENT) {
+				web_fail(rq, 422, "stage '%s' names the node '%s', which is not in this fleet",
+					 p->stages[k].name, node);
+				return false;
+			}
+			if (r < 0) {
+				fail_database(s, rq, r);
+				return false;
+			}
+		}
+	return true;
+}
+
+struct new_rollout {
+	struct plan plan;
+	char id[ID_MAX + 1], path[ID_MAX + VERSION_MAX + 32], sha256[SHA256_HEX + 1], replaces[ID_MAX + 1];
+	const char *plan_json, *by;
+};
+
+static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_seq)
+{
+	const char *names[PLAN_STAGES_MAX];
+	char text[400];
+	struct db_rollout row;
+	uint64_t floor;
+	int r;
+
+	r = control_published_seq(s, &floor);
+	if (r == 0)
+		r = db_begin(s->db);
+	if (r == 0)
+		r = db_next_seq(s->db, floor, ret_seq);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n->plan.stage_count; i++)
+		names[i] = n->plan.stages[i].name;
+	if (n->replaces[0]) {
+		snprintf(text, sizeof(text), "replaced by %s", n->id);
+		r = db_rollout_set_state(s->db, n->replaces, "cancelled", text, n->by, serve_now(s));
+		if (r == 0)
+			r = serve_record(s, "rollout-stopped", NULL, n->plan.component, text, n->by, "cancel",
+					 n->replaces);
+	}
+	row = (struct db_rollout){ .id = n->id,
+				   .component = n->plan.component,
+				   .version = n->plan.version,
+				   .kind = rollout_kind_name(n->plan.kind),
+				   .state = "running",
+				   .seq = *ret_seq,
+				   .by = n->by,
+				   .created_at = serve_now(s),
+				   .plan = n->plan_json,
+				   .release_path = n->path,
+				   .release_sha256 = n->sha256 };
+	if (r == 0)
+		r = db_rollout_add(s->db, &row, names, n->plan.stage_count);
+	snprintf(text, sizeof(text), "rollout %s of %s %s starts", n->id, n->plan.component, n->plan.version);
+	if (r == 0)
+		r = serve_record(s, "rollout-started", NULL, n->plan.component, text, n->by, "rollout-start",
+				 n->id);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	return r;
+}
+
+/* Everything a new rollout needs is there; otherwise a complaint was sent. */
+static bool prepare_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
+{
+	uint8_t sha256[SHA256_BYTES];
+	struct conflict conflict = { n->plan.component, "" };
+	const char *wish = json_string(json_get(doc, "id"));
+	uint64_t length;
+	int r;
+
+	snprintf(n->path, sizeof(n->path), "%s/%s/release.json", n->plan.component, n->plan.version);
+	r = repo_target_info(s->repo, n->path, &length, sha256);
+	if (r == -ENOENT) {
+		web_fail(rq, 422,
+			 "%s %s is not published; publish it first: selfright publish FOLDER --version %s",
+			 n->plan.component, n->plan.version, n->plan.version);
+		return false;
+	}
+	if (r < 0) {
+		web_fail(rq, 500, "%s", repo_error(s->repo));
+		return false;
+	}
+	hex_encode(n->sha256, sha256, sizeof(sha256));
+	if (!nodes_are_known(s, rq, &n->plan))
+		return false;
+	r = choose_id(s, &n->plan, wish, n->id);
+	if (r == -EEXIST || r == -ERR_NAME) {
+		web_fail(rq, r == -EEXIST ? 409 : 400,
+			 r == -EEXIST
+				 ? "the rollout id '%s' is taken; choose another or leave it out"
+				 : "'%s' is no id for a rollout: lower-case letters, digits and '-', at most 63",
+			 wish ? wish : "");
+		return false;
+	}
+	if (r == 0)
+		r = db_rollouts(s->db, NULL, find_conflict, &conflict);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return false;
+	}
+	if (conflict.id[0] && !json_bool(json_get(doc, "replace"), false)) {
+		web_fail(rq, 409,
+			 "the rollout '%s' of %s is not finished; cancel it, or start this one in its place with "
+			 "--replace",
+			 conflict.id, n->plan.component);
+		return false;
+	}
+	snprintf(n->replaces, sizeof(n->replaces), "%s", conflict.id);
+	return true;
+}
+
+static void start_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct json_node *o = json_build_root(b);
+	bool dry_run = json_bool(json_get(doc, "dry_run"), false);
+	struct evaluation e;
+	uint64_t seq = 0;
+	int r;
+
+	if (!prepare_rollout(s, rq, doc, n))
+		return;
+	r = dry_run ? 0 : store_rollout(s, n, &seq);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	if (!dry_run)
+		control_tick(s); /* opens the first stage and publishes */
+	r = control_evaluate(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	node_string(o, "id", n->id);
+	if (!dry_run)
+		node_integer(o, "seq", (int64_t) seq);
+	node_bool(o, "dry_run", dry_run);
+	node_string(o, "component", n->plan.component);
+	node_string(o, "version", n->plan.version);
+	write_evaluation(o, &e);
+	evaluation_done(&e);
+	if (dry_run) {
+		answer(rq, 200, b);
+		return;
+	}
+	log_notice("rollout-started", "rollout=%s seq=%" PRIu64 " component=%s version=%s", n->id, seq,
+		   n->plan.component, n->plan.version);
+	publish_and_answer(s, rq, 201, b);
+}
+
+static void post_rollout(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(BODY_MAX), clean = BUF_INIT(BODY_MAX);
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	struct new_rollout n = { 0 };
+	struct conf_error error = { "" };
+	int r;
+
+	if (!doc || !trust_is_there(s, rq))
+		return;
+	if (!json_is(json_get(doc, "plan"), JSON_OBJECT)) {
+		web_fail(rq, 400, "'plan' is needed, an object with component, version and stages");
+		return;
+	}
+	r = json_canonical(json_get(doc, "plan"), &text);
+	if (r == 0)
+		r = plan_parse(text.data, text.len, "plan", &n.plan, &error);
+	if (r < 0) {
+		web_fail(rq, 422, "%s", error.text[0] ? error.text : err_text(r));
+		return;
+	}
+	/* What is stored is what was understood. */
+	plan_write(&n.plan, json_build_root(b));
+	r = json_build_text(b, false, &clean);
+	if (r < 0) {
+		web_fail(rq, 500, "%s", err_text(r));
+	} else {
+		n.plan_json = buf_str(&clean);
+		n.by = by_of(doc);
+		start_rollout(s, rq, doc, &n);
+	}
+	plan_done(&n.plan);
+}
+
+struct verb {
+	const char *name, *state, *past;
+	unsigned from; /* bits of enum rollout_state it may come from */
+	bool undoes;
+};
+
+#define FROM(state) (1u << ROLLOUT_##state)
+static const struct verb verbs[] = {
+	{ "pause", "paused", "paused", FROM(RUNNING), false },
+	{ "resume", "running", "resumed", FROM(PAUSED), false },
+	{ "halt", "halted", "halted", FROM(RUNNING) | FROM(PAUSED), false },
+	{ "cancel", "cancelled", "cancelled", FROM(RUNNING) | FROM(PAUSED) | FROM(HALTED) | FROM(DONE), false },
+	{ "undo", NULL, "undone", FROM(RUNNING) | FROM(PAUSED) | FROM(HALTED) | FROM(CANCELLED) | FROM(DONE),
+	  true },
+};
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+/* The stages to be undone: those named, or all that were opened. A complaint was sent if it is negative. */
+static int undo_stages(struct web_request *rq, const struct json *doc, const struct evaluation *e, struct buf *out)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf whole = BUF_INIT(64 * 1024);
+	CLEANUP(json_freep)
+	struct json *parsed = NULL;
+	struct json_node *list = node_array(json_build_root(b), "undo");
+	const struct json *named = json_get(doc, "stages");
+	size_t count = 0;
+	int r;
+
+	for (size_t i = 0; i < json_count(named); i++) {
+		const char *name = json_string(json_at(named, i));
+		bool known = false;
+
+		for (size_t k = 0; k < e->plan.stage_count; k++)
+			known |= str_eq(name, e->plan.stages[k].name);
+		if (!known) {
+			web_fail(rq, 422, "there is no stage '%s' in this rollout", name ? name : "");
+			return -EINVAL;
+		}
+	}
+	for (size_t k = 0; k < e->plan.stage_count; k++) {
+		bool wanted = named ? false : e->stages[k].open;
+
+		for (size_t i = 0; i < json_count(named); i++)
+			wanted |= str_eq(json_string(json_at(named, i)), e->plan.stages[k].name);
+		if (wanted) {
+			node_string(list, NULL, e->plan.stages[k].name);
+			count++;
+		}
+	}
+	if (count == 0) {
+		web_fail(rq, 409, "no stage was opened, so there is nothing to undo");
+		return -EINVAL;
+	}
+	r = json_build_text(b, false, &whole);
+	if (r == 0)
+		r = json_parse(whole.data, whole.len, &json_limits_default, &parsed);
+	if (r == 0)
+		r = json_canonical(json_get(parsed, "undo"), out);
+	if (r < 0)
+		web_fail(rq, 500, "%s", err_text(r));
+	return r;
+}
+
+static int change_rollout(struct serve *s, const char *id, const struct verb *verb, const char *component,
+			  const char *state, const char *undo, const char *reason, const char *by)
+{
+	char text[1300];
+	int r;
+
+	r = db_begin(s->db);
+	if (r == 0)
+		r = db_rollout_set_state(s->db, id, state, reason, by, serve_now(s));
+	if (r == 0 && undo)
+		r = db_rollout_set_undo(s->db, id, undo);
+	snprintf(text, sizeof(text), "rollout %s is %s: %s", id, verb->past, reason);
+	if (r == 0)
+		r = serve_record(s, "rollout-changed", NULL, component, text, by, verb->name, id);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	return r;
+}
+
+static void post_rollout_verb(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf undo = BUF_INIT(64 * 1024);
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	struct found_rollout f = { .serve = s };
+	const char *id = doc ? id_arg(rq, 0, "rollout") : NULL, *reason, *state;
+	const struct verb *verb;
+	struct evaluation e = { 0 };
+	int r;
+
+	if (!doc || !id)
+		return;
+	verb = find_verb(web_arg(rq, 1));
+	if (!verb) {
+		web_fail(rq, 404, "a rollout can be paused, resumed, halted, cancelled or undone");
+		return;
+	}
+	reason = text_field(rq, doc, "reason");
+	if (!reason || !rollout_is_known(s, rq, id, &f))
+		return;
+	if (!(verb->from & 1u << f.state)) {
+		web_fail(rq, 409, "the rollout '%s' is %s and cannot be %s%s", id, rollout_state_name(f.state),
+			 verb->past,
+			 f.state == ROLLOUT_HALTED ? "; publish a corrected release and start a rollout of it"
+						   : "");
+		free(f.plan);
+		return;
+	}
+	state = verb->state;
+	if (verb->undoes) {
+		r = control_evaluate(s, id, f.state, f.plan, &e);
+		if (r < 0) {
+			fail_database(s, rq, r);
+			free(f.plan);
+			return;
+		}
+		r = undo_stages(rq, doc, &e, &undo);
+		evaluation_done(&e);
+		if (r < 0) {
+			free(f.plan);
+			return;
+		}
+		state = f.state == ROLLOUT_DONE || f.state == ROLLOUT_CANCELLED ? "cancelled" : "halted";
+	}
+	free(f.plan);
+	r = change_rollout(s, id, verb, f.component, state, verb->undoes ? buf_str(&undo) : NULL, reason,
+			   by_of(doc));
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	log_notice("rollout-changed", "rollout=%s state=%s", id, state);
+	node_string(json_build_root(b), "id", id);
+	node_string(json_build_root(b), "state", state);
+	publish_and_answer(s, rq, 200, b);
+}
+
+/* --- freezes --- */
+
+static int write_freeze(void *user, const struct db_freeze *row)
+{
+	struct json_node *o = node_object(user, NULL);
+	int r;
+
+	node_string(o, "id", row->id);
+	r = node_json(o, "labels", row->labels);
+	if (r == 0)
+		r = node_json(o, "components", row->components);
+	node_string(o, "reason", row->reason);
+	node_string(o, "by", row->by);
+	node_time(o, "at", row->at);
+	node_time(o, "until", row->until);
+	return r;
+}
+
+static void get_freezes(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	int r = db_freezes(s->db, serve_now(s), write_freeze, node_array(json_build_root(b), "freezes"));
+
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+}
+
+static int store_freeze(struct serve *s, const struct json *doc, struct db_freeze *f, char id[static ID_MAX + 1])
+{
+	char text[1200];
+	int r;
+
+	r = serve_new_id(s, "freeze", id);
+	if (r == 0)
+		r = db_begin(s->db);
+	if (r < 0)
+		return r;
+	f->id = id;
+	f->at = serve_now(s);
+	r = db_freeze_add(s->db, f);
+	snprintf(text, sizeof(text), "freeze %s: %s", id, f->reason);
+	if (r == 0)
+		r = serve_record(s, "freeze", NULL, NULL, text, by_of(doc), "freeze", id);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	return r;
+}
+
+static void post_freeze(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf labels = BUF_INIT(64 * 1024), components = BUF_INIT(64 * 1024);
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	struct labels parsed = { 0 };
+	struct db_freeze f = { 0 };
+	const struct json *list;
+	char id[ID_MAX + 1];
+	int r;
+
+	if (!doc)
+		return;
+	f.reason = text_field(rq, doc, "reason");
+	if (!f.reason)
+		return;
+	if (json_get(doc, "until")) {
+		f.until = until_field(s, rq, doc, 10 * 365 * (int64_t) 86400);
+		if (f.until == 0)
+			return;
+	}
+	list = json_get(doc, "components");
+	for (size_t i = 0; i < json_count(list); i++)
+		if (!guard_id(json_string(json_at(list, i)))) {
+			web_fail(rq, 400, "'components' is a list of components' names");
+			return;
+		}
+	r = json_get(doc, "labels") ? labels_parse(json_get(doc, "labels"), &parsed) : 0;
+	labels_done(&parsed);
+	if (r < 0 || (list && !json_is(list, JSON_ARRAY))) {
+		web_fail(rq, 400, "'labels' is an object of names and values, 'components' a list");
+		return;
+	}
+	r = json_get(doc, "labels") ? json_canonical(json_get(doc, "labels"), &labels)
+				    : buf_add_str(&labels, "{}");
+	if (r == 0)
+		r = list ? json_canonical(list, &components) : buf_add_str(&components, "[]");
+	f.labels = buf_str(&labels);
+	f.components = buf_str(&components);
+	f.by = by_of(doc);
+	if (r == 0)
+		r = store_freeze(s, doc, &f, id);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	log_notice("freeze", "freeze=%s", id);
+	node_string(json_build_root(b), "id", id);
+	publish_and_answer(s, rq, 201, b);
+}
+
+static void delete_freeze(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *id;
+	unsigned count = 0;
+	int r;
+
+	if (!doc)
+		return;
+	id = json_string(json_get(doc, "id"));
+	if (id && !guard_id(id)) {
+		web_fail(rq, 400, "'id' is no freeze's id; selfright freeze list shows them");
+		return;
+	}
+	r = db_begin(s->db);
+	if (r == 0)
+		r = db_freeze_lift(s->db, id, serve_now(s), &count);
+	if (r == 0 && count > 0)
+		r = serve_record(s, "freeze", NULL, NULL, id ? "a freeze is lifted" : "all freezes are lifted",
+				 by_of(doc), "freeze-lift", id ? id : "all");
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	if (count == 0) {
+		web_fail(rq, 404, "no such freeze is in force; selfright freeze list shows them");
+		return;
+	}
+	node_integer(json_build_root(b), "lifted", count);
+	publish_and_answer(s, rq, 200, b);
+}
+
+/* --- the timeline --- */
+
+static int write_event(void *user, const struct db_event *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_integer(o, "id", row->id);
+	node_time(o, "at", row->at);
+	node_string(o, "kind", row->kind);
+	node_string(o, "node", row->node);
+	node_string(o, "component", row->component);
+	node_string(o, "text", row->text);
+	return row->detail ? node_json(o, "detail", row->detail) : 0;
+}
+
+static void get_events(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	const char *after_text = web_query(rq, "after"), *wait_text = web_query(rq, "wait");
+	uint64_t after = 0, wait = 0;
+	int64_t last;
+	int r;
+
+	if ((after_text && (parse_u64(after_text, &after) < 0 || after > INT64_MAX)) ||
+	    (wait_text && parse_u64(wait_text, &wait) < 0)) {
+		web_fail(rq, 400, "?after= is the id of the last event seen, ?wait= seconds");
+		return;
+	}
+	if (wait > WAIT_MAX_S)
+		wait = WAIT_MAX_S;
+	last = db_last_event(s->db);
+	if (wait > 0 && last <= (int64_t) after && web_wait(rq, wait * 1000))
+		return;
+	node_integer(json_build_root(b), "last", last);
+	r = db_events_after(s->db, (int64_t) after, EVENTS_MAX, write_event,
+			    node_array(json_build_root(b), "events"));
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+}
+
+static int write_audit(void *user, const struct db_audit_entry *row)
+{
+	struct json_node *o = node_object(user, NULL);
+
+	node_integer(o, "id", row->id);
+	node_time(o, "at", row->at);
+	node_string(o, "by", row->by);
+	node_string(o, "action", row->action);
+	node_string(o, "detail", row->detail);
+	node_string(o, "hash", row->hash);
+	return 0;
+}
+
+static void get_audit(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	const char *after_text = web_query(rq, "after");
+	uint64_t after = 0, entries = 0;
+	int r;
+
+	if (after_text && (parse_u64(after_text, &after) < 0 || after > INT64_MAX)) {
+		web_fail(rq, 400, "?after= is the id of the last entry seen");
+		return;
+	}
+	r = db_audit_verify(s->db, &entries);
+	node_bool(json_build_root(b), "intact", r == 0);
+	node_integer(json_build_root(b), "checked", (int64_t) entries);
+	if (r == 0 || r == -ERR_DIGEST)
+		r = db_audit_after(s->db, (int64_t) after, EVENTS_MAX, write_audit,
+				   node_array(json_build_root(b), "entries"));
+	if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+}
+
+const struct web_route serve_routes[] = {
+	{ "GET", "/metadata/**", WEB_ANY, 0, get_metadata, 0 },
+	{ "GET", "/targets/**", WEB_ANY, 0, get_targets, 0 },
+	{ "POST", "/v1/node/*/report", WEB_ANY, REPORT_MAX_BYTES, post_report, 0 },
+	{ "GET", "/v1/status", WEB_UNIX, 0, get_status, 0 },
+	{ "GET", "/metrics", WEB_UNIX, 0, get_metrics, 0 },
+	{ "PUT", "/v1/upload/*", WEB_UNIX, 0, put_upload, WEB_UPLOAD },
+	{ "POST", "/v1/publish", WEB_UNIX, METADATA_MAX, post_publish, 0 },
+	{ "GET", "/v1/target", WEB_UNIX, 0, get_target, 0 },
+	{ "GET", "/v1/nodes", WEB_UNIX, 0, get_nodes, 0 },
+	{ "POST", "/v1/nodes", WEB_UNIX, BODY_MAX, post_node, 0 },
+	{ "GET", "/v1/nodes/*", WEB_UNIX, 0, get_node, 0 },
+	{ "POST", "/v1/nodes/*/rollback", WEB_UNIX, BODY_MAX, post_rollback, 0 },
+	{ "DELETE", "/v1/nodes/*/rollback", WEB_UNIX, BODY_MAX, delete_rollback, 0 },
+	{ "POST", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, post_hold, 0 },
+	{ "DELETE", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, delete_hold, 0 },
+	{ "POST", "/v1/nodes/*/retry", WEB_UNIX, BODY_MAX, post_retry, 0 },
+	{ "POST", "/v1/nodes/*/trust", WEB_UNIX, BODY_MAX, post_trust, 0 },
+	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },
+	{ "POST", "/v1/rollouts", WEB_UNIX, BODY_MAX, post_rollout, 0 },
+	{ "GET", "/v1/rollouts/*", WEB_UNIX, 0, get_rollout, 0 },
+	{ "POST", "/v1/rollouts/*/*", WEB_UNIX, BODY_MAX, post_rollout_verb, 0 },
+	{ "GET", "/v1/freeze", WEB_UNIX, 0, get_freezes, 0 },
+	{ "POST", "/v1/freeze", WEB_UNIX, BODY_MAX, post_freeze, 0 },
+	{ "DELETE", "/v1/freeze", WEB_UNIX, BODY_MAX, delete_freeze, 0 },
+	{ "GET", "/v1/events", WEB_UNIX, 0, get_events, 0 },
+	{ "GET", "/v1/audit", WEB_UNIX, 0, get_audit, 0 },
+	{ NULL, NULL, 0, 0, NULL, 0 },
+};

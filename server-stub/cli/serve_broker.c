@@ -1,0 +1,560 @@
+#include "base/err.h"
+#include "base/log.h"
+#include "os/durable.h"
+#include "mqtt/mqtt.h"
+#include "server-stub/cli/cli.h"
+#include "server-stub/cli/serve.h"
+#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/ingest.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { GRACE_MS = 3000, PEM_MAX = 64 * 1024, CONFIG_MAX = 16 * 1024, READY_MS = 5000, STABLE_MS = 60000 };
+
+/* No node can have this name, so no node's certificate can claim it. */
+#define CONTROLLER "_controller"
+#define BROKER_USER "mosquitto"
+
+static const char *const programs[] = { "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto" };
+static const char *const password_tools[] = { "/usr/bin/mosquitto_passwd", "/usr/local/bin/mosquitto_passwd" };
+
+static const char *first_program(const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (access(list[i], X_OK) == 0)
+			return list[i];
+	return NULL;
+}
+
+int broker_free_port(const char *address, unsigned *ret)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} a = { 0 };
+	socklen_t len;
+	int fd, r = 0;
+
+	if (inet_pton(AF_INET, address, &a.v4.sin_addr) == 1) {
+		a.v4.sin_family = AF_INET;
+		len = sizeof(a.v4);
+	} else if (inet_pton(AF_INET6, address, &a.v6.sin6_addr) == 1) {
+		a.v6.sin6_family = AF_INET6;
+		len = sizeof(a.v6);
+	} else {
+		return -EINVAL;
+	}
+	fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, &a.any, len) < 0 || getsockname(fd, &a.any, &len) < 0)
+		r = -errno;
+	else
+		*ret = ntohs(a.any.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
+	close(fd);
+	return r;
+}
+
+/* Who the broker becomes when root starts it. */
+struct owner {
+	bool drops;
+	uid_t uid;
+	gid_t gid;
+};
+
+static int find_owner(struct owner *ret)
+{
+	const struct passwd *p;
+
+	*ret = (struct owner){ false, 0, 0 };
+	if (geteuid() != 0)
+		return 0;
+	p = getpwnam(BROKER_USER);
+	if (!p) {
+		log_error("broker-user", "the user " BROKER_USER " does not exist: install the package mosquitto");
+		return -ENOENT;
+	}
+	*ret = (struct owner){ true, p->pw_uid, p->pw_gid };
+	return 0;
+}
+
+/* A file only the broker and we may read. */
+static int write_private(struct serve *s, int dirfd, const char *name, const struct owner *owner, const void *data,
+			 size_t len)
+{
+	int r = durable_write_file(s->os, dirfd, name, data, len, owner->drops ? 0640 : 0600);
+
+	if (r == 0 && owner->drops)
+		r = s->os->fchownat(s->os, dirfd, name, 0, owner->gid);
+	return r;
+}
+
+static int copy_tls(struct serve *s, int dirfd, const struct owner *owner)
+{
+	static const char *const names[] = { "server.key", "server.crt", "ca.crt" };
+	int tls = dir_open(s->os, s->serve_dirfd, "tls"), r = 0;
+
+	if (tls < 0)
+		return tls;
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(names); i++) {
+		CLEANUP(buf_done)
+		struct buf pem = BUF_INIT(PEM_MAX);
+
+		r = file_read(s->os, tls, names[i], PEM_MAX, &pem);
+		if (r == 0)
+			r = write_private(s, dirfd, names[i], owner, pem.data, pem.len);
+	}
+	(void) s->os->close(s->os, tls);
+	return r;
+}
+
+/* A password of this start only, kept hashed on disk. */
+static int write_password(struct serve *s, int dirfd, const struct owner *owner)
+{
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(256), output = BUF_INIT(4096);
+	uint8_t bytes[16];
+	char path[PATH_MAX];
+	const char *tool = first_program(password_tools, ARRAY_LEN(password_tools));
+	const char *argv[] = { tool, "-U", path, NULL };
+	const struct process_options o = { .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1 };
+	int r, status = 0;
+
+	if (!tool) {
+		log_error("broker-missing", "mosquitto_passwd is not installed: apt-get install mosquitto");
+		return -ENOENT;
+	}
+	r = s->os->random(s->os, bytes, sizeof(bytes));
+	if (r < 0)
+		return r;
+	hex_encode(s->broker_password, bytes, sizeof(bytes));
+	r = buf_addf(&line, CONTROLLER ":%s\n", s->broker_password);
+	if (r == 0)
+		r = durable_write_file(s->os, dirfd, "passwords", line.data, line.len, 0600);
+	if (r < 0)
+		return r;
+	if (snprintf(path, sizeof(path), "%s/mosquitto/passwords", s->serve_dir) >= (int) sizeof(path))
+		return -ENAMETOOLONG;
+	r = process_run(&o, 30000, &status, &output);
+	if (r == 0 && status != 0)
+		r = -ERR_CHILD;
+	if (r < 0) {
+		log_error("broker-password", "mosquitto_passwd failed: %s", err_text(r));
+		return r;
+	}
+	if (owner->drops)
+		r = s->os->fchownat(s->os, dirfd, "passwords", 0, owner->gid);
+	/* The tool may have made the file anew with another mode. */
+	if (r == 0 && fchmodat(dirfd, "passwords", owner->drops ? 0640 : 0600, 0) < 0)
+		r = -errno;
+	return r;
+}
+
+static int write_access_list(struct serve *s, int dirfd, const struct owner *owner)
+{
+	static const char *const to_all[] = { "announce", "timestamp" };
+	static const char *const to_one[] = { "announce", "ack", "grant", "blob" };
+	static const char *const from_one[] = { "report", "event", "presence", "get", "put", "lease" };
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(CONFIG_MAX);
+	const char *fleet = s->fleet;
+	int r;
+
+	r = buf_addf(&text, "user " CONTROLLER "\ntopic readwrite selfright/v1/%s/#\ntopic read $SYS/#\n\n",
+		     fleet);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(to_all); i++)
+		r = buf_addf(&text, "pattern read selfright/v1/%s/%s\n", fleet, to_all[i]);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(to_one); i++)
+		r = buf_addf(&text, "pattern read selfright/v1/%s/node/%%u/%s\n", fleet, to_one[i]);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(from_one); i++)
+		r = buf_addf(&text, "pattern write selfright/v1/%s/node/%%u/%s\n", fleet, from_one[i]);
+	return r < 0 ? r : write_private(s, dirfd, "acl", owner, text.data, text.len);
+}
+
+/* Settings of MQTT.md section 6; the controller has a listener of its own, so that it never waits behind a storm of logins. */
+static int write_config(struct serve *s, int dirfd, const struct owner *owner)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(CONFIG_MAX);
+	const char *d = s->serve_dir;
+	int r;
+
+	r = buf_addf(&text,
+		     "per_listener_settings false\nallow_anonymous false\n"
+		     "acl_file %s/mosquitto/acl\npassword_file %s/mosquitto/passwords\n"
+		     "user " BROKER_USER "\n"
+		     "persistence true\npersistence_location %s/mosquitto/data/\nautosave_interval 60\n"
+		     "persistent_client_expiration 14d\n"
+		     "max_queued_messages 100000\nmax_queued_bytes 268435456\nmax_inflight_messages 100\n"
+		     "message_size_limit 262144\nmax_packet_size 262144\nmax_keepalive 1200\n"
+		     "set_tcp_nodelay true\nsys_interval 10\n"
+		     "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n\n",
+		     d, d, d);
+	if (r == 0)
+		r = buf_addf(&text, "listener %u 127.0.0.1\n\n", s->control_port);
+	if (r == 0)
+		r = buf_addf(&text,
+			     "listener %u %s\ncafile %s/mosquitto/ca.crt\ncertfile %s/mosquitto/server.crt\n"
+			     "keyfile %s/mosquitto/server.key\nrequire_certificate true\nuse_identity_as_username "
+			     "true\n"
+			     "use_username_as_clientid true\ntls_version tlsv1.2\n",
+			     s->broker_port, s->options.listen, d, d, d);
+	return r < 0 ? r : write_private(s, dirfd, "mosquitto.conf", owner, text.data, text.len);
+}
+
+/* The folders on the way are ours; those above them are the administrator's, who is told. */
+static int check_reachable(struct serve *s, const struct owner *owner)
+{
+	CLEANUP(buf_done)
+	struct buf output = BUF_INIT(4096);
+	char path[PATH_MAX];
+	const char *argv[] = { "/usr/bin/test", "-r", path, NULL };
+	const struct process_options o = {
+		.argv = argv, .user = BROKER_USER, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1
+	};
+	struct stat st;
+	int status = 0, r;
+
+	if (!owner->drops)
+		return 0;
+	if (stat(s->options.dir, &st) == 0 && !(st.st_mode & S_IXOTH))
+		(void) chmod(s->options.dir,
+			     (st.st_mode & 07777) | S_IXOTH); /* the check below tells if it did not work */
+	if (fstat(s->serve_dirfd, &st) == 0 && !(st.st_mode & S_IXOTH))
+		(void) fchmod(s->serve_dirfd, (st.st_mode & 07777) | S_IXOTH); /* as above */
+	snprintf(path, sizeof(path), "%s/mosquitto/mosquitto.conf", s->serve_dir);
+	r = process_run(&o, 10000, &status, &output);
+	if (r < 0)
+		return r;
+	if (status == 0)
+		return 0;
+	log_error("broker-folder",
+		  "the user " BROKER_USER " cannot read %s: let it pass the folders above (chmod o+x)", path);
+	return -EACCES;
+}
+
+/* A broker that outlived a controller that was killed would keep the port. */
+static void end_orphan(struct serve *s)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(128);
+	unsigned long long ticks;
+	uint64_t now_ticks;
+	int pid;
+
+	if (file_read(s->os, s->serve_dirfd, "mosquitto.pid", 128, &text) < 0 ||
+	    sscanf(buf_str(&text), "%d %llu", &pid, &ticks) != 2 || pid <= 1 ||
+	    process_start_time(pid, &now_ticks) < 0 || now_ticks != ticks)
+		return;
+	log_notice("broker-orphan", "a broker of an earlier start is ended: pid=%d", pid);
+	(void) kill(pid, SIGTERM); /* it may have ended just now */
+	for (int i = 0; i < 60 && process_start_time(pid, &now_ticks) == 0 && now_ticks == ticks; i++)
+		(void) usleep(50000);
+	if (process_start_time(pid, &now_ticks) == 0 && now_ticks == ticks)
+		(void) kill(pid, SIGKILL); /* as above */
+}
+
+static bool port_answers(unsigned port)
+{
+	const struct sockaddr_in a = { .sin_family = AF_INET,
+				       .sin_port = htons((uint16_t) port),
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool answers = fd >= 0 && connect(fd, (const struct sockaddr *) &a, sizeof(a)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return answers;
+}
+
+static int launch(struct serve *s)
+{
+	CLEANUP(buf_done)
+	struct buf note = BUF_INIT(128);
+	char config[PATH_MAX];
+	const char *argv[] = { first_program(programs, ARRAY_LEN(programs)), "-c", config, NULL };
+	struct process_options o = { .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .die_with_parent = true };
+	uint64_t ticks = 0;
+	int dirfd, r;
+
+	if (snprintf(config, sizeof(config), "%s/mosquitto/mosquitto.conf", s->serve_dir) >= (int) sizeof(config))
+		return -ENAMETOOLONG;
+	dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto");
+	if (dirfd < 0)
+		return dirfd;
+	o.stderr_fd = s->os->openat(s->os, dirfd, "mosquitto.log", O_WRONLY | O_CREAT | O_APPEND, 0640);
+	(void) s->os->close(s->os, dirfd);
+	if (o.stderr_fd < 0)
+		return o.stderr_fd;
+	r = process_start(&o, &s->broker);
+	(void) s->os->close(s->os, o.stderr_fd);
+	if (r < 0)
+		return r;
+	s->broker_since_ms = serve_now_ms(s);
+	if (process_start_time(s->broker.pid, &ticks) == 0 &&
+	    buf_addf(&note, "%d %llu\n", (int) s->broker.pid, (unsigned long long) ticks) == 0 &&
+	    durable_write_file(s->os, s->serve_dirfd, "mosquitto.pid", note.data, note.len, 0644) < 0)
+		log_warning("broker-note", "a broker left behind by a crash would not be recognised");
+	return 0;
+}
+
+int broker_start(struct serve *s)
+{
+	struct owner owner;
+	int dirfd, r, status;
+
+	if (s->options.broker_host)
+		return 0;
+	if (!first_program(programs, ARRAY_LEN(programs))) {
+		log_error("broker-missing",
+			  "mosquitto is not installed: apt-get install mosquitto, or give --broker HOST:PORT");
+		return -ENOENT;
+	}
+	r = find_owner(&owner);
+	if (r < 0)
+		return r;
+	end_orphan(s);
+	r = durable_mkdir(s->os, s->serve_dirfd, "mosquitto", 0750);
+	if (r < 0)
+		return r;
+	dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto");
+	if (dirfd < 0)
+		return dirfd;
+	r = durable_mkdir(s->os, dirfd, "data", 0700);
+	if (r == 0 && owner.drops)
+		r = s->os->fchownat(s->os, dirfd, "data", owner.uid, owner.gid);
+	if (r == 0 && owner.drops)
+		r = s->os->fchownat(s->os, s->serve_dirfd, "mosquitto", 0, owner.gid);
+	if (r == 0)
+		r = broker_free_port("127.0.0.1", &s->control_port);
+	if (r == 0)
+		r = copy_tls(s, dirfd, &owner);
+	if (r == 0)
+		r = write_password(s, dirfd, &owner);
+	if (r == 0)
+		r = write_access_list(s, dirfd, &owner);
+	if (r == 0)
+		r = write_config(s, dirfd, &owner);
+	(void) s->os->close(s->os, dirfd);
+	if (r == 0)
+		r = check_reachable(s, &owner);
+	if (r == 0)
+		r = launch(s);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < READY_MS / 20; i++) {
+		if (port_answers(s->control_port))
+			return 0;
+		if (process_poll(&s->broker, &status) != 0) {
+			s->broker = (struct process){ 0 };
+			log_error("broker-ended",
+				  "mosquitto does not start; it says why in %s/mosquitto/mosquitto.log",
+				  s->serve_dir);
+			return -ERR_CHILD;
+		}
+		(void) usleep(20000);
+	}
+	log_error("broker-silent", "mosquitto runs but does not listen");
+	return -ERR_DEADLINE;
+}
+
+void broker_stop(struct serve *s)
+{
+	mqtt_close(s->mqtt);
+	s->mqtt = NULL;
+	if (s->broker.pid > 0) {
+		process_end(&s->broker, GRACE_MS);
+		(void) s->os->unlinkat(s->os, s->serve_dirfd, "mosquitto.pid", 0); /* a stale note is recognised */
+	}
+}
+
+void broker_tick(struct serve *s)
+{
+	uint64_t now = serve_now_ms(s), jitter = 0;
+	char text[64];
+	int status, r;
+
+	if (!s->options.broker_host) {
+		if (s->broker.pid > 0 && process_poll(&s->broker, &status) != 0) {
+			s->broker = (struct process){ 0 };
+			log_error("broker-ended", "mosquitto %s; it is started again",
+				  process_status_text(status, text, sizeof(text)));
+			if (now - s->broker_since_ms > STABLE_MS)
+				backoff_reset(&s->broker_backoff);
+			(void) s->os->random(s->os, &jitter,
+					     sizeof(jitter)); /* without it all wait equally long */
+			s->broker_retry_ms = now + backoff_next_ms(&s->broker_backoff, jitter);
+		}
+		if (s->broker.pid == 0 && now >= s->broker_retry_ms) {
+			r = launch(s);
+			if (r < 0) {
+				log_error("broker-failed", "mosquitto does not start: %s", err_text(r));
+				s->broker_retry_ms = now + backoff_next_ms(&s->broker_backoff, now);
+			} else {
+				s->connect_again_ms = now + 300;
+			}
+		}
+		/* Our own broker on loopback: no need to wait out a backoff made for networks. */
+		if (s->mqtt && !mqtt_is_connected(s->mqtt) && s->broker.pid > 0 && s->connect_again_ms &&
+		    now >= s->connect_again_ms && port_answers(s->control_port)) {
+			mqtt_retry_now(s->mqtt);
+			s->connect_again_ms = now + 2000;
+		}
+	}
+	if (s->refill && s->mqtt && mqtt_is_connected(s->mqtt) && s->repo) {
+		s->refill = false;
+		trust_refill(s);
+	}
+}
+
+/* --- as a client of it --- */
+
+static void on_state(void *user, bool connected, const char *reason)
+{
+	struct serve *s = user;
+	char quoted[200];
+
+	if (connected) {
+		log_notice("broker-connected", "connected to the broker");
+		s->refill = true;
+		s->connect_again_ms = 0;
+	} else {
+		log_warning("broker-lost", "no broker: %s; nodes fetch by HTTPS meanwhile",
+			    log_quote(quoted, sizeof(quoted), reason ? reason : ""));
+		s->connect_again_ms = serve_now_ms(s) + 500;
+	}
+}
+
+/* "<node>/<kind>" behind the prefix, split into the two. */
+static bool split_topic(const struct serve *s, const char *topic, char node[static ID_MAX + 1],
+			const char **ret_kind)
+{
+	char prefix[TOPIC_MAX];
+	const char *slash;
+	size_t len;
+
+	snprintf(prefix, sizeof(prefix), "selfright/v1/%s/node/", s->fleet);
+	if (!str_starts(topic, prefix))
+		return false;
+	topic += strlen(prefix);
+	slash = strchr(topic, '/');
+	len = slash ? (size_t) (slash - topic) : 0;
+	if (len == 0 || len > ID_MAX)
+		return false;
+	memcpy(node, topic, len);
+	node[len] = '\0';
+	*ret_kind = slash + 1;
+	return guard_id(node);
+}
+
+static void take_report(struct serve *s, const char *node, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf ack = BUF_INIT(16 * 1024);
+	char topic[TOPIC_MAX], text[256];
+	bool refused = false;
+
+	if (serve_take_report(s, node, data, len, "mqtt", &ack, text, sizeof(text), &refused) < 0 || ack.len == 0)
+		return;
+	snprintf(topic, sizeof(topic), "node/%s/ack", node);
+	broker_publish(s, topic, ack.data, ack.len, false);
+}
+
+static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
+{
+	struct serve *s = user;
+	char node[ID_MAX + 1];
+	const char *kind;
+	int r = 0;
+
+	(void) retained;
+	if (!split_topic(s, topic, node, &kind) || len == 0)
+		return;
+	if (strcmp(kind, "report") == 0)
+		take_report(s, node, payload, len);
+	else if (strcmp(kind, "event") == 0)
+		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
+	else if (strcmp(kind, "presence") == 0)
+		r = ingest_presence(s->db, node, payload, len, serve_now(s));
+	if (r < 0)
+		log_error("ingest-failed", "news of a node was not stored: node=%s error=%s", node,
+			  db_error(s->db));
+}
+
+static int read_password(struct serve *s, struct buf *ret)
+{
+	int r = file_read(s->os, AT_FDCWD, s->options.broker_password_file, 1024, ret);
+
+	while (r == 0 && ret->len > 0 && ret->data[ret->len - 1] == '\n')
+		ret->data[--ret->len] = '\0';
+	return r;
+}
+
+int broker_connect(struct serve *s)
+{
+	static const char *const kinds[] = { "report", "event", "presence" };
+	CLEANUP(buf_done)
+	struct buf password = BUF_INIT(1024);
+	char topics[ARRAY_LEN(kinds)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];
+	const char *subscriptions[ARRAY_LEN(kinds)];
+	bool external = s->options.broker_host != NULL;
+	struct mqtt_options o = {
+		.os = s->os,
+		.host = external ? s->options.broker_host : "127.0.0.1",
+		.port = external ? s->options.external_port : s->control_port,
+		.client_id = client,
+		.username = external ? s->options.broker_user : CONTROLLER,
+		.password = external ? NULL : s->broker_password,
+		.keepalive_s = 30,
+		.session_expiry_s = 3600,
+		.retry_cap_ms = external ? 60000 : 2000,
+		.subscriptions = subscriptions,
+		.subscription_count = ARRAY_LEN(kinds),
+		.on_state = on_state,
+		.on_message = on_message,
+		.user = s,
+	};
+	int r;
+
+	snprintf(client, sizeof(client), "selfright-%s", s->fleet);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		snprintf(topics[i], sizeof(topics[i]), "selfright/v1/%s/node/+/%s", s->fleet, kinds[i]);
+		subscriptions[i] = topics[i];
+	}
+	if (external) {
+		/* The outside broker's certificate is of the fleet's CA, as its nodes expect it. */
+		snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir);
+		o.ca_file = ca;
+		if (s->options.broker_password_file) {
+			r = read_password(s, &password);
+			if (r < 0)
+				return r;
+			o.password = buf_str(&password);
+		}
+	}
+	return mqtt_open(&o, &s->mqtt);
+}
+
+void broker_publish(struct serve *s, const char *topic, const void *data, size_t len, bool retain)
+{
+	char whole[TOPIC_MAX];
+	int r;
+
+	if (!s->mqtt)
+		return;
+	snprintf(whole, sizeof(whole), "selfright/v1/%s/%s", s->fleet, topic);
+	r = mqtt_publish(s->mqtt, whole, data, len, 1, retain);
+	if (r < 0 && retain)
+		s->refill = true; /* once the connection is back */
+}
