@@ -376,14 +376,14 @@ static int judge_release(const struct component *c, const char *version, const s
 	for (size_t i = 0; r >= 0 && i < vars.count; i++)
 		if (!string_list_has(&release.requires_vars, vars.items[i])) {
 			r = -ERR_CONFIG;
-			(void) snprintf(
-				e->text, sizeof(e->text),
-				"%s/component.yaml: ${vars.%s} is used, so requires: {vars: [%s]} must name it",
-				c->folder, vars.items[i], vars.items[i]);
+			(void) snprintf(e->text, sizeof(e->text),
+					"%.200s/component.yaml: ${vars.%.60s} is used, so requires: {vars: "
+					"[%.60s]} must name it",
+					c->folder, vars.items[i], vars.items[i]);
 			goto out;
 		}
 	if (r < 0) {
-		(void) snprintf(e->text, sizeof(e->text), "%s/component.yaml: %s", c->folder,
+		(void) snprintf(e->text, sizeof(e->text), "%.200s/component.yaml: %.250s", c->folder,
 				field ? field : err_text(r));
 		r = r == -ENOMEM ? r : -ERR_CONFIG;
 	}
@@ -524,7 +524,7 @@ int component_pack(const struct os *os, const struct component *c, int level, in
 	if (fd >= 0)
 		(void) os->close(os, fd); /* a folder */
 	if (r < 0)
-		(void) snprintf(e->text, sizeof(e->text), "%.400s%s%.100s: %s", buf_str(&path),
+		(void) snprintf(e->text, sizeof(e->text), "%.250s%s%.100s: %.100s", buf_str(&path),
 				offender ? "/" : "", offender ? offender : "", err_text(r));
 	free(offender);
 	if (r < 0)

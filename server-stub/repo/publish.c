@@ -452,8 +452,8 @@ static int signer_holds(struct repo *r, const char *role, bool *ret)
 
 static bool is_due(const struct role_file *f, int64_t now)
 {
-	/* Half of its life: whatever fails then has the other half to be noticed. */
-	return f && f->expires - now < 14 * 86400 / 2;
+	/* A day before half of its life, when `repo status` begins to warn. */
+	return f && f->expires - now < 14 * 86400 / 2 + 86400;
 }
 
 static const char *const listing_roles[] = { "rollouts", "support", "inventory" };
