@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-static const struct os *const os = &os_posix;
+static const struct os *os; /* os_quick() */
 
 struct folder {
 	char path[256];
@@ -372,5 +372,6 @@ int main(void)
 		cmocka_unit_test(test_crashes),
 	};
 
+	os = os_quick();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
