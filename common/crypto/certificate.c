@@ -6,7 +6,6 @@
 
 #include <mbedtls/asn1write.h>
 #include <mbedtls/oid.h>
-#include <mbedtls/pem.h>
 #include <mbedtls/x509_crt.h>
 
 #include <arpa/inet.h>
