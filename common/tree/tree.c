@@ -438,8 +438,8 @@ static char *take(char **p, char *limit, char end)
 {
 	char *start = *p, *stop = memchr(start, end, (size_t) (limit - start));
 
-	if (!stop)
-		return NULL;
+	if (!stop || (end != '\0' && memchr(start, '\0', (size_t) (stop - start))))
+		return NULL; /* a NUL inside would hide what is behind it */
 	*stop = '\0';
 	*p = stop + 1;
 	return start;

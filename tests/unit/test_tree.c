@@ -455,6 +455,8 @@ static void parses_strictly(void **state)
 	assert_int_equal(PARSE("f  0644 0 " EMPTY_SHA " a\0\0"), -ERR_SYNTAX);
 	assert_int_equal(PARSE("f 0644 0 " EMPTY_SHA " a\0"), -ERR_SYNTAX); /* cut short */
 	assert_int_equal(PARSE("f 0644 0 " EMPTY_SHA " a"), -ERR_SYNTAX);
+	assert_int_equal(PARSE("f 0644\0 0 " EMPTY_SHA " a\0\0"), -ERR_SYNTAX);
+	assert_int_equal(PARSE("f\0 0644 0 " EMPTY_SHA " a\0\0"), -ERR_SYNTAX);
 	assert_int_equal(PARSE("f"), -ERR_SYNTAX);
 	assert_int_equal(PARSE("\0"), -ERR_SYNTAX);
 	assert_int_equal(PARSE(F_LINE("a") "\n"), -ERR_SYNTAX);
