@@ -233,7 +233,8 @@ static int check_reachable(struct serve *s, const struct owner *owner)
 			     (st.st_mode & 07777) | S_IXOTH); /* the check below tells if it did not work */
 	if (fstat(s->serve_dirfd, &st) == 0 && !(st.st_mode & S_IXOTH))
 		(void) fchmod(s->serve_dirfd, (st.st_mode & 07777) | S_IXOTH); /* as above */
-	snprintf(path, sizeof(path), "%s/mosquitto/mosquitto.conf", s->serve_dir);
+	if (snprintf(path, sizeof(path), "%s/mosquitto/mosquitto.conf", s->serve_dir) >= (int) sizeof(path))
+		return -ENAMETOOLONG;
 	r = process_run(&o, 10000, &status, &output);
 	if (r < 0)
 		return r;
@@ -534,7 +535,8 @@ int broker_connect(struct serve *s)
 	}
 	if (external) {
 		/* The outside broker's certificate is of the fleet's CA, as its nodes expect it. */
-		snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir);
+		if (snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir) >= (int) sizeof(ca))
+			return -ENAMETOOLONG;
 		o.ca_file = ca;
 		if (s->options.broker_password_file) {
 			r = read_password(s, &password);
