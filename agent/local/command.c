@@ -34,7 +34,8 @@ static struct variables variables_of(const struct command_context *c)
 
 static int expand(const struct command_context *c, const char *text, char **ret)
 {
-	CLEANUP(buf_done) struct buf b = BUF_INIT(ARGUMENT_MAX);
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(ARGUMENT_MAX);
 	struct variables v = variables_of(c);
 	int r = variables_expand(&v, text, &b);
 
@@ -85,7 +86,8 @@ int command_environment(const struct command_context *c, struct command_line *re
 	return 0;
 }
 
-static int fill_argv(const struct command_context *c, const struct release_command *command, struct command_line *l)
+static int fill_argv(const struct command_context *c, const struct release_command *command,
+		     struct command_line *l)
 {
 	l->argv = calloc(command->argv.count + 1, sizeof(*l->argv));
 	if (!l->argv)
@@ -108,7 +110,8 @@ static int fill_argv(const struct command_context *c, const struct release_comma
 	return 0;
 }
 
-int command_expand(const struct command_context *c, const struct release_command *command, struct command_line *ret)
+int command_expand(const struct command_context *c, const struct release_command *command,
+		   struct command_line *ret)
 {
 	struct command_line l = { 0 };
 	int r;

@@ -46,9 +46,9 @@ NODISCARD int command_environment(const struct command_context *c, struct comman
 
 struct command {
 	struct process process; /* pid 0: none */
-	int fd;                 /* its output, non-blocking; -1: none */
+	int fd; /* its output, non-blocking; -1: none */
 	uint64_t deadline_ms;
-	struct buf output;      /* the newest COMMAND_TAIL_MAX bytes */
+	struct buf output; /* the newest COMMAND_TAIL_MAX bytes */
 	bool ended;
 	int status;
 };
@@ -58,7 +58,8 @@ struct command {
 	}
 
 /* Start it; `timeout_s` 0: a minute. */
-NODISCARD int command_start(const struct command_line *line, uint64_t timeout_s, uint64_t now_ms, struct command *ret);
+NODISCARD int command_start(const struct command_line *line, uint64_t timeout_s, uint64_t now_ms,
+			    struct command *ret);
 
 /* 0: it runs; 1: exited 0; -ERR_CHILD: it failed (status, output); -ERR_DEADLINE: killed. */
 NODISCARD int command_step(struct command *c, uint64_t now_ms);

@@ -49,7 +49,8 @@ static int copy_text(const char *text, char **ret, struct conf_error *e)
 	return 0;
 }
 
-static int take_text(const struct conf *map, const char *key, const char *otherwise, char **ret, struct conf_error *e)
+static int take_text(const struct conf *map, const char *key, const char *otherwise, char **ret,
+		     struct conf_error *e)
 {
 	const char *text = NULL;
 	int r = conf_optional_text(map, key, otherwise, &text, e);
@@ -67,12 +68,14 @@ static int take_id(const struct conf *map, const char *key, char ret[static ID_M
 	if (r < 0)
 		return r;
 	if (!guard_id(text))
-		return conf_fail(conf_get(map, key), e, "expected %s as [a-z0-9][a-z0-9-]{0,62}, found '%s'", key, text);
+		return conf_fail(conf_get(map, key), e, "expected %s as [a-z0-9][a-z0-9-]{0,62}, found '%s'", key,
+				 text);
 	(void) snprintf(ret, ID_MAX + 1, "%s", text);
 	return 0;
 }
 
-static int take_path(const struct conf *map, const char *key, const char *otherwise, char **ret, struct conf_error *e)
+static int take_path(const struct conf *map, const char *key, const char *otherwise, char **ret,
+		     struct conf_error *e)
 {
 	int r = take_text(map, key, otherwise, ret, e);
 
@@ -126,9 +129,9 @@ static int take_labels(const struct conf *map, struct labels *ret, struct conf_e
 		if (r == -ENOMEM)
 			return out_of_memory(e);
 		if (r < 0)
-			return conf_fail(conf_get(map, name), e,
-					 "expected a name of [a-z0-9-./] and up to 255 printable bytes, found '%s'",
-					 name);
+			return conf_fail(
+				conf_get(map, name), e,
+				"expected a name of [a-z0-9-./] and up to 255 printable bytes, found '%s'", name);
 	}
 	return 0;
 }
@@ -145,7 +148,8 @@ static int take_urls(const struct conf *map, struct string_list *ret, struct con
 		char *longer;
 
 		if (!str_starts(ret->items[i], "https://") || len == strlen("https://"))
-			return conf_fail(conf_at(list, i), e, "expected an address that begins with https://, found '%s'",
+			return conf_fail(conf_at(list, i), e,
+					 "expected an address that begins with https://, found '%s'",
 					 ret->items[i]);
 		if (ret->items[i][len - 1] == '/')
 			continue;
@@ -294,7 +298,8 @@ static void component_done(struct config_component *c)
 	*c = (struct config_component){ 0 };
 }
 
-static int take_component(const struct conf *map, const char *name, struct config_component *c, struct conf_error *e)
+static int take_component(const struct conf *map, const char *name, struct config_component *c,
+			  struct conf_error *e)
 {
 	int r;
 
@@ -343,7 +348,8 @@ static int load_file(const char *path, struct conf_file **ret, struct conf_error
 }
 
 /* The *.yaml of a folder, sorted; a missing folder has none. */
-static int list_yaml(const char *dir, const char *sub, char **ret_path, struct name_list *ret, struct conf_error *e)
+static int list_yaml(const char *dir, const char *sub, char **ret_path, struct name_list *ret,
+		     struct conf_error *e)
 {
 	char *path = NULL;
 	size_t kept = 0;
@@ -373,7 +379,8 @@ static int list_yaml(const char *dir, const char *sub, char **ret_path, struct n
 
 static int load_component(const char *dir, const char *file, struct config *c, struct conf_error *e)
 {
-	CLEANUP(conf_file_freep) struct conf_file *f = NULL;
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
 	char path[PATH_MAX], name[NAME_MAX + 1];
 	struct config_component *longer;
 	int r;
@@ -395,7 +402,8 @@ static int load_component(const char *dir, const char *file, struct config *c, s
 
 static int load_vars(const char *dir, const char *file, struct config *c, struct conf_error *e)
 {
-	CLEANUP(conf_file_freep) struct conf_file *f = NULL;
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
 	char path[PATH_MAX];
 	int r;
 
@@ -423,7 +431,8 @@ static int load_folder(struct config *c, const char *sub,
 
 static int load_all(const char *dir, struct config *c, struct conf_error *e)
 {
-	CLEANUP(conf_file_freep) struct conf_file *f = NULL;
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
 	char path[PATH_MAX];
 	int r = copy_text(dir, &c->dir, e);
 
@@ -502,9 +511,10 @@ static int check_user(const struct config *c, const char *user, const char *what
 {
 	if (process_user_exists(user))
 		return 0;
-	(void) snprintf(e->text, sizeof(e->text),
-			"%s/agent.yaml: the user '%s' for %s does not exist here (useradd --system %s, or set users:)",
-			c->dir, user, what, user);
+	(void) snprintf(
+		e->text, sizeof(e->text),
+		"%s/agent.yaml: the user '%s' for %s does not exist here (useradd --system %s, or set users:)",
+		c->dir, user, what, user);
 	return -ERR_CONFIG;
 }
 
@@ -522,8 +532,8 @@ int config_check_users(const struct config *c, struct conf_error *ret_error)
 		return r;
 	for (size_t i = 0; i < c->component_count; i++) {
 		if (c->components[i].user && !process_user_exists(c->components[i].user))
-			return fail_file(ret_error, c->components[i].name, "components.d: the user '%s' does not exist here",
-					 c->components[i].user);
+			return fail_file(ret_error, c->components[i].name,
+					 "components.d: the user '%s' does not exist here", c->components[i].user);
 	}
 	return 0;
 }

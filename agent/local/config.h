@@ -27,12 +27,12 @@ struct conf_error;
 
 /* What a component may do on this node; the absence of a file gives the defaults. */
 struct config_component {
-	char *name;               /* NULL in the default */
+	char *name; /* NULL in the default */
 	struct string_list kinds; /* "tree" */
-	char *user;               /* of its services, hooks and checks; NULL: users.component */
+	char *user; /* of its services, hooks and checks; NULL: users.component */
 	struct string_list users; /* further ones a release may ask for */
 	struct string_list units; /* of the service manager */
-	struct string_list data;  /* prefixes */
+	struct string_list data; /* prefixes */
 };
 
 struct config {

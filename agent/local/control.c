@@ -105,7 +105,8 @@ size_t control_prepare(struct control *c, struct pollfd *fds)
 
 static void answer(struct control *c, struct client *k, const struct json *request, uint32_t id)
 {
-	CLEANUP(buf_done) struct buf text = BUF_INIT(CONTROL_MAX_BYTES);
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(CONTROL_MAX_BYTES);
 
 	c->handler(c->user, request, &text);
 	if (text.len == 0)
@@ -116,7 +117,8 @@ static void answer(struct control *c, struct client *k, const struct json *reque
 
 static void refuse(struct client *k, uint32_t id, enum control_code code, const char *sentence)
 {
-	CLEANUP(buf_done) struct buf text = BUF_INIT(4096);
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(4096);
 
 	control_refuse(&text, code, "%s", sentence);
 	if (frame_send(&k->conn, CONTROL_ANSWER, id, text.data, text.len) < 0)
@@ -126,7 +128,8 @@ static void refuse(struct client *k, uint32_t id, enum control_code code, const 
 static void take_request(struct control *c, struct client *k, const struct frame *f, bool reading_only)
 {
 	struct json_limits limits = json_limits_default;
-	CLEANUP(json_freep) struct json *request = NULL;
+	CLEANUP(json_freep)
+	struct json *request = NULL;
 	const char *command = NULL;
 
 	limits.max_bytes = CONTROL_MAX_BYTES;
@@ -224,7 +227,8 @@ void control_step(struct control *c, const struct pollfd *fds, size_t count, boo
 
 void control_refuse(struct buf *answer_text, enum control_code code, const char *fmt, ...)
 {
-	CLEANUP(json_build_freep) struct json_build *b = json_build_new();
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
 	struct json_node *o = json_build_root(b);
 	char sentence[1024];
 	va_list ap;

@@ -54,6 +54,7 @@ void control_step(struct control *c, const struct pollfd *fds, size_t count, boo
 void control_refuse(struct buf *answer, enum control_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* The command's side: ask and wait. -ENOENT or -ECONNREFUSED: nobody listens; -ERR_DEADLINE. *ret is the caller's. */
-NODISCARD int control_call(const char *path, const void *request, size_t len, uint64_t deadline_ms, struct json **ret);
+NODISCARD int control_call(const char *path, const void *request, size_t len, uint64_t deadline_ms,
+			   struct json **ret);
 
 #endif

@@ -66,7 +66,8 @@ static int need_pem(const struct json *doc, const char *name, const char **ret, 
 /* The root travels with its digest so that a cut or re-typed file is noticed before it becomes the anchor of trust. */
 static int check_root(const struct json *doc, struct join *j, struct join_error *e)
 {
-	CLEANUP(json_freep) struct json *root = NULL;
+	CLEANUP(json_freep)
+	struct json *root = NULL;
 	char hex[SHA256_HEX + 1];
 	const char *wanted = NULL;
 	int r = need(doc, "root", &j->root, e);
@@ -80,7 +81,8 @@ static int check_root(const struct json *doc, struct join *j, struct join_error 
 	if (r < 0)
 		return fail(e, r, "the join file's root: %s", err_text(r));
 	if (!str_eq(hex, wanted))
-		return fail(e, -ERR_DIGEST, "the join file's root has SHA-256 %s, not %.64s as it says", hex, wanted);
+		return fail(e, -ERR_DIGEST, "the join file's root has SHA-256 %s, not %.64s as it says", hex,
+			    wanted);
 	r = json_parse(j->root, strlen(j->root), &json_limits_default, &root);
 	if (r < 0)
 		return fail(e, r, "the join file's root is no JSON: %s", err_text(r));
@@ -250,7 +252,8 @@ static int put(const struct join_options *o, int dirfd, const char *name, const 
 
 static int put_vars(const struct join_options *o, int dirfd, const struct join *j, struct join_error *e)
 {
-	CLEANUP(buf_done) struct buf text = BUF_INIT(FILE_MAX);
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(FILE_MAX);
 	int sub, r;
 
 	if (j->vars.count == 0)
@@ -271,7 +274,8 @@ static int put_vars(const struct join_options *o, int dirfd, const struct join *
 static int write_all(const struct join_options *o, int dirfd, const struct join *j, struct join_error *e)
 {
 	static const char *const folders[] = { "components.d", "vars.d" };
-	CLEANUP(buf_done) struct buf yaml = BUF_INIT(FILE_MAX);
+	CLEANUP(buf_done)
+	struct buf yaml = BUF_INIT(FILE_MAX);
 	int r = write_yaml(o, j, &yaml);
 
 	if (r < 0)
@@ -319,7 +323,8 @@ static int open_config_dir(const struct join_options *o, struct join_error *e)
 
 int join_apply(const struct join_options *o, const void *file, size_t len, struct join_error *ret_error)
 {
-	CLEANUP(json_freep) struct json *doc = NULL;
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
 	struct json_limits limits = json_limits_default;
 	struct join j = { 0 };
 	struct stat st;

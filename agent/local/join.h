@@ -20,7 +20,7 @@ struct join_options {
 	const struct os *os;
 	const char *config_dir; /* made if missing */
 	const char *root, *run; /* NULL: the defaults, not written */
-	bool force;             /* replace an identity that is there */
+	bool force; /* replace an identity that is there */
 };
 
 struct join_error {

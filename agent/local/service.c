@@ -29,11 +29,11 @@ enum {
 	LOG_MAX_BYTES = 4 * 1024 * 1024,
 	LOG_LOOK_MS = 60 * 1000,
 	KILL_WAIT_MS = 5000,
-	PROVEN_MS = 1000,    /* a service that ends sooner did not start */
-	STABLE_MS = 60000,   /* after this its next restart is quick again */
+	PROVEN_MS = 1000, /* a service that ends sooner did not start */
+	STABLE_MS = 60000, /* after this its next restart is quick again */
 	RESTART_BASE_MS = 1000,
 	RESTART_CAP_MS = 60000,
-	EXITS_MAX = 2,       /* unexpected ends under one version before it counts as failed */
+	EXITS_MAX = 2, /* unexpected ends under one version before it counts as failed */
 	SYSTEMCTL_TIMEOUT_S = 120,
 };
 
@@ -134,8 +134,10 @@ static struct slot *slot_add(struct services *s, const char *component, const ch
 
 static void record_write(struct services *s, const struct slot *k, uint64_t ticks)
 {
-	CLEANUP(json_build_freep) struct json_build *b = json_build_new();
-	CLEANUP(buf_done) struct buf text = BUF_INIT(RECORD_MAX);
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(RECORD_MAX);
 	struct json_node *o = json_build_root(b);
 	char name[2 * ID_MAX + 16];
 	int r;
@@ -153,8 +155,10 @@ static void record_write(struct services *s, const struct slot *k, uint64_t tick
 	if (r == 0)
 		r = durable_write_file(s->os, s->dirfd, name, text.data, text.len, 0644);
 	if (r < 0)
-		log_warning("service-record", "a restarted agent will not know this service again: component=%s service=%s reason=%s",
-			    k->component, k->name, err_text(r));
+		log_warning(
+			"service-record",
+			"a restarted agent will not know this service again: component=%s service=%s reason=%s",
+			k->component, k->name, err_text(r));
 }
 
 static void record_remove(struct services *s, const struct slot *k)
@@ -176,8 +180,10 @@ static int pidfd_of(pid_t pid)
 /* Take up a process a former run of the agent started, if it is still that one. */
 static void record_adopt(struct services *s, const char *file)
 {
-	CLEANUP(buf_done) struct buf text = BUF_INIT(RECORD_MAX);
-	CLEANUP(json_freep) struct json *doc = NULL;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(RECORD_MAX);
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
 	const char *boot_id = NULL, *component = NULL, *name = NULL, *version = NULL;
 	uint64_t pid = 0, ticks = 0, now_ticks = 0, stop_signal = SIGTERM, stop_timeout = 10;
 	struct slot *k;
@@ -187,7 +193,8 @@ static void record_adopt(struct services *s, const char *file)
 	    json_parse(text.data, text.len, &json_limits_default, &doc) < 0 ||
 	    json_need_string(doc, "boot_id", &boot_id) < 0 || json_need_string(doc, "component", &component) < 0 ||
 	    json_need_string(doc, "name", &name) < 0 || json_need_string(doc, "version", &version) < 0 ||
-	    json_need_u64(doc, "pid", 2, 1 << 30, &pid) < 0 || json_need_u64(doc, "start", 0, 1ULL << 52, &ticks) < 0 ||
+	    json_need_u64(doc, "pid", 2, 1 << 30, &pid) < 0 ||
+	    json_need_u64(doc, "start", 0, 1ULL << 52, &ticks) < 0 ||
 	    json_need_u64(doc, "stop_signal", 1, 31, &stop_signal) < 0 ||
 	    json_need_u64(doc, "stop_timeout", 0, 86400, &stop_timeout) < 0 || !guard_id(component) ||
 	    !guard_id(name) || !version_is_valid(version))
@@ -214,7 +221,8 @@ static void record_adopt(struct services *s, const char *file)
 	k->running_signal = (int) stop_signal;
 	k->running_timeout_s = stop_timeout;
 	(void) snprintf(k->running, sizeof(k->running), "%s", version);
-	log_info("service-found", "component=%s service=%s version=%s pid=%d", component, name, version, (int) pid);
+	log_info("service-found", "component=%s service=%s version=%s pid=%d", component, name, version,
+		 (int) pid);
 }
 
 int services_open(const struct os *os, const char *run, const char *boot_id, struct services **ret)
@@ -449,8 +457,8 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 	memcpy(k->running, k->version, sizeof(k->running));
 	if (process_start_time(k->process.pid, &ticks) == 0)
 		record_write(s, k, ticks);
-	log_notice("service-started", "component=%s service=%s version=%s pid=%d", k->component, k->name, k->version,
-		   (int) k->process.pid);
+	log_notice("service-started", "component=%s service=%s version=%s pid=%d", k->component, k->name,
+		   k->version, (int) k->process.pid);
 }
 
 /* Has the main process ended? Reaps a child of ours. */
@@ -486,8 +494,8 @@ static void stop(struct slot *k, uint64_t now_ms)
 	(void) kill(k->process.pid, k->running_signal); /* one that is gone already is what we want */
 	k->actual = STOPPING;
 	k->deadline_ms = now_ms + k->running_timeout_s * 1000;
-	log_notice("service-stopping", "component=%s service=%s version=%s pid=%d", k->component, k->name, k->running,
-		   (int) k->process.pid);
+	log_notice("service-stopping", "component=%s service=%s version=%s pid=%d", k->component, k->name,
+		   k->running, (int) k->process.pid);
 }
 
 static void begin_reload(struct slot *k, uint64_t now_ms)
@@ -599,7 +607,8 @@ static void step_unit(struct slot *k, uint64_t now_ms)
 		k->actual = DOWN;
 		memcpy(k->running, k->wanted ? k->version : "", k->wanted ? sizeof(k->running) : 1);
 		if (r < 0) {
-			log_warning("unit-failed", "component=%s unit=%s reason=%s", k->component, k->unit, err_text(r));
+			log_warning("unit-failed", "component=%s unit=%s reason=%s", k->component, k->unit,
+				    err_text(r));
 			k->failure = -ERR_UNIT;
 		}
 		command_done(&k->command);
@@ -783,7 +792,7 @@ size_t services_count(const struct services *s)
 bool services_at(const struct services *s, size_t index, struct service_status *ret)
 {
 	static const char *const words[] = {
-		[DOWN] = "stopped",	  [RUNNING] = "running",     [STOPPING] = "stopping",
+		[DOWN] = "stopped",	[RUNNING] = "running",	  [STOPPING] = "stopping",
 		[KILLING] = "stopping", [RELOADING] = "starting", [UNIT_BUSY] = "starting",
 	};
 
@@ -795,9 +804,9 @@ bool services_at(const struct services *s, size_t index, struct service_status *
 		*ret = (struct service_status){
 			.component = k->component,
 			.name = k->name,
-			.state = k->failure ? "failing" :
-				 is_unit(k) && k->actual == DOWN ? "unit" :
-								   words[k->actual],
+			.state = k->failure			   ? "failing"
+				 : is_unit(k) && k->actual == DOWN ? "unit"
+								   : words[k->actual],
 			.pid = (int) k->process.pid,
 			.restarts = k->restarts,
 		};

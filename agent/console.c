@@ -1,0 +1,399 @@
+#include "agent/console.h"
+
+#include "agent/local/control.h"
+#include "agent/local/service.h"
+#include "agent/phase/node.h"
+#include "agent/probe/probe.h"
+#include "agent/store/generation.h"
+#include "agent/update.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "json/build.h"
+#include "json/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HISTORY_LINES = 50, HISTORY_MAX_BYTES = CONTROL_MAX_BYTES / 2, LOCAL_HOLD_MAX_S = 90 * 86400 };
+
+static void put_text(struct json_node *o, const char *name, const char *text)
+{
+	if (text && text[0])
+		node_string(o, name, text);
+	else
+		node_null(o, name);
+}
+
+static void put_time(struct json_node *o, const char *name, int64_t at)
+{
+	char stamp[TIMESTAMP_LEN + 1];
+
+	if (at <= 0) {
+		node_null(o, name);
+		return;
+	}
+	timestamp_format(stamp, at);
+	node_string(o, name, stamp);
+}
+
+/* --- why --- */
+
+struct why {
+	struct decision d;
+	enum reason reason;
+	int64_t until;
+	char detail[640];
+};
+
+static void explain_retry(const struct node_retry *retry, struct why *w)
+{
+	char at[TIMESTAMP_LEN + 1];
+
+	timestamp_format(at, retry->not_before);
+	w->reason = REASON_RETRY;
+	w->until = retry->not_before;
+	(void) snprintf(w->detail, sizeof(w->detail), "%llu attempts failed; the next is due at %s",
+			(unsigned long long) retry->failures, at);
+}
+
+static struct why why_of(struct node *n, const char *component)
+{
+	struct why w = { .d = node_decide(n, component) };
+	const struct node_component *c = state_component(n->state, component);
+	const struct node_retry *retry;
+
+	w.reason = w.d.reason;
+	w.until = w.d.until;
+	if (w.d.kind == DECIDE_TARGET) {
+		retry = state_retry(n->state, component, w.d.version);
+		if (retry && retry->not_before > node_now(n))
+			explain_retry(retry, &w);
+		else if (update_is_active(n) && str_eq(n->state->update.component, component))
+			(void) snprintf(w.detail, sizeof(w.detail), "it is under way: %s",
+					update_state_name(update_state(n)));
+	}
+	switch (w.reason) {
+	case REASON_SUPPORT_ROLLBACK:
+		if (w.d.order)
+			(void) snprintf(w.detail, sizeof(w.detail), "%s (by %s)",
+					w.d.order->reason ? w.d.order->reason : "",
+					w.d.order->by ? w.d.order->by : "support");
+		break;
+	case REASON_LOCAL_HOLD:
+		(void) snprintf(w.detail, sizeof(w.detail), "%s", n->state->hold_reason);
+		w.until = n->state->hold_until;
+		break;
+	case REASON_STALE:
+		if (n->refresh_error < 0)
+			(void) snprintf(w.detail, sizeof(w.detail), "%s", n->refresh_text);
+		break;
+	case REASON_DENIED:
+		for (size_t i = 0; c && i < c->denial_count; i++)
+			if (w.d.version && str_eq(c->denials[i].version, w.d.version))
+				(void) snprintf(w.detail, sizeof(w.detail), "%s is denied: %s",
+						c->denials[i].version,
+						node_denial_cause_name(c->denials[i].cause));
+		break;
+	default:
+		break;
+	}
+	return w;
+}
+
+static void put_why(struct node *n, struct json_node *o, const char *component)
+{
+	const struct node_component *c = state_component(n->state, component);
+	struct why w = why_of(n, component);
+
+	node_string(o, "component", component);
+	put_text(o, "version", c ? c->version : NULL);
+	put_text(o, "wants", w.d.kind == DECIDE_STAY ? NULL : w.d.version);
+	put_text(o, "rollout", w.d.rollout ? w.d.rollout->id : NULL);
+	node_string(o, "decision",
+		    w.d.kind == DECIDE_STAY	? "stay"
+		    : w.d.kind == DECIDE_TARGET ? "target"
+						: "wait");
+	node_string(o, "reason", reason_name(w.reason));
+	node_string(o, "sentence", reason_sentence(w.reason));
+	node_string(o, "change", reason_change(w.reason));
+	put_text(o, "detail", w.detail);
+	put_time(o, "until", w.until);
+}
+
+static void answer_why(struct node *n, const struct json *request, struct json_node *o)
+{
+	const char *only = json_string(json_get(request, "component"));
+	struct json_node *list = node_array(o, "components");
+	struct string_list names = { 0 };
+
+	if (node_components(n, &names) == 0)
+		for (size_t i = 0; i < names.count; i++)
+			if (!only || str_eq(only, names.items[i]))
+				put_why(n, node_object(list, NULL), names.items[i]);
+	string_list_done(&names);
+}
+
+/* --- status --- */
+
+static void put_services(struct node *n, struct json_node *o, const char *component)
+{
+	struct json_node *list = node_array(o, "services");
+	struct service_status v;
+
+	for (size_t i = 0; services_at(n->services, i, &v); i++) {
+		struct json_node *s;
+
+		if (!str_eq(v.component, component))
+			continue;
+		s = node_object(list, NULL);
+		node_string(s, "name", v.name);
+		node_string(s, "state", v.state);
+		node_integer(s, "pid", v.pid);
+		node_integer(s, "restarts", v.restarts);
+	}
+}
+
+static void put_component(struct node *n, struct json_node *o, const char *component)
+{
+	const struct node_component *c = state_component(n->state, component);
+	struct why w = why_of(n, component);
+	struct json_node *denied;
+
+	node_string(o, "component", component);
+	put_text(o, "version", c ? c->version : NULL);
+	put_text(o, "previous", c ? c->previous : NULL);
+	put_text(o, "wants", w.d.kind == DECIDE_STAY ? NULL : w.d.version);
+	node_string(o, "why", reason_name(w.reason));
+	node_string(o, "why_detail", w.detail[0] ? w.detail : reason_sentence(w.reason));
+	denied = node_array(o, "denied");
+	for (size_t i = 0; c && i < c->denial_count; i++) {
+		struct json_node *d = node_object(denied, NULL);
+
+		node_string(d, "version", c->denials[i].version);
+		node_string(d, "cause", node_denial_cause_name(c->denials[i].cause));
+	}
+	put_services(n, o, component);
+}
+
+static void put_update(struct node *n, struct json_node *root)
+{
+	const struct node_update *u = &n->state->update;
+	struct json_node *o;
+
+	if (!update_is_active(n))
+		return;
+	o = node_object(root, "update");
+	node_string(o, "update", u->id);
+	node_string(o, "component", u->component);
+	put_text(o, "from", u->from);
+	put_text(o, "to", u->to);
+	node_string(o, "state", node_update_state_name(u->state));
+	node_integer(o, "bytes_done", (int64_t) n->attempt.bytes_done);
+	node_integer(o, "bytes_total", (int64_t) n->attempt.bytes_total);
+}
+
+static void put_checks(struct node *n, struct json_node *root)
+{
+	struct json_node *list = node_array(root, "checks");
+
+	for (size_t i = 0; n->attempt.probes && i < probe_set_count(n->attempt.probes); i++) {
+		const struct probe_status *p = probe_set_at(n->attempt.probes, i);
+		struct json_node *o = node_object(list, NULL);
+
+		node_string(o, "component", n->state->update.component);
+		node_string(o, "name", p->check->name);
+		node_string(o, "kind", check_kind_name(p->check->kind));
+		node_string(o, "state", probe_state_name(p->state));
+		node_integer(o, "runs", (int64_t) p->runs);
+		node_integer(o, "failures", (int64_t) p->failures);
+	}
+}
+
+static void put_last(struct node *n, struct json_node *root)
+{
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(STORE_HISTORY_LINE_MAX + 2);
+	CLEANUP(json_freep)
+	struct json *last = NULL;
+
+	if (store_history_read(n->store, 1, &line) == 0 && line.len > 0 &&
+	    json_parse(line.data, line.len, &json_limits_default, &last) == 0)
+		node_copy(root, "last_result", last);
+}
+
+static void put_metadata(struct node *n, struct json_node *root)
+{
+	struct json_node *o = node_object(root, "metadata");
+	struct tuf_state t = { 0 };
+
+	tuf_client_state(n->tuf, &t);
+	node_integer(o, "root", (int64_t) t.root);
+	node_integer(o, "timestamp", (int64_t) t.timestamp);
+	node_integer(o, "snapshot", (int64_t) t.snapshot);
+	node_integer(o, "targets", (int64_t) t.targets);
+	put_time(o, "expires", t.timestamp_expires);
+	node_bool(o, "fresh", node_is_fresh(n));
+	put_time(o, "refreshed", n->refreshed_at);
+	put_text(o, "error", n->refresh_text);
+}
+
+static void answer_status(struct node *n, struct json_node *o)
+{
+	struct json_node *link, *list, *hold;
+	struct string_list names = { 0 };
+	uint64_t generation = 0;
+
+	node_string(o, "fleet", n->config->fleet);
+	node_string(o, "node", n->config->node);
+	node_string(o, "agent", SELFRIGHT_VERSION);
+	if (generation_current(n->os, n->dirs->root, &generation) == 0)
+		node_integer(o, "generation", (int64_t) generation);
+	node_string(o, "state", update_state_name(update_state(n)));
+	node_bool(o, "stuck", n->state->stuck);
+	link = node_object(o, "link");
+	node_bool(link, "running", n->link != NULL);
+	node_bool(link, "connected", n->link_connected);
+	put_text(link, "reason", n->link_reason);
+	node_integer(link, "report", (int64_t) n->state->report_sequence);
+	node_integer(link, "acknowledged", (int64_t) n->acked_sequence);
+	put_metadata(n, o);
+	put_update(n, o);
+	if (n->state->hold_until > node_now(n)) {
+		hold = node_object(o, "hold");
+		put_time(hold, "until", n->state->hold_until);
+		put_text(hold, "reason", n->state->hold_reason);
+	}
+	list = node_array(o, "components");
+	if (node_components(n, &names) == 0)
+		for (size_t i = 0; i < names.count; i++)
+			put_component(n, node_object(list, NULL), names.items[i]);
+	string_list_done(&names);
+	put_checks(n, o);
+	put_last(n, o);
+}
+
+/* --- history --- */
+
+static void answer_history(struct node *n, const struct json *request, struct json_node *o)
+{
+	CLEANUP(buf_done)
+	struct buf lines = BUF_INIT(HISTORY_MAX_BYTES);
+	const char *only = json_string(json_get(request, "component"));
+	struct json_node *list = node_array(o, "history");
+	int64_t limit = HISTORY_LINES;
+	char *line, *rest = NULL;
+
+	if (!json_integer(json_get(request, "limit"), &limit) || limit < 1 || limit > 10000)
+		limit = HISTORY_LINES;
+	/* One component's lines may stand anywhere among the others'. */
+	if (store_history_read(n->store, only ? 10000 : (size_t) limit, &lines) < 0 || lines.len == 0)
+		return;
+	for (line = strtok_r((char *) lines.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		CLEANUP(json_freep)
+		struct json *entry = NULL;
+
+		if (json_parse(line, strlen(line), &json_limits_default, &entry) == 0 &&
+		    (!only || str_eq(only, json_string(json_get(entry, "component")))))
+			node_copy(list, NULL, entry);
+	}
+}
+
+/* --- what changes something --- */
+
+static void answer_rollback(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
+{
+	const char *component = json_string(json_get(request, "component")),
+		   *to = json_string(json_get(request, "to"));
+	const char *reason = json_string(json_get(request, "reason"));
+	char refusal[512] = "";
+	int r;
+
+	if (!component || !guard_id(component) || !reason || !reason[0] || (to && !version_is_valid(to))) {
+		control_refuse(answer, CONTROL_USAGE,
+			       "rollback needs a component and a reason, and `to` a version");
+		return;
+	}
+	r = update_rollback(n, component, to, reason, refusal, sizeof(refusal));
+	if (r < 0) {
+		control_refuse(answer, CONTROL_REFUSED, "%s", refusal[0] ? refusal : err_text(r));
+		return;
+	}
+	log_notice("console-rollback", "component=%s update=%s", component, n->state->update.id);
+	node_string(o, "update", n->state->update.id);
+	if (n->state->update.state == NODE_ROLLING_BACK) {
+		put_text(o, "from", n->state->update.to);
+		put_text(o, "to", n->state->update.from);
+	} else {
+		put_text(o, "from", n->state->update.from);
+		put_text(o, "to", n->state->update.to);
+	}
+}
+
+static void answer_hold(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
+{
+	const char *reason = json_string(json_get(request, "reason"));
+	int64_t for_s = 0, before = n->state->hold_until;
+	int r;
+
+	if (json_bool(json_get(request, "release"), false)) {
+		n->state->hold_until = 0;
+		STATE_SET(n->state->hold_reason, "");
+	} else {
+		if (!json_integer(json_get(request, "for_s"), &for_s) || for_s < 1 || for_s > LOCAL_HOLD_MAX_S ||
+		    !reason || !reason[0]) {
+			control_refuse(answer, CONTROL_USAGE,
+				       "a hold needs a reason and a time of at most 90 days");
+			return;
+		}
+		n->state->hold_until = node_now(n) + for_s;
+		STATE_SET(n->state->hold_reason, reason);
+	}
+	r = node_save(n);
+	if (r < 0) {
+		n->state->hold_until = before;
+		control_refuse(answer, CONTROL_ERROR, "it could not be saved: %s", err_text(r));
+		return;
+	}
+	log_notice("console-hold", "until=%lld", (long long) n->state->hold_until);
+	n->replan = true;
+	n->report_wanted = true;
+	put_time(o, "until", n->state->hold_until);
+}
+
+bool console_changes(const char *command)
+{
+	static const char *const reading[] = { "status", "why", "history" };
+
+	for (size_t i = 0; i < ARRAY_LEN(reading); i++)
+		if (str_eq(command, reading[i]))
+			return false;
+	return true;
+}
+
+void console_answer(void *user, const struct json *request, struct buf *answer)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	const char *command = json_string(json_get(request, "command"));
+	struct json_node *o = json_build_root(b);
+	struct node *n = user;
+
+	node_bool(o, "ok", true);
+	if (str_eq(command, "status"))
+		answer_status(n, o);
+	else if (str_eq(command, "why"))
+		answer_why(n, request, o);
+	else if (str_eq(command, "history"))
+		answer_history(n, request, o);
+	else if (str_eq(command, "rollback"))
+		answer_rollback(n, request, answer, o);
+	else if (str_eq(command, "hold"))
+		answer_hold(n, request, answer, o);
+	else
+		control_refuse(answer, CONTROL_USAGE, "this agent knows no command of that name");
+	if (answer->len == 0 && json_build_text(b, false, answer) < 0)
+		control_refuse(answer, CONTROL_ERROR, "the answer could not be composed");
+}

@@ -1,0 +1,875 @@
+#include "agent/engine.h"
+
+#include "agent/console.h"
+#include "agent/link/protocol.h"
+#include "agent/local/control.h"
+#include "agent/local/service.h"
+#include "agent/phase/node.h"
+#include "agent/phase/phase.h"
+#include "agent/probe/probe.h"
+#include "agent/store/collect.h"
+#include "agent/store/generation.h"
+#include "agent/store/recover.h"
+#include "agent/update.h"
+#include "base/backoff.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "crypto/key.h"
+#include "os/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timex.h>
+#include <unistd.h>
+
+/*
+ * The lower end of the time floor (DESIGN.md section 4): no signed time before this
+ * program existed can be now. Raised with every release.
+ */
+#define BUILD_TIME 1767225600 /* 2026-01-01 */
+
+enum {
+	FDS_MAX = 1 + CONTROL_FDS_MAX + 2 * SERVICES_MAX + 2 + PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
+	INBOX_MAX = 64,
+	INBOX_BYTES_MAX = 4 * 1024 * 1024,
+	FIRST_POLL_JITTER_MS = 300,
+	PUSH_SPACING_MS = 300,
+	REPORT_SPACING_MS = 100,
+	IDENTITY_MAX = 16 * 1024,
+	ROOT_MAX = 512 * 1024,
+	LINK_MEMORY_MAX = 512 * 1024 * 1024,
+	LINK_STABLE_MS = 60 * 1000,
+	LEFT_MS = 5 * 1000, /* how long a link may take to leave */
+};
+
+struct message {
+	uint16_t type;
+	struct buf bytes;
+};
+
+struct engine {
+	struct node node;
+	struct config config;
+	struct node_state *state;
+	struct control *control;
+
+	struct frame_conn link_conn;
+	struct process link;
+	uint64_t link_started_ms, link_start_at_ms; /* start it then; UINT64_MAX: it runs */
+	struct backoff link_backoff;
+
+	struct message inbox[INBOX_MAX];
+	size_t inbox_count, inbox_bytes;
+
+	uint64_t poll_at_ms, push_at_ms;
+	unsigned push_failures;
+	struct backoff poll_backoff;
+};
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int sig)
+{
+	stop_signal = sig;
+}
+
+static uint64_t random_u64(const struct os *os)
+{
+	uint64_t value = 0;
+
+	return os->random(os, &value, sizeof(value)) < 0 ? 0 : value;
+}
+
+/* --- the link process --- */
+
+static void link_close(struct engine *e)
+{
+	struct node *n = &e->node;
+
+	if (n->link)
+		frame_conn_done(&e->link_conn);
+	n->link = NULL;
+	n->link_connected = false;
+	(void) snprintf(n->link_reason, sizeof(n->link_reason), "the link process is not running");
+}
+
+static void link_end(struct engine *e)
+{
+	link_close(e);
+	/* The end of its socket tells it to leave in good order; the signal says it again. */
+	if (e->link.pid)
+		process_end(&e->link, LEFT_MS);
+	e->link = (struct process){ 0 };
+}
+
+static void link_lost(struct engine *e, const char *why)
+{
+	uint64_t now = node_now_ms(&e->node), wait;
+
+	link_end(e);
+	if (now - e->link_started_ms > LINK_STABLE_MS)
+		backoff_reset(&e->link_backoff);
+	wait = backoff_next_ms(&e->link_backoff, random_u64(e->node.os));
+	log_warning("link-lost", "it is started again in %llu ms: %s", (unsigned long long) wait, why);
+	e->link_start_at_ms = now + wait;
+}
+
+/* Address sanitizer reserves terabytes of address space that are never used. */
+static uint64_t link_memory_max(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	return 0;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+	return 0;
+#else
+	return LINK_MEMORY_MAX;
+#endif
+#else
+	return LINK_MEMORY_MAX;
+#endif
+}
+
+static int link_spawn(struct engine *e)
+{
+	struct node *n = &e->node;
+	const char *argv[] = { NULL, "--config-dir", e->config.dir, NULL };
+	char *program = NULL;
+	int sv[2], r;
+
+	r = config_program(&e->config, "selfright-link", &program);
+	if (r < 0)
+		return r;
+	argv[0] = program;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0) {
+		r = -errno;
+		free(program);
+		return r;
+	}
+	r = process_start(
+		&(struct process_options){
+			.argv = argv,
+			.user = n->as_root ? e->config.users.link : NULL,
+			.die_with_parent = true,
+			.stdin_fd = -1,
+			.stdout_fd = STDERR_FILENO,
+			.stderr_fd = STDERR_FILENO,
+			.fds = { { sv[1], LINK_FD } },
+			.fd_count = 1,
+			.memory_max = link_memory_max(),
+			.no_new_privs = true,
+		},
+		&e->link);
+	close(sv[1]);
+	free(program);
+	if (r < 0) {
+		close(sv[0]);
+		return r;
+	}
+	frame_conn_init(&e->link_conn, sv[0], LINK_FRAME_MAX);
+	n->link = &e->link_conn;
+	(void) snprintf(n->link_reason, sizeof(n->link_reason), "starting");
+	return 0;
+}
+
+static void link_start(struct engine *e)
+{
+	int r = link_spawn(e);
+
+	e->link_started_ms = node_now_ms(&e->node);
+	if (r < 0) {
+		link_lost(e, err_text(r));
+		return;
+	}
+	e->link_start_at_ms = UINT64_MAX;
+	e->node.report_wanted = true; /* whatever the last link had not sent */
+	log_info("link-started", "pid=%d", (int) e->link.pid);
+}
+
+/* --- frames --- */
+
+static int32_t error_at(const uint8_t *p)
+{
+	uint32_t v = (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16 | (uint32_t) p[2] << 8 | p[3];
+	int32_t r;
+
+	memcpy(&r, &v, sizeof(r));
+	return r;
+}
+
+static void take_fetched(struct node *n, const struct frame *f)
+{
+	int r;
+
+	if (f->id != n->fetch_id || n->fetch_answered || f->len < 4)
+		return; /* an answer nobody waits for any more */
+	buf_clear(&n->fetch_bytes);
+	n->fetch_error = error_at(f->data);
+	if (n->fetch_error == 0) {
+		r = buf_add(&n->fetch_bytes, f->data + 4, f->len - 4);
+		n->fetch_error = r;
+	}
+	n->fetch_answered = true;
+}
+
+static void take_state(struct node *n, const struct frame *f)
+{
+	bool connected = f->len > 0 && f->data[0] == 1;
+	size_t len = f->len > 0 ? f->len - 1 : 0;
+
+	if (len >= sizeof(n->link_reason))
+		len = sizeof(n->link_reason) - 1;
+	if (len > 0)
+		memcpy(n->link_reason, f->data + 1, len);
+	n->link_reason[len] = '\0';
+	for (char *p = n->link_reason; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
+	if (connected && !n->link_connected)
+		n->report_wanted = true; /* both sides may have moved on meanwhile */
+	n->link_connected = connected;
+}
+
+static void enqueue(struct engine *e, const struct frame *f)
+{
+	struct message *m;
+
+	if (e->inbox_count >= INBOX_MAX || e->inbox_bytes + f->len > INBOX_BYTES_MAX) {
+		log_warning("inbox-full", "a message of the link was dropped: type=%u", f->type);
+		return;
+	}
+	m = &e->inbox[e->inbox_count];
+	m->type = f->type;
+	buf_init(&m->bytes, f->len);
+	if (f->len > 0 && buf_add(&m->bytes, f->data, f->len) < 0)
+		return;
+	e->inbox_count++;
+	e->inbox_bytes += f->len;
+}
+
+static void on_frame(struct engine *e, const struct frame *f)
+{
+	struct node *n = &e->node;
+
+	switch (f->type) {
+	case LINK_FETCHED:
+		take_fetched(n, f);
+		break;
+	case LINK_STATE:
+		take_state(n, f);
+		break;
+	case LINK_ANNOUNCE:
+		receive_announcement(n, f->data, f->len);
+		break;
+	case LINK_TIMESTAMP:
+		receive_timestamp(n, f->data, f->len);
+		break;
+	case LINK_ACK:
+	case LINK_GRANT:
+		enqueue(e, f); /* these change the state, which others may be in the middle of */
+		break;
+	default:
+		log_warning("link-frame", "a frame of an unknown kind: type=%u", f->type);
+		break;
+	}
+}
+
+static void pump_link(struct engine *e, short revents)
+{
+	struct frame f;
+	int r = frame_pump(&e->link_conn, revents);
+
+	while (e->node.link) {
+		int got = frame_next(&e->link_conn, &f);
+
+		if (got < 0)
+			r = got;
+		if (got <= 0)
+			break;
+		on_frame(e, &f);
+	}
+	if (r < 0)
+		link_lost(e, err_text(r));
+}
+
+static void empty_inbox(struct engine *e)
+{
+	for (size_t i = 0; i < e->inbox_count; i++) {
+		struct message *m = &e->inbox[i];
+
+		if (m->type == LINK_ACK)
+			report_acknowledge(&e->node, m->bytes.data, m->bytes.len);
+		else
+			report_grant(&e->node, m->bytes.data, m->bytes.len);
+		buf_done(&m->bytes);
+	}
+	e->inbox_count = e->inbox_bytes = 0;
+}
+
+/* --- one turn of the loop --- */
+
+static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control, size_t *ret_control_count,
+		      int *timeout_ms)
+{
+	struct node *n = &e->node;
+	size_t count = 0;
+
+	/* The link's place is always the first; a negative descriptor is passed over by poll. */
+	fds[count++] = (struct pollfd){
+		.fd = n->link ? e->link_conn.fd : -1,
+		.events = (short) (POLLIN | (n->link && frame_wants_write(&e->link_conn) ? POLLOUT : 0)),
+	};
+	*ret_control = count;
+	*ret_control_count = control_prepare(e->control, fds + count);
+	count += *ret_control_count;
+	count += services_prepare(n->services, fds + count, 2 * SERVICES_MAX);
+	if (n->attempt.stage_fd >= 0)
+		fds[count++] = (struct pollfd){ .fd = n->attempt.stage_fd, .events = POLLIN };
+	if (n->attempt.command.fd >= 0)
+		fds[count++] = (struct pollfd){ .fd = n->attempt.command.fd, .events = POLLIN };
+	if (n->attempt.probes)
+		count += probe_set_prepare(n->attempt.probes, fds + count, FDS_MAX - count, node_now_ms(n),
+					   timeout_ms);
+	return count;
+}
+
+/* Wait for something and take in what came; with `nested` nothing but the console's readers sees an effect. */
+static void turn(struct engine *e, int timeout_ms, bool nested)
+{
+	struct node *n = &e->node;
+	struct pollfd fds[FDS_MAX];
+	size_t control = 0, control_count = 0, count;
+	sigset_t none;
+	struct timespec t;
+
+	count = prepare(e, fds, &control, &control_count, &timeout_ms);
+	t = (struct timespec){ .tv_sec = timeout_ms / 1000, .tv_nsec = (long) (timeout_ms % 1000) * 1000000 };
+	sigemptyset(&none);
+	if (ppoll(fds, count, timeout_ms < 0 ? NULL : &t, &none) < 0)
+		for (size_t i = 0; i < count; i++)
+			fds[i].revents = 0;
+	if (n->link && (fds[0].revents || frame_wants_write(&e->link_conn)))
+		pump_link(e, fds[0].revents);
+	control_step(e->control, fds + control, control_count, nested);
+	if (nested) {
+		(void) services_step(n->services, node_now_ms(n)); /* the next turn asks again */
+		if (n->attempt.probes)
+			probe_set_step(n->attempt.probes, node_now_ms(n));
+	}
+}
+
+/* While a phase waits for a file. */
+static void pump(struct node *n, int timeout_ms)
+{
+	struct engine *e = n->engine;
+
+	if (stop_signal) {
+		/* The fetch ends as if the link had gone: what follows a stop is a start. */
+		link_close(e);
+		return;
+	}
+	turn(e, timeout_ms, true);
+}
+
+/* --- refreshing --- */
+
+static uint64_t poll_interval_ms(const struct engine *e)
+{
+	uint64_t s = e->node.link_connected && e->config.broker.host ? e->config.poll.with_broker_s
+								     : e->config.poll.without_broker_s;
+
+	/* A tenth around it, so that a fleet started together does not ask together for ever. */
+	return s * 900 + random_u64(e->node.os) % (s * 200 + 1);
+}
+
+static void set_clock(struct node *n)
+{
+	struct timex t = { .modes = 0 };
+
+	tuf_client_set_synchronised(n->tuf, adjtimex(&t) != TIME_ERROR);
+}
+
+static void refresh(struct engine *e, bool pushed)
+{
+	struct node *n = &e->node;
+	bool again = !n->docs.loaded || n->refresh_error < 0;
+	int r;
+
+	set_clock(n);
+	r = phase_receive(n, pushed);
+	if (r > 0 || (r == 0 && again) || (r < 0 && !n->docs.loaded))
+		r = phase_verify(n) < 0 ? -ERR_REFUSED : r;
+	if (pushed) {
+		e->push_failures = r < 0 ? e->push_failures + (e->push_failures < 6) : 0;
+		e->push_at_ms = node_now_ms(n) + ((uint64_t) PUSH_SPACING_MS << e->push_failures);
+		if (r >= 0)
+			return;
+		n->refresh_wanted = n->refresh_wanted || e->push_failures == 1;
+		return;
+	}
+	if (r < 0) {
+		uint64_t wait = backoff_next_ms(&e->poll_backoff, random_u64(n->os)) + 500;
+
+		e->poll_at_ms = node_now_ms(n) + wait;
+		return;
+	}
+	backoff_reset(&e->poll_backoff);
+	e->poll_at_ms = node_now_ms(n) + poll_interval_ms(e);
+}
+
+static void refresh_if_due(struct engine *e)
+{
+	struct node *n = &e->node;
+	uint64_t now = node_now_ms(n);
+
+	if (n->push_wanted && now >= e->push_at_ms && n->link) {
+		n->push_wanted = false;
+		refresh(e, true);
+	}
+	if ((n->refresh_wanted || now >= e->poll_at_ms) && n->link) {
+		n->refresh_wanted = false;
+		refresh(e, false);
+	}
+}
+
+/* What the network's refusals mean for the report: metadata by the wrong keys is said, a cut cable is not. */
+static void tell_refusal(struct node *n)
+{
+	enum result number;
+
+	if (n->refresh_error >= 0)
+		return;
+	number = catalogue_from_error(n->refresh_error);
+	if (number < RESULT_SIGNATURE_INVALID || number >= RESULT_SUPERSEDED)
+		return;
+	if (update_note(n, number, NULL, NULL, n->refresh_text) < 0)
+		log_error("refusal-not-noted", "%s", n->refresh_text);
+}
+
+static void earlier(uint64_t *at, uint64_t other)
+{
+	if (other < *at)
+		*at = other;
+}
+
+static int timeout_until(struct engine *e, uint64_t services_at)
+{
+	struct node *n = &e->node;
+	uint64_t now = node_now_ms(n), at = now + 60 * 1000;
+
+	earlier(&at, services_at);
+	earlier(&at, e->link_start_at_ms);
+	if (n->link) {
+		earlier(&at, n->refresh_wanted ? now : e->poll_at_ms);
+		if (n->push_wanted)
+			earlier(&at, e->push_at_ms);
+	}
+	if (update_is_active(n))
+		earlier(&at, n->attempt.wake_ms);
+	else
+		earlier(&at, n->replan ? now : n->plan_ms);
+	if (n->report_wanted)
+		earlier(&at, n->reported_ms + REPORT_SPACING_MS);
+	earlier(&at, n->reported_ms + e->config.report_s * 1000);
+	return at <= now ? 0 : (int) (at - now);
+}
+
+static void report_if_due(struct engine *e)
+{
+	struct node *n = &e->node;
+	uint64_t now = node_now_ms(n);
+
+	if (now - n->reported_ms >= e->config.report_s * 1000)
+		n->report_wanted = true;
+	if (!n->report_wanted || now - n->reported_ms < REPORT_SPACING_MS || !n->link)
+		return;
+	if (phase_report(n) < 0)
+		n->report_wanted = true; /* again, after the spacing */
+}
+
+static void loop(struct engine *e)
+{
+	struct node *n = &e->node;
+
+	while (!stop_signal) {
+		uint64_t services_at = services_step(n->services, node_now_ms(n));
+		int status = 0;
+
+		if (e->link.pid && process_poll(&e->link, &status) != 0) {
+			e->link = (struct process){ 0 };
+			link_lost(e, "it ended");
+		}
+		if (n->link_restart_wanted) {
+			n->link_restart_wanted = false;
+			link_end(e);
+			e->link_start_at_ms = 0;
+		}
+		if (!n->link && node_now_ms(n) >= e->link_start_at_ms)
+			link_start(e);
+		update_step(n);
+		report_if_due(e);
+		turn(e, timeout_until(e, services_at), false);
+		empty_inbox(e);
+		update_step(n);
+		refresh_if_due(e);
+		tell_refusal(n);
+	}
+}
+
+/* --- starting --- */
+
+static int fail(int r, const char *what, const char *detail)
+{
+	log_error("start-failed", "%s: %s", what, detail ? detail : err_text(r));
+	return r;
+}
+
+static int open_below(struct node *n, const char *name)
+{
+	int r = durable_mkdir(n->os, n->dirs->root, name, 0755);
+
+	return r < 0 ? r : dir_open(n->os, n->dirs->root, name);
+}
+
+static int user_ids(const char *user, uid_t *uid, gid_t *gid)
+{
+	const struct passwd *pw = getpwnam(user);
+
+	if (!pw)
+		return -ERR_CONFIG;
+	*uid = pw->pw_uid;
+	*gid = pw->pw_gid;
+	return 0;
+}
+
+/* As root each process owns what it writes, and nothing else. */
+static int give_away(struct engine *e)
+{
+	struct node *n = &e->node;
+	uid_t uid = 0;
+	gid_t gid = 0;
+	int fd, r;
+
+	n->stage_uid = (uid_t) -1;
+	n->stage_gid = (gid_t) -1;
+	if (!n->as_root)
+		return 0;
+	r = user_ids(e->config.users.stage, &n->stage_uid, &n->stage_gid);
+	if (r == 0)
+		r = n->os->fchown(n->os, n->dirs->spool, n->stage_uid, n->stage_gid);
+	if (r == 0)
+		r = user_ids(e->config.users.link, &uid, &gid);
+	if (r == 0)
+		r = n->os->fchown(n->os, n->dirs->outbox, uid, gid);
+	if (r < 0)
+		return r;
+	fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	r = n->os->fchownat(n->os, fd, "transport.key", uid, gid);
+	(void) n->os->close(n->os, fd); /* read only */
+	return r == -ENOENT ? 0 : r;
+}
+
+static int load_identity(struct engine *e)
+{
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(IDENTITY_MAX);
+	struct node *n = &e->node;
+	struct stat st;
+	int fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = n->os->fstatat(n->os, fd, "identity.key", &st);
+	if (r == 0 && (st.st_mode & 077))
+		r = -EACCES;
+	if (r == 0)
+		r = file_read(n->os, fd, "identity.key", IDENTITY_MAX, &pem);
+	(void) n->os->close(n->os, fd); /* read only */
+	if (r == 0)
+		r = private_key_load(pem.data, pem.len, NULL, &n->identity);
+	if (pem.data)
+		explicit_bzero(pem.data, pem.len);
+	return r;
+}
+
+static int open_trust(struct engine *e)
+{
+	CLEANUP(buf_done)
+	struct buf root = BUF_INIT(ROOT_MAX);
+	struct node *n = &e->node;
+	struct timex t = { .modes = 0 };
+	struct tuf_options o = {
+		.os = n->os,
+		.dirfd = n->dirs->trust,
+		.prefix = "metadata/",
+		.targets_prefix = "targets/",
+		.limits = tuf_limits_default,
+		.hold_time_floor = true,
+		.build_time = BUILD_TIME,
+		.clock_synchronised = adjtimex(&t) != TIME_ERROR,
+	};
+	int fd, r = tuf_client_open(&o, &n->tuf);
+
+	if (r < 0 || tuf_client_has_root(n->tuf))
+		return r;
+	fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	r = file_read(n->os, fd, "root.json", ROOT_MAX, &root);
+	(void) n->os->close(n->os, fd); /* read only */
+	return r < 0 ? r : tuf_client_init(n->tuf, root.data, root.len);
+}
+
+/* The link says what runs; the journal may be a step behind (recover, or a crash between the two). */
+static void reconcile(struct node *n)
+{
+	struct generation g = { .count = 0 };
+	uint64_t number = 0;
+
+	if (update_is_active(n) && node_update_is_swapped(&n->state->update))
+		return; /* its phase looks for itself */
+	if (generation_current(n->os, n->dirs->root, &number) < 0 ||
+	    generation_read(n->os, n->dirs->generations, number, &g) < 0)
+		return;
+	for (size_t i = 0; i < n->state->component_count; i++) {
+		struct node_component *c = n->state->components[i];
+		const char *version = generation_version(&g, c->name);
+
+		if (str_eq(version, c->version))
+			continue;
+		log_warning("version-reconciled", "component=%s journal=%s link=%s", c->name,
+			    c->version[0] ? c->version : "absent", version[0] ? version : "absent");
+		STATE_SET(c->version, version);
+	}
+}
+
+static void collect_leftovers(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	uint64_t kept[] = { u->target_generation, u->fallback_generation };
+	struct generation_entry claimed[2] = { { .component = "" }, { .component = "" } };
+	struct collect_options o = { .keep_versions = n->config->keep_versions };
+	int r;
+
+	if (update_is_active(n)) {
+		o.generations = kept;
+		o.generation_count = ARRAY_LEN(kept);
+		(void) snprintf(claimed[0].component, sizeof(claimed[0].component), "%s", u->component);
+		(void) snprintf(claimed[0].version, sizeof(claimed[0].version), "%s", u->to);
+		(void) snprintf(claimed[1].component, sizeof(claimed[1].component), "%s", u->component);
+		(void) snprintf(claimed[1].version, sizeof(claimed[1].version), "%s", u->from);
+		o.claimed = claimed;
+		o.claimed_count = ARRAY_LEN(claimed);
+	}
+	r = collect(n->store, &o, NULL);
+	if (r < 0)
+		log_warning("collect-failed", "leftovers stay until the next time: %s", err_text(r));
+}
+
+/* Bring up what is installed. What an update is in the middle of is that update's. */
+static void start_services(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+
+	for (size_t i = 0; i < n->state->component_count; i++) {
+		const struct node_component *c = n->state->components[i];
+		struct command_context context = { .config = n->config,
+						   .component = c->name,
+						   .version = c->version };
+		struct release release = { 0 };
+		char *root;
+		int r;
+
+		if (update_is_active(n) && str_eq(u->component, c->name) &&
+		    (u->state == NODE_SWAPPING || u->state == NODE_ROLLING_BACK || u->state == NODE_STOPPING))
+			continue;
+		if (c->version[0] == '\0') {
+			services_stop(n->services, c->name, false);
+			continue;
+		}
+		r = manifest_load(n, c->name, c->version, &release);
+		root = node_current_root(n, c->name);
+		context.root = root;
+		if (r == 0)
+			r = root ? services_apply(n->services, &context, &release) : -ENOMEM;
+		if (r < 0)
+			log_error("services-not-started", "component=%s version=%s reason=%s", c->name, c->version,
+				  err_text(r));
+		release_done(&release);
+		free(root);
+	}
+}
+
+static int open_state(struct engine *e)
+{
+	struct node *n = &e->node;
+	int r = store_open(n->os, e->config.root, &n->store);
+
+	if (r == -EBUSY)
+		return fail(r, e->config.root, "another agent runs on this folder");
+	if (r < 0)
+		return fail(r, e->config.root,
+			    r == -ERR_JOURNAL ? "the journal is damaged (selfright-recover sets it aside)" : NULL);
+	n->dirs = store_dirs(n->store);
+	e->state = calloc(1, sizeof(*e->state));
+	if (!e->state)
+		return fail(-ENOMEM, e->config.root, NULL);
+	state_init(e->state);
+	n->state = e->state;
+	r = store_load(n->store, e->state);
+	if (r < 0)
+		return fail(r, e->config.root, "the saved state cannot be read");
+	n->documents_fd = open_below(n, "documents");
+	n->manifests_fd = open_below(n, "manifests");
+	if (n->documents_fd < 0 || n->manifests_fd < 0)
+		return fail(n->documents_fd < 0 ? n->documents_fd : n->manifests_fd, e->config.root, NULL);
+	r = recover_boot_id(n->os, n->boot_id);
+	return r < 0 ? fail(r, "the kernel's boot id", NULL) : 0;
+}
+
+static int open_run(struct engine *e)
+{
+	struct node *n = &e->node;
+	char *path;
+	int r;
+
+	if (mkdir(e->config.run, 0755) < 0 && errno != EEXIST) {
+		r = -errno;
+		return fail(r, e->config.run, NULL);
+	}
+	r = services_open(n->os, e->config.run, n->boot_id, &n->services);
+	if (r < 0)
+		return fail(r, e->config.run, NULL);
+	path = config_socket_path(&e->config);
+	r = path ? control_open(path, console_changes, console_answer, n, &e->control) : -ENOMEM;
+	if (r < 0)
+		r = fail(r, path ? path : e->config.run, NULL);
+	free(path);
+	return r;
+}
+
+static int start(struct engine *e, const char *config_dir)
+{
+	struct node *n = &e->node;
+	struct conf_error error = { "" };
+	int r = config_load(config_dir, &e->config, &error);
+
+	if (r < 0)
+		return fail(r, "configuration", error.text);
+	n->config = &e->config;
+	n->as_root = geteuid() == 0;
+	r = n->as_root ? config_check_users(&e->config, &error) : 0;
+	if (r < 0)
+		return fail(r, "configuration", error.text);
+	r = open_state(e);
+	if (r < 0)
+		return r;
+	r = give_away(e);
+	if (r < 0)
+		return fail(r, "giving the processes' folders to their users", NULL);
+	r = load_identity(e);
+	if (r < 0)
+		return fail(r, "identity.key", r == -EACCES ? "others may read it (chmod 600)" : NULL);
+	r = open_trust(e);
+	if (r < 0)
+		return fail(r, "the trusted root", NULL);
+	r = open_run(e);
+	if (r < 0)
+		return r;
+	reconcile(n);
+	collect_leftovers(n);
+	r = update_resume(n);
+	if (r < 0)
+		return fail(r, e->config.root, "the journal could not be written");
+	start_services(n);
+	STATE_SET(n->state->boot_id, n->boot_id);
+	return node_save(n);
+}
+
+static void handle_signals(void)
+{
+	struct sigaction a = { .sa_handler = on_signal };
+	sigset_t set;
+
+	stop_signal = 0;
+	sigemptyset(&a.sa_mask);
+	(void) sigaction(SIGTERM, &a, NULL); /* cannot fail with these arguments */
+	(void) sigaction(SIGINT, &a, NULL);
+	a.sa_handler = SIG_IGN;
+	(void) sigaction(SIGPIPE, &a, NULL);
+	/* Delivered only while we wait, so that none falls between a look at the flag and the wait. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	(void) sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void engine_done(struct engine *e)
+{
+	struct node *n = &e->node;
+
+	link_end(e);
+	control_close(e->control);
+	attempt_done(&n->attempt);
+	services_close(n->services);
+	receive_done(n);
+	documents_done(&n->docs);
+	tuf_client_close(n->tuf);
+	private_key_free(n->identity);
+	if (n->documents_fd >= 0)
+		close(n->documents_fd);
+	if (n->manifests_fd >= 0)
+		close(n->manifests_fd);
+	if (e->state)
+		state_done(e->state);
+	free(e->state);
+	store_free(n->store);
+	for (size_t i = 0; i < e->inbox_count; i++)
+		buf_done(&e->inbox[i].bytes);
+	config_done(&e->config);
+	free(e);
+}
+
+int engine_main(const char *config_dir)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+	struct node *n;
+	int r;
+
+	if (!e)
+		return fail(-ENOMEM, "starting", NULL);
+	n = &e->node;
+	n->os = &os_posix;
+	n->engine = e;
+	n->pump = pump;
+	n->documents_fd = n->manifests_fd = -1;
+	n->replan = true;
+	n->plan_ms = UINT64_MAX;
+	e->link_backoff = (struct backoff){ .base_ms = 1000, .cap_ms = 60 * 1000 };
+	e->poll_backoff = (struct backoff){ .base_ms = 2000, .cap_ms = 5 * 60 * 1000 };
+	attempt_init(&n->attempt);
+	receive_init(n);
+	handle_signals();
+	r = start(e, config_dir);
+	if (r == 0) {
+		e->poll_at_ms = node_now_ms(n) + random_u64(n->os) % FIRST_POLL_JITTER_MS;
+		log_notice("started", "node=%s fleet=%s version=%s root=%s", e->config.node, e->config.fleet,
+			   SELFRIGHT_VERSION, e->config.root);
+		loop(e);
+		log_notice("stopped", "signal=%d", (int) stop_signal);
+	}
+	engine_done(e);
+	return r;
+}

@@ -1,0 +1,582 @@
+/*
+ * selfright-agent - the engine (`run`), and the commands of the person at the console.
+ */
+#include "agent/engine.h"
+#include "agent/local/config.h"
+#include "agent/local/control.h"
+#include "agent/local/join.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "conf/conf.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "os/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CALL_DEADLINE_MS = 120 * 1000 };
+
+struct arguments {
+	const char *config_dir, *root, *run, *to, *reason;
+	const char *operand; /* component or file */
+	uint64_t for_s;
+	uint64_t limit;
+	bool json, force, release, help;
+};
+
+struct command {
+	const char *name, *summary, *usage, *example;
+	int (*main)(const struct arguments *a);
+};
+
+static const struct command commands[];
+
+static const char exit_codes[] =
+	"Exit codes: 0 done, 1 error, 2 wrong usage, 3 the agent is not running, 4 refused.\n";
+
+static void say_error(const struct arguments *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void say_error(const struct arguments *a, const char *fmt, ...)
+{
+	char sentence[1200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(sentence, sizeof(sentence), fmt, ap); /* a longer one is cut */
+	va_end(ap);
+	if (a->json) {
+		CLEANUP(buf_done)
+		struct buf text = BUF_INIT(8192);
+
+		control_refuse(&text, CONTROL_ERROR, "%s", sentence);
+		puts(buf_str(&text));
+	} else {
+		fprintf(stderr, "selfright-agent: %s\n", sentence);
+	}
+}
+
+/* --- asking the agent --- */
+
+static int call(const struct arguments *a, struct json_build *b, struct json **ret)
+{
+	CLEANUP(buf_done)
+	struct buf request = BUF_INIT(64 * 1024);
+	struct config config = { 0 };
+	struct conf_error error;
+	char *path;
+	int r = config_load(a->config_dir, &config, &error);
+
+	if (r < 0) {
+		say_error(a, "%s", error.text);
+		return CONTROL_ERROR;
+	}
+	path = config_socket_path(&config);
+	r = path ? json_build_text(b, false, &request) : -ENOMEM;
+	if (r == 0)
+		r = control_call(path, request.data, request.len, CALL_DEADLINE_MS, ret);
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		say_error(a, "no agent is running at %s (start it with: selfright-agent run --config-dir %s)",
+			  path, a->config_dir);
+	else if (r < 0)
+		say_error(a, "%s: %s", path ? path : config.run, err_text(r));
+	free(path);
+	config_done(&config);
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		return CONTROL_NOT_RUNNING;
+	return r < 0 ? CONTROL_ERROR : CONTROL_OK;
+}
+
+/* Ask, print with --json or on a refusal; *ret is the answer to show to a person, NULL if all is said. */
+static int ask(const struct arguments *a, struct json_build *b, struct json **ret)
+{
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	int64_t code = CONTROL_ERROR;
+	int exit_code = call(a, b, &answer);
+	bool ok;
+
+	if (exit_code != CONTROL_OK)
+		return exit_code;
+	ok = json_bool(json_get(answer, "ok"), false);
+	if (a->json) {
+		CLEANUP(json_build_freep)
+		struct json_build *pretty = json_build_new();
+		CLEANUP(buf_done)
+		struct buf text = BUF_INIT(2 * CONTROL_MAX_BYTES);
+
+		for (size_t i = 0; i < json_count(answer); i++)
+			node_copy(json_build_root(pretty), json_name_at(answer, i), json_at(answer, i));
+		if (json_build_text(pretty, true, &text) < 0) {
+			say_error(a, "out of memory");
+			return CONTROL_ERROR;
+		}
+		puts(buf_str(&text));
+	} else if (!ok) {
+		const char *sentence = json_string(json_get(answer, "error"));
+
+		fprintf(stderr, "selfright-agent: %s\n", sentence ? sentence : "refused without a reason");
+	}
+	if (!ok) {
+		if (!json_integer(json_get(answer, "code"), &code) || code <= 0 || code > 255)
+			code = CONTROL_ERROR;
+		return (int) code;
+	}
+	if (!a->json) {
+		*ret = answer;
+		answer = NULL;
+	}
+	return CONTROL_OK;
+}
+
+/* --- showing it --- */
+
+static const char *text_of(const struct json *object, const char *name, const char *otherwise)
+{
+	const char *s = json_string(json_get(object, name));
+
+	return s ? s : otherwise;
+}
+
+static int64_t number_of(const struct json *object, const char *name)
+{
+	int64_t n = 0;
+
+	return json_integer(json_get(object, name), &n) ? n : 0;
+}
+
+static void show_update(const struct json *update)
+{
+	int64_t done = number_of(update, "bytes_done"), total = number_of(update, "bytes_total");
+
+	printf("update     %s: %s -> %s, %s", text_of(update, "component", "?"), text_of(update, "from", "absent"),
+	       text_of(update, "to", "absent"), text_of(update, "state", "?"));
+	if (total > 0)
+		printf(", %" PRId64 " of %" PRId64 " bytes", done, total);
+	printf("  (%s)\n", text_of(update, "update", "?"));
+}
+
+static void show_status(const struct json *s)
+{
+	const struct json *link = json_get(s, "link"), *metadata = json_get(s, "metadata");
+	const struct json *components = json_get(s, "components"), *checks = json_get(s, "checks");
+	const struct json *last = json_get(s, "last_result"), *hold = json_get(s, "hold");
+
+	printf("node       %s of fleet %s, agent %s, generation %" PRId64 "\n", text_of(s, "node", "?"),
+	       text_of(s, "fleet", "?"), text_of(s, "agent", "?"), number_of(s, "generation"));
+	printf("state      %s\n", text_of(s, "state", "?"));
+	printf("link       %s%s%s\n",
+	       json_bool(json_get(link, "connected"), false) ? "connected" : "not connected",
+	       text_of(link, "reason", "")[0] ? ": " : "", text_of(link, "reason", ""));
+	printf("metadata   timestamp %" PRId64 ", %s until %s; last refresh %s%s%s\n",
+	       number_of(metadata, "timestamp"), json_bool(json_get(metadata, "fresh"), false) ? "fresh" : "STALE",
+	       text_of(metadata, "expires", "never"), text_of(metadata, "refreshed", "never"),
+	       text_of(metadata, "error", "")[0] ? ": " : "", text_of(metadata, "error", ""));
+	if (hold)
+		printf("hold       until %s: %s\n", text_of(hold, "until", "released"),
+		       text_of(hold, "reason", ""));
+	if (json_get(s, "update"))
+		show_update(json_get(s, "update"));
+	for (size_t i = 0; i < json_count(components); i++) {
+		const struct json *c = json_at(components, i);
+
+		printf("%-10s %s", text_of(c, "component", "?"), text_of(c, "version", "absent"));
+		if (json_string(json_get(c, "previous")))
+			printf(" (before: %s)", text_of(c, "previous", ""));
+		if (json_string(json_get(c, "wants")))
+			printf(", wants %s", text_of(c, "wants", ""));
+		printf(": %s\n", text_of(c, "why_detail", text_of(c, "why", "")));
+		for (size_t n = 0; n < json_count(json_get(c, "denied")); n++) {
+			const struct json *d = json_at(json_get(c, "denied"), n);
+
+			printf("           denied %s (%s)\n", text_of(d, "version", "?"),
+			       text_of(d, "cause", "?"));
+		}
+		for (size_t n = 0; n < json_count(json_get(c, "services")); n++) {
+			const struct json *v = json_at(json_get(c, "services"), n);
+
+			printf("           service %s: %s\n", text_of(v, "name", "?"), text_of(v, "state", "?"));
+		}
+	}
+	for (size_t i = 0; i < json_count(checks); i++) {
+		const struct json *c = json_at(checks, i);
+
+		printf("check      %s/%s: %s%s%s\n", text_of(c, "component", "?"), text_of(c, "name", "?"),
+		       text_of(c, "state", "?"), text_of(c, "detail", "")[0] ? ", " : "",
+		       text_of(c, "detail", ""));
+	}
+	if (last)
+		printf("last       %s %s: %s -> %s, %s: %s\n", text_of(last, "at", ""),
+		       text_of(last, "component", "?"), text_of(last, "from", "absent"),
+		       text_of(last, "to", "absent"), text_of(last, "name", "?"), text_of(last, "detail", ""));
+}
+
+static void show_why(const struct json *answer)
+{
+	const struct json *components = json_get(answer, "components");
+
+	if (json_count(components) == 0)
+		printf("no component is known here: nothing is installed and no rollout selects this node\n");
+	for (size_t i = 0; i < json_count(components); i++) {
+		const struct json *c = json_at(components, i);
+
+		printf("%s %s", text_of(c, "component", "?"), text_of(c, "version", "absent"));
+		if (json_string(json_get(c, "wants")))
+			printf(" -> %s", text_of(c, "wants", ""));
+		if (json_string(json_get(c, "rollout")))
+			printf(" by %s", text_of(c, "rollout", ""));
+		printf("\n  why:     %s (%s)\n", text_of(c, "sentence", "?"), text_of(c, "reason", "?"));
+		if (text_of(c, "detail", "")[0])
+			printf("  detail:  %s\n", text_of(c, "detail", ""));
+		printf("  changes: %s\n", text_of(c, "change", "?"));
+		if (json_string(json_get(c, "until")))
+			printf("  until:   %s\n", text_of(c, "until", ""));
+	}
+}
+
+static void show_history(const struct json *answer)
+{
+	const struct json *history = json_get(answer, "history");
+
+	if (json_count(history) == 0)
+		printf("nothing has happened here yet\n");
+	for (size_t i = 0; i < json_count(history); i++) {
+		const struct json *h = json_at(history, i);
+
+		printf("%s  %-12s %s -> %s  %s", text_of(h, "at", ""), text_of(h, "component", "?"),
+		       text_of(h, "from", "absent"), text_of(h, "to", "absent"), text_of(h, "name", "?"));
+		if (number_of(h, "duration_ms") > 0)
+			printf(" in %.1f s", (double) number_of(h, "duration_ms") / 1000);
+		if (json_string(json_get(h, "rollout")))
+			printf(", rollout %s", text_of(h, "rollout", ""));
+		if (text_of(h, "detail", "")[0])
+			printf(": %s", text_of(h, "detail", ""));
+		printf("\n");
+	}
+}
+
+/* --- the commands --- */
+
+static int command_run(const struct arguments *a)
+{
+	return engine_main(a->config_dir) < 0 ? CONTROL_ERROR : CONTROL_OK;
+}
+
+static int command_join(const struct arguments *a)
+{
+	CLEANUP(buf_done)
+	struct buf file = BUF_INIT(JOIN_MAX_BYTES);
+	struct join_options o = {
+		.os = &os_posix,
+		.config_dir = a->config_dir,
+		.root = a->root,
+		.run = a->run,
+		.force = a->force,
+	};
+	struct join_error error = { "" };
+	int r;
+
+	if (!a->operand) {
+		say_error(a, "join needs the join file (see selfright-agent join --help)");
+		return CONTROL_USAGE;
+	}
+	if ((a->root && a->root[0] != '/') || (a->run && a->run[0] != '/')) {
+		say_error(a, "--root and --run take absolute paths");
+		return CONTROL_USAGE;
+	}
+	r = file_read(&os_posix, AT_FDCWD, a->operand, JOIN_MAX_BYTES, &file);
+	if (r < 0) {
+		say_error(a, "%s: %s", a->operand, err_text(r));
+		return CONTROL_ERROR;
+	}
+	r = join_apply(&o, file.data, file.len, &error);
+	if (r < 0) {
+		say_error(a, "%s", error.text);
+		return r == -EEXIST ? CONTROL_REFUSED : CONTROL_ERROR;
+	}
+	if (a->json)
+		puts("{\"ok\":true}");
+	else
+		printf("joined: %s is written. Start it with: selfright-agent run --config-dir %s\n",
+		       a->config_dir, a->config_dir);
+	return CONTROL_OK;
+}
+
+static int command_show(const struct arguments *a, const char *command, void (*show)(const struct json *answer))
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	int exit_code;
+
+	node_string(json_build_root(b), "command", command);
+	if (a->operand)
+		node_string(json_build_root(b), "component", a->operand);
+	if (a->limit)
+		node_integer(json_build_root(b), "limit", (int64_t) a->limit);
+	exit_code = ask(a, b, &answer);
+	if (answer)
+		show(answer);
+	return exit_code;
+}
+
+static int command_status(const struct arguments *a)
+{
+	return command_show(a, "status", show_status);
+}
+
+static int command_why(const struct arguments *a)
+{
+	return command_show(a, "why", show_why);
+}
+
+static int command_history(const struct arguments *a)
+{
+	return command_show(a, "history", show_history);
+}
+
+static int command_rollback(const struct arguments *a)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct json_node *o = json_build_root(b);
+	int exit_code;
+
+	if (!a->operand || !a->reason || !a->reason[0]) {
+		say_error(a, "rollback needs a component and --reason (see selfright-agent rollback --help)");
+		return CONTROL_USAGE;
+	}
+	node_string(o, "command", "rollback");
+	node_string(o, "component", a->operand);
+	node_string(o, "reason", a->reason);
+	if (a->to)
+		node_string(o, "to", a->to);
+	exit_code = ask(a, b, &answer);
+	if (answer)
+		printf("going back: %s %s -> %s (update %s; follow it with: selfright-agent status)\n", a->operand,
+		       text_of(answer, "from", "absent"), text_of(answer, "to", "absent"),
+		       text_of(answer, "update", "?"));
+	return exit_code;
+}
+
+static int command_hold(const struct arguments *a)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct json_node *o = json_build_root(b);
+	int exit_code;
+
+	if (a->release == (a->for_s > 0)) {
+		say_error(a, "hold needs either --for TIME with --reason, or --release");
+		return CONTROL_USAGE;
+	}
+	if (!a->release && (!a->reason || !a->reason[0])) {
+		say_error(a, "hold needs --reason: the next person at this console will ask");
+		return CONTROL_USAGE;
+	}
+	node_string(o, "command", "hold");
+	node_bool(o, "release", a->release);
+	if (!a->release) {
+		node_integer(o, "for_s", (int64_t) a->for_s);
+		node_string(o, "reason", a->reason);
+	}
+	exit_code = ask(a, b, &answer);
+	if (answer && a->release)
+		printf("released: updates go on\n");
+	else if (answer)
+		printf("held until %s; updates wait, the node's own fallback does not\n",
+		       text_of(answer, "until", "?"));
+	return exit_code;
+}
+
+static int command_version(const struct arguments *a)
+{
+	if (a->json)
+		printf("{\"ok\":true,\"version\":\"%s\"}\n", SELFRIGHT_VERSION);
+	else
+		printf("selfright-agent %s\n", SELFRIGHT_VERSION);
+	return CONTROL_OK;
+}
+
+static const struct command commands[] = {
+	{ "run", "be the agent, in the foreground", "", "selfright-agent run --config-dir /etc/selfright",
+	  command_run },
+	{ "join", "make this a node of a fleet", "FILE.join [--root DIR] [--run DIR] [--force]",
+	  "selfright-agent join n1.join", command_join },
+	{ "status", "what runs here and what is under way", "", "selfright-agent status", command_status },
+	{ "why", "why a component is not updating, and what would change it", "[COMPONENT]",
+	  "selfright-agent why web", command_why },
+	{ "history", "what was installed, when, and how it ended", "[COMPONENT] [--limit N]",
+	  "selfright-agent history --limit 10", command_history },
+	{ "rollback", "go back to a version that was good here, and stay off the present one",
+	  "COMPONENT [--to VERSION] --reason TEXT", "selfright-agent rollback web --reason 'errors since noon'",
+	  command_rollback },
+	{ "hold", "let no update start here for a while", "--for TIME --reason TEXT | --release",
+	  "selfright-agent hold --for 2h --reason 'trade fair'", command_hold },
+	{ "version", "the version of this agent", "", "selfright-agent version", command_version },
+};
+
+static void print_help(FILE *out)
+{
+	fprintf(out, "Usage: selfright-agent COMMAND [ARGUMENTS] [--config-dir DIR] [--json]\n\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out,
+		"\nselfright-agent COMMAND --help says more. The configuration is read from %s unless\n"
+		"--config-dir names another folder.\n%s",
+		CONFIG_DIR_DEFAULT, exit_codes);
+}
+
+static void print_command_help(const struct command *c)
+{
+	printf("selfright-agent %s: %s\n\nUsage: selfright-agent %s %s%s[--config-dir DIR] [--json]\nExample: "
+	       "%s\n%s",
+	       c->name, c->summary, c->name, c->usage, c->usage[0] ? " " : "", c->example, exit_codes);
+}
+
+/* "90", "90s", "15m", "2h", "7d". */
+static bool parse_seconds(const char *text, uint64_t *ret)
+{
+	static const struct {
+		char unit;
+		uint64_t seconds;
+	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+	char digits[16];
+	size_t len = strlen(text);
+	uint64_t factor = 1, n = 0;
+
+	if (len == 0 || len >= sizeof(digits))
+		return false;
+	memcpy(digits, text, len + 1);
+	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+		if (digits[len - 1] == units[i].unit) {
+			factor = units[i].seconds;
+			digits[len - 1] = '\0';
+			break;
+		}
+	}
+	if (parse_u64(digits, &n) < 0 || n == 0 || n > 366 * 86400 / factor)
+		return false;
+	*ret = n * factor;
+	return true;
+}
+
+enum option_id { OPT_CONFIG = 1000, OPT_ROOT, OPT_RUN, OPT_TO, OPT_REASON, OPT_FOR, OPT_LIMIT };
+
+static const struct option options[] = {
+	{ "config-dir", required_argument, NULL, OPT_CONFIG },
+	{ "root", required_argument, NULL, OPT_ROOT },
+	{ "run", required_argument, NULL, OPT_RUN },
+	{ "to", required_argument, NULL, OPT_TO },
+	{ "reason", required_argument, NULL, OPT_REASON },
+	{ "for", required_argument, NULL, OPT_FOR },
+	{ "limit", required_argument, NULL, OPT_LIMIT },
+	{ "json", no_argument, NULL, 'j' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "release", no_argument, NULL, 'r' },
+	{ "help", no_argument, NULL, 'h' },
+	{ 0 },
+};
+
+static int parse_arguments(int argc, char **argv, struct arguments *a)
+{
+	int o;
+
+	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (o) {
+		case OPT_CONFIG:
+			a->config_dir = optarg;
+			break;
+		case OPT_ROOT:
+			a->root = optarg;
+			break;
+		case OPT_RUN:
+			a->run = optarg;
+			break;
+		case OPT_TO:
+			a->to = optarg;
+			break;
+		case OPT_REASON:
+			a->reason = optarg;
+			break;
+		case OPT_FOR:
+			if (!parse_seconds(optarg, &a->for_s)) {
+				say_error(a, "--for takes a time such as 90s, 15m, 2h or 7d, not '%s'", optarg);
+				return -1;
+			}
+			break;
+		case OPT_LIMIT:
+			if (parse_u64(optarg, &a->limit) < 0 || a->limit == 0 || a->limit > 10000) {
+				say_error(a, "--limit takes a number from 1 to 10000, not '%s'", optarg);
+				return -1;
+			}
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'f':
+			a->force = true;
+			break;
+		case 'r':
+			a->release = true;
+			break;
+		case 'h':
+			a->help = true;
+			break;
+		default:
+			return -1; /* getopt has said what it did not understand */
+		}
+	}
+	if (optind < argc)
+		a->operand = argv[optind++];
+	if (optind < argc) {
+		say_error(a, "one argument too many: '%s'", argv[optind]);
+		return -1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a = { .config_dir = CONFIG_DIR_DEFAULT };
+	const struct command *c = NULL;
+
+	log_set_program("selfright-agent");
+	if (argc < 2) {
+		print_help(stderr);
+		return CONTROL_USAGE;
+	}
+	if (str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help")) {
+		print_help(stdout);
+		return CONTROL_OK;
+	}
+	if (str_eq(argv[1], "--version"))
+		return command_version(&a);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (str_eq(commands[i].name, argv[1]))
+			c = &commands[i];
+	if (!c) {
+		fprintf(stderr, "selfright-agent: no command '%s' (see selfright-agent --help)\n", argv[1]);
+		return CONTROL_USAGE;
+	}
+	if (parse_arguments(argc - 1, argv + 1, &a) < 0)
+		return CONTROL_USAGE;
+	if (a.help) {
+		print_command_help(c);
+		return CONTROL_OK;
+	}
+	return c->main(&a);
+}

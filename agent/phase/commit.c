@@ -1,0 +1,173 @@
+/*
+ * commit - how an update ends well, or ends before anything has changed.
+ */
+#include "agent/local/service.h"
+#include "agent/phase/node.h"
+#include "agent/phase/phase.h"
+#include "agent/store/collect.h"
+#include "agent/store/seal.h"
+#include "base/backoff.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	RETRY_BASE_MS = 5 * 1000,
+	RETRY_CAP_MS = 3600 * 1000,
+	REJECTED_BASE_MS = 60 * 1000,
+	REJECTED_CAP_MS = 6 * 3600 * 1000
+};
+
+/* --- good --- */
+
+static void note_taken(struct node *n, struct node_component *c)
+{
+	const struct node_update *u = &n->state->update;
+	struct node_taken t = { .seq = u->seq };
+
+	if (u->cause != NODE_CAUSE_ROLLOUT)
+		return;
+	STATE_SET(t.rollout, u->rollout);
+	STATE_SET(t.stage, u->stage);
+	STATE_SET(t.version, u->to);
+	STATE_SET(t.previous, u->from);
+	component_taken_add(c, &t);
+	component_joined_add(c, u->rollout);
+	component_swap_count(c, node_now(n));
+}
+
+/* What sent the old version away keeps it away. */
+static void deny_old(struct node *n, struct node_component *c)
+{
+	const struct node_update *u = &n->state->update;
+
+	if (u->from[0] == '\0')
+		return;
+	if (u->cause == NODE_CAUSE_UNDO)
+		component_deny(c, u->from, NODE_DENIED_UNDONE, u->seq);
+	else if (u->cause == NODE_CAUSE_LOCAL || u->deny_from)
+		component_deny(c, u->from, NODE_DENIED_FORCED, u->seq);
+}
+
+static enum result good_result(const struct node_update *u)
+{
+	if (u->cause == NODE_CAUSE_ORDER_ROLLBACK || u->cause == NODE_CAUSE_UNDO || u->cause == NODE_CAUSE_LOCAL)
+		return RESULT_ROLLED_BACK;
+	return u->result == RESULT_GOOD_UNPROVEN ? RESULT_GOOD_UNPROVEN : RESULT_GOOD;
+}
+
+static void collect_old(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	uint64_t kept[1] = { u->fallback_generation };
+	struct collect_options o = { .keep_versions = n->config->keep_versions };
+	struct collect_result done = { 0 };
+	int r;
+
+	if (u->watch_ms > 0) {
+		o.generations = kept;
+		o.generation_count = 1;
+	}
+	r = collect(n->store, &o, &done);
+	if (r < 0)
+		log_warning("collect-failed", "old versions stay until the next time: %s", err_text(r));
+	else if (done.versions + done.generations > 0)
+		log_info("collected", "versions=%zu generations=%zu", done.versions, done.generations);
+	manifest_collect(n);
+}
+
+int phase_commit(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	struct node_component *c = NULL;
+	int r = state_component_add(n->state, u->component, &c);
+
+	if (r < 0)
+		return r;
+	if (u->to[0])
+		component_good_add(c, u->to);
+	note_taken(n, c);
+	deny_old(n, c);
+	state_retry_clear(n->state, u->component, u->to);
+	if (u->watch_ms > 0) {
+		c->watch_until = n->os->clock_real(n->os) + (int64_t) (u->watch_ms / 1000);
+		STATE_SET(c->watch_update, u->id);
+	}
+	r = update_end(n, good_result(u), u->detail);
+	if (r < 0)
+		return r;
+	collect_old(n);
+	return PHASE_DONE;
+}
+
+/* --- failed: nothing has changed --- */
+
+/* Retries of what the network or the node may heal come soon, of what somebody must publish anew late. */
+static void note_retry(struct node *n, enum result_class class)
+{
+	const struct node_update *u = &n->state->update;
+	struct node_retry *retry;
+	struct backoff b = {
+		.base_ms = class == CLASS_REJECTED ? REJECTED_BASE_MS : RETRY_BASE_MS,
+		.cap_ms = class == CLASS_REJECTED ? REJECTED_CAP_MS : RETRY_CAP_MS,
+	};
+	uint64_t random = 0, wait;
+
+	if (class == CLASS_NONE)
+		return;
+	retry = state_retry_add(n->state, u->component, u->to);
+	if (!retry)
+		return;
+	if (n->os->random(n->os, &random, sizeof(random)) < 0)
+		random = UINT64_MAX; /* the longest wait */
+	b.failures = retry->failures > 30 ? 30 : (unsigned) retry->failures;
+	retry->failures++;
+	wait = backoff_next_ms(&b, random);
+	/* Full jitter may say "now"; a second attempt in the same moment helps nobody. */
+	if (wait < b.base_ms / 2)
+		wait = b.base_ms / 2;
+	retry->not_before = node_now(n) + (int64_t) (wait / 1000) + 1;
+}
+
+/* What was stopped for the swap that did not come runs again. */
+static void restart_services(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	struct command_context c = { .config = n->config, .component = u->component, .version = u->from };
+	char *root;
+	int r;
+
+	if (!u->services_stopped || !a->has_old)
+		return;
+	root = node_current_root(n, u->component);
+	c.root = root;
+	r = root ? services_apply(n->services, &c, &a->old) : -ENOMEM;
+	free(root);
+	if (r < 0)
+		log_error("service-not-restarted", "component=%s reason=%s", u->component, err_text(r));
+}
+
+int phase_discard(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	enum result number = u->result ? (enum result) u->result : RESULT_INTERNAL;
+	const struct catalogue_row *row = catalogue_find(number);
+	enum result_class class = row ? row->class : CLASS_NODE;
+	int r;
+
+	restart_services(n);
+	if (u->to[0]) {
+		r = seal_abort(n->os, n->dirs->store, u->component, u->to);
+		if (r < 0)
+			log_warning("partial-stays",
+				    "it is removed at the next start: component=%s version=%s reason=%s",
+				    u->component, u->to, err_text(r));
+	}
+	note_retry(n, class);
+	return update_end(n, number, u->detail) < 0 ? -ENOMEM : PHASE_DONE;
+}

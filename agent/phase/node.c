@@ -1,0 +1,616 @@
+#include "agent/phase/node.h"
+
+#include "agent/link/protocol.h"
+#include "agent/local/service.h"
+#include "agent/probe/probe.h"
+#include "agent/store/seal.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "os/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { EVENT_MAX = 4096, HISTORY_LINE_MAX = 6000 };
+
+uint64_t node_now_ms(const struct node *n)
+{
+	return n->os->clock_boot_ms(n->os);
+}
+
+int64_t node_now(const struct node *n)
+{
+	return n->tuf ? tuf_client_now(n->tuf) : n->os->clock_real(n->os);
+}
+
+bool node_is_fresh(const struct node *n)
+{
+	struct tuf_state t = { 0 };
+
+	if (!n->tuf)
+		return false;
+	tuf_client_state(n->tuf, &t);
+	return t.timestamp > 0 && !t.stale;
+}
+
+int node_save(struct node *n)
+{
+	int r = store_save(n->store, n->state);
+
+	if (r < 0)
+		log_error("state-not-saved", "the journal could not be written: %s", err_text(r));
+	return r;
+}
+
+int node_nonce(struct node *n, char ret[static NONCE_HEX + 1])
+{
+	uint8_t bytes[NONCE_HEX / 2];
+	int r = n->os->random(n->os, bytes, sizeof(bytes));
+
+	if (r < 0)
+		return r;
+	hex_encode(ret, bytes, sizeof(bytes));
+	return 0;
+}
+
+void node_link_send(struct node *n, unsigned type, uint32_t id, const void *data, size_t len)
+{
+	int r;
+
+	if (!n->link)
+		return;
+	r = frame_send(n->link, (uint16_t) type, id, data, len);
+	if (r < 0)
+		log_warning("link-send", "a frame for the link was dropped: type=%u reason=%s", type, err_text(r));
+}
+
+char *node_current_root(const struct node *n, const char *component)
+{
+	char *path = NULL;
+
+	return asprintf(&path, "%s/current/%s", n->config->root, component) < 0 ? NULL : path;
+}
+
+char *node_version_root(const struct node *n, const char *component, const char *version)
+{
+	char *path = NULL;
+
+	return asprintf(&path, "%s/store/%s/%s", n->config->root, component, version) < 0 ? NULL : path;
+}
+
+/* --- documents --- */
+
+void documents_done(struct documents *d)
+{
+	index_done(&d->index);
+	for (size_t i = 0; i < d->rollout_count; i++) {
+		rollout_done(&d->rollouts[i].rollout);
+		free(d->rollouts[i].trouble);
+	}
+	free(d->rollouts);
+	orders_done(&d->orders);
+	for (size_t i = 0; i < d->policy_count; i++)
+		policy_done(&d->policies[i].policy);
+	free(d->policies);
+	labels_done(&d->labels);
+	*d = (struct documents){ 0 };
+}
+
+const struct known_policy *documents_policy(const struct documents *d, const char *component)
+{
+	for (size_t i = 0; i < d->policy_count; i++)
+		if (str_eq(d->policies[i].component, component))
+			return &d->policies[i];
+	return NULL;
+}
+
+/* --- manifests of versions in the store --- */
+
+static int manifest_open_dir(struct node *n, const char *component)
+{
+	int r;
+
+	if (!guard_id(component))
+		return -ERR_NAME;
+	r = durable_mkdir(n->os, n->manifests_fd, component, 0755);
+	return r < 0 ? r : dir_open(n->os, n->manifests_fd, component);
+}
+
+static int parse_manifest(const void *bytes, size_t len, struct release *ret)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	int r = json_parse(bytes, len, &json_limits_default, &doc);
+
+	return r < 0 ? r : release_parse(doc, ret, NULL);
+}
+
+int manifest_load(struct node *n, const char *component, const char *version, struct release *ret)
+{
+	CLEANUP(buf_done)
+	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
+	char name[VERSION_MAX + 8];
+	int fd, r;
+
+	if (!version_is_valid(version))
+		return -ENOENT;
+	fd = manifest_open_dir(n, component);
+	if (fd < 0)
+		return fd;
+	(void) snprintf(name, sizeof(name), "%s.json", version);
+	r = file_read(n->os, fd, name, RELEASE_MAX_BYTES, &bytes);
+	(void) n->os->close(n->os, fd); /* read only */
+	return r < 0 ? r : parse_manifest(bytes.data, bytes.len, ret);
+}
+
+int manifest_keep(struct node *n, const char *component, const char *version, const void *bytes, size_t len)
+{
+	char name[VERSION_MAX + 8];
+	int fd, r;
+
+	if (!version_is_valid(version))
+		return -ERR_NAME;
+	fd = manifest_open_dir(n, component);
+	if (fd < 0)
+		return fd;
+	(void) snprintf(name, sizeof(name), "%s.json", version);
+	r = durable_write_file(n->os, fd, name, bytes, len, 0644);
+	(void) n->os->close(n->os, fd); /* the write was synced on its own */
+	return r;
+}
+
+static void manifest_collect_component(struct node *n, const char *component)
+{
+	struct name_list names = { 0 };
+	int fd = manifest_open_dir(n, component);
+
+	if (fd < 0)
+		return;
+	if (dir_list(n->os, fd, ".", &names) < 0)
+		names.count = 0;
+	for (size_t i = 0; i < names.count; i++) {
+		char version[VERSION_MAX + 1];
+		size_t len = strlen(names.names[i]);
+		uint8_t digest[SHA256_BYTES];
+
+		if (len <= 5 || len - 5 > VERSION_MAX || strcmp(names.names[i] + len - 5, ".json") != 0)
+			continue;
+		(void) snprintf(version, sizeof(version), "%.*s", (int) (len - 5), names.names[i]);
+		if (update_is_active(n) && str_eq(n->state->update.component, component) &&
+		    str_eq(n->state->update.to, version))
+			continue;
+		if (seal_digest(n->os, n->dirs->store, component, version, digest) == -ENOENT)
+			(void) n->os->unlinkat(n->os, fd, names.names[i], 0); /* one that stays costs a few KiB */
+	}
+	name_list_done(&names);
+	(void) n->os->close(n->os, fd); /* what stays is removed the next time */
+}
+
+void manifest_collect(struct node *n)
+{
+	struct name_list names = { 0 };
+
+	if (dir_list(n->os, n->manifests_fd, ".", &names) < 0)
+		return;
+	for (size_t i = 0; i < names.count; i++)
+		manifest_collect_component(n, names.names[i]);
+	name_list_done(&names);
+}
+
+/* --- decide --- */
+
+static bool is_busy_state(enum node_update_state s)
+{
+	return s == NODE_STOPPING || s == NODE_SWAPPING || s == NODE_REBOOTING || s == NODE_PROBATION ||
+	       s == NODE_ROLLING_BACK;
+}
+
+static struct local_facts local_facts_of(const struct node *n, const char *component, int64_t now)
+{
+	const struct node_update *u = &n->state->update;
+	bool busy = state_has_update(n->state) && is_busy_state(u->state) && !str_eq(u->component, component);
+
+	return (struct local_facts){
+		.node = n->config->node,
+		.labels = n->docs.loaded ? &n->docs.labels : &n->config->labels,
+		.now = now,
+		.fresh = node_is_fresh(n),
+		.stuck = n->state->stuck,
+		.busy = busy ? u->component : NULL,
+		.held = n->state->hold_until > now,
+		.hold_reason = n->state->hold_reason,
+		.max_swaps_per_day = n->config->max_swaps_per_day,
+	};
+}
+
+struct decision node_decide(struct node *n, const char *component)
+{
+	static const struct node_component none = { .name = "" };
+	const struct node_component *c = state_component(n->state, component);
+	const struct known_policy *policy = documents_policy(&n->docs, component);
+	struct denial denials[STATE_DENIALS_MAX];
+	struct taken taken[STATE_TAKEN_MAX];
+	const char *good[STATE_GOOD_MAX], *joined[STATE_JOINED_MAX];
+	struct rollout_facts *rollouts;
+	struct component_facts facts;
+	struct local_facts local;
+	struct decision d;
+	int64_t now = node_now(n);
+	uint64_t now_ms = node_now_ms(n);
+
+	if (!c)
+		c = &none;
+	for (size_t i = 0; i < c->denial_count; i++)
+		denials[i] = (struct denial){ .version = c->denials[i].version,
+					      .cause = (enum denial_cause) c->denials[i].cause,
+					      .seq = c->denials[i].seq };
+	for (size_t i = 0; i < c->taken_count; i++)
+		taken[i] = (struct taken){ .rollout = c->taken[i].rollout,
+					   .stage = c->taken[i].stage,
+					   .seq = c->taken[i].seq,
+					   .version = c->taken[i].version,
+					   .previous = c->taken[i].previous };
+	for (size_t i = 0; i < c->good_count; i++)
+		good[i] = c->good[i];
+	for (size_t i = 0; i < c->joined_count; i++)
+		joined[i] = c->joined[i];
+	facts = (struct component_facts){
+		.component = component,
+		.version = c->version[0] ? c->version : NULL,
+		.denials = denials,
+		.denial_count = c->denial_count,
+		.good = good,
+		.good_count = c->good_count,
+		.taken = taken,
+		.taken_count = c->taken_count,
+		.joined = joined,
+		.joined_count = c->joined_count,
+		.swaps_today = (unsigned) component_swaps_today(c, now),
+		.policy = policy && policy->present ? &policy->policy : NULL,
+	};
+	local = local_facts_of(n, component, now);
+	rollouts = calloc(n->docs.rollout_count + 1, sizeof(*rollouts));
+	if (!rollouts)
+		return (struct decision){ .kind = DECIDE_STAY, .reason = REASON_RETRY };
+	for (size_t i = 0; i < n->docs.rollout_count; i++) {
+		const struct known_rollout *k = &n->docs.rollouts[i];
+
+		rollouts[i] = (struct rollout_facts){
+			.rollout = &k->rollout,
+			.share = k->share,
+			.in_window = true,
+			.spread_passed = now_ms >= k->seen_ms + k->rollout.spread_s * 1000 * k->share / SHARE_ALL,
+			.notice_passed = now_ms >= k->seen_ms + k->rollout.notice_s * 1000,
+		};
+		memcpy(rollouts[i].approved, k->approved, sizeof(k->approved));
+	}
+	d = decide(&local, &facts, rollouts, n->docs.rollout_count, n->docs.loaded ? &n->docs.index : NULL,
+		   n->docs.loaded ? &n->docs.orders : NULL);
+	free(rollouts);
+	return d;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static int add_once(struct string_list *l, const char *s)
+{
+	return string_list_has(l, s) ? 0 : string_list_add(l, s);
+}
+
+int node_components(struct node *n, struct string_list *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n->state->component_count; i++)
+		r = add_once(ret, n->state->components[i]->name);
+	for (size_t i = 0; r == 0 && i < n->docs.rollout_count; i++)
+		r = add_once(ret, n->docs.rollouts[i].rollout.component);
+	for (size_t i = 0; r == 0 && i < n->docs.orders.rollback_count; i++)
+		r = add_once(ret, n->docs.orders.rollbacks[i].component);
+	for (size_t i = 0; r == 0 && i < n->docs.orders.pin_count; i++)
+		r = add_once(ret, n->docs.orders.pins[i].component);
+	if (r == 0 && ret->count > 1)
+		qsort(ret->items, ret->count, sizeof(*ret->items), compare_names);
+	return r;
+}
+
+/* --- the update under way --- */
+
+bool update_is_active(const struct node *n)
+{
+	return state_has_update(n->state);
+}
+
+enum update_state update_state(const struct node *n)
+{
+	return update_is_active(n) ? (enum update_state) n->state->update.state : STATE_IDLE;
+}
+
+/* What programs print may be anything; a report is clean UTF-8. */
+static void clean_text(char *text)
+{
+	for (unsigned char *p = (unsigned char *) text; *p; p++)
+		if ((*p < 0x20 && *p != '\n' && *p != '\t') || *p >= 0x7f)
+			*p = '?';
+}
+
+static int fail(struct node *n, enum result number, int r, const char *fmt, va_list ap)
+{
+	struct node_update *u = &n->state->update;
+	char sentence[STATE_DETAIL_SIZE], quoted[2 * STATE_DETAIL_SIZE];
+
+	(void) vsnprintf(sentence, sizeof(sentence), fmt, ap); /* a longer one is cut */
+	clean_text(sentence);
+	/* The first failure is the reason; what goes wrong while cleaning up after it is not. */
+	if (u->result == 0) {
+		u->result = number;
+		STATE_SET(u->detail, sentence);
+	}
+	log_warning("update-failed", "update=%s state=%s number=%d error=%s detail=%s", u->id,
+		    node_update_state_name(u->state), number, err_name(r),
+		    log_quote(quoted, sizeof(quoted), sentence));
+	return r;
+}
+
+int update_fail(struct node *n, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	r = fail(n, catalogue_from_error(r), r, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+int update_fail_as(struct node *n, enum result number, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	r = fail(n, number, r, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+static void add_history(struct node *n, const struct node_result *r, const struct catalogue_row *row)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(HISTORY_LINE_MAX);
+	struct json_node *o = json_build_root(b);
+	char at[TIMESTAMP_LEN + 1];
+	int e;
+
+	timestamp_format(at, r->at);
+	node_string(o, "at", at);
+	node_string(o, "component", r->component);
+	node_string(o, "from", r->from[0] ? r->from : NULL);
+	node_string(o, "to", r->to[0] ? r->to : NULL);
+	node_string(o, "name", row ? row->name : "unknown");
+	node_string(o, "class", result_class_name(row ? row->class : CLASS_NONE));
+	node_string(o, "detail", r->detail);
+	node_string(o, "rollout", r->rollout[0] ? r->rollout : NULL);
+	node_string(o, "stage", r->stage[0] ? r->stage : NULL);
+	node_string(o, "update", r->update);
+	node_integer(o, "duration_ms", (int64_t) r->duration_ms);
+	node_integer(o, "pause_ms", (int64_t) r->pause_ms);
+	e = json_build_text(b, false, &line);
+	if (e == 0)
+		e = store_history_append(n->store, buf_str(&line));
+	if (e < 0)
+		log_warning("history-not-written", "update=%s reason=%s", r->update, err_text(e));
+}
+
+int update_end(struct node *n, enum result number, const char *detail)
+{
+	const struct catalogue_row *row = catalogue_find(number);
+	struct node_update *u = &n->state->update;
+	struct node_result *result = calloc(1, sizeof(*result));
+	char quoted[1200];
+	uint64_t now_ms = node_now_ms(n);
+	int r;
+
+	if (!result)
+		return -ENOMEM;
+	STATE_SET(result->update, u->id);
+	STATE_SET(result->component, u->component);
+	STATE_SET(result->from, u->from);
+	STATE_SET(result->to, u->to);
+	STATE_SET(result->rollout, u->rollout);
+	STATE_SET(result->stage, u->stage);
+	result->seq = u->seq;
+	STATE_SET(result->release_sha256, u->release_sha256);
+	result->number = number;
+	STATE_SET(result->detail, detail && detail[0] ? detail : row ? row->sentence : "");
+	STATE_SET(result->log_tail, buf_str(&n->attempt.log_tail));
+	clean_text(result->detail);
+	clean_text(result->log_tail);
+	result->at = n->os->clock_real(n->os);
+	result->duration_ms = now_ms > n->attempt.started_ms ? now_ms - n->attempt.started_ms : 0;
+	result->pause_ms = u->pause_ms;
+	r = state_result_add(n->state, result);
+	if (r > 0)
+		log_warning("result-dropped",
+			    "more results wait for the controller than are kept; the oldest is gone");
+	if (r >= 0) {
+		add_history(n, result, row);
+		log_notice("update-ended",
+			   "update=%s component=%s from=%s to=%s result=%s class=%s ms=%llu detail=%s", u->id,
+			   u->component, u->from[0] ? u->from : "absent", u->to[0] ? u->to : "absent",
+			   row ? row->name : "unknown", result_class_name(row ? row->class : CLASS_NONE),
+			   (unsigned long long) result->duration_ms,
+			   log_quote(quoted, sizeof(quoted), result->detail));
+	}
+	free(result);
+	n->report_wanted = true;
+	return r < 0 ? r : 0;
+}
+
+/* FNV-1a: only to tell sentences apart that were told already. */
+static uint32_t hash_text(uint32_t hash, const char *text)
+{
+	for (const char *p = text ? text : ""; *p; p++)
+		hash = (hash ^ (uint8_t) *p) * 16777619u;
+	return (hash ^ 0xff) * 16777619u;
+}
+
+int update_note(struct node *n, enum result number, const char *component, const char *rollout, const char *detail)
+{
+	const char *about = component && guard_id(component) ? component : "agent";
+	uint32_t hash = hash_text(hash_text(hash_text(2166136261u, about), rollout), detail);
+	struct node_result *result;
+	int r;
+
+	for (size_t i = 0; i < NOTED_MAX; i++)
+		if (n->noted[i] == hash)
+			return 0;
+	result = calloc(1, sizeof(*result));
+	if (!result)
+		return -ENOMEM;
+	(void) snprintf(result->update, sizeof(result->update), "%s/%s/%llu", rollout ? rollout : "metadata",
+			about, (unsigned long long) n->state->report_sequence + 1);
+	STATE_SET(result->component, about);
+	STATE_SET(result->rollout, rollout);
+	STATE_SET(result->detail, detail);
+	clean_text(result->detail);
+	result->number = number;
+	result->at = n->os->clock_real(n->os);
+	r = state_result_add(n->state, result);
+	free(result);
+	if (r < 0)
+		return r;
+	memmove(n->noted, n->noted + 1, sizeof(n->noted) - sizeof(n->noted[0]));
+	n->noted[NOTED_MAX - 1] = hash;
+	n->report_wanted = true;
+	return 0;
+}
+
+int attempt_load(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	struct attempt *a = &n->attempt;
+	int r;
+
+	if (!a->has_release && u->to[0]) {
+		r = manifest_load(n, u->component, u->to, &a->release);
+		if (r < 0)
+			return r;
+		a->has_release = true;
+	}
+	if (!a->has_old && u->from[0]) {
+		r = manifest_load(n, u->component, u->from, &a->old);
+		if (r < 0)
+			return r;
+		a->has_old = true;
+	}
+	return 0;
+}
+
+void attempt_init(struct attempt *a)
+{
+	*a = (struct attempt){
+		.stage_fd = -1,
+		.stage_line = BUF_INIT(4096),
+		.command = COMMAND_INIT,
+		.log_tail = BUF_INIT(STATE_LOG_TAIL_SIZE - 1),
+		.wake_ms = UINT64_MAX,
+	};
+}
+
+void attempt_done(struct attempt *a)
+{
+	if (a->has_release)
+		release_done(&a->release);
+	if (a->has_old)
+		release_done(&a->old);
+	if (a->stage.pid)
+		process_end(&a->stage, 0);
+	if (a->stage_fd >= 0)
+		close(a->stage_fd);
+	buf_done(&a->stage_line);
+	command_done(&a->command);
+	probe_set_free(a->probes);
+	command_line_done(&a->probe_environment);
+	free(a->probe_root);
+	buf_done(&a->log_tail);
+	attempt_init(a);
+}
+
+void update_event(struct node *n)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(EVENT_MAX);
+	const struct node_update *u = &n->state->update;
+	struct event e = { .at = n->os->clock_real(n->os) };
+
+	(void) snprintf(e.node, sizeof(e.node), "%s", n->config->node);
+	(void) snprintf(e.update, sizeof(e.update), "%s", u->id);
+	(void) snprintf(e.component, sizeof(e.component), "%s", u->component);
+	(void) snprintf(e.state, sizeof(e.state), "%s", node_update_state_name(u->state));
+	(void) snprintf(e.version, sizeof(e.version), "%s", u->to);
+	(void) snprintf(e.detail, sizeof(e.detail), "%.*s", (int) sizeof(e.detail) - 1, u->detail);
+	e.bytes_done = n->attempt.bytes_done;
+	e.bytes_total = n->attempt.bytes_total;
+	event_write(&e, json_build_root(b));
+	if (json_build_text(b, false, &text) == 0)
+		node_link_send(n, LINK_EVENT, 0, text.data, text.len);
+}
+
+static int make_data_dir(struct node *n, const char *component)
+{
+	const char *user = config_component_user(n->config, component);
+	struct stat st;
+	struct passwd *pw;
+	int r = n->os->fstatat(n->os, n->dirs->data, component, &st);
+
+	if (r != -ENOENT)
+		return r; /* what a component keeps there is its own, whatever the owner became */
+	r = durable_mkdir(n->os, n->dirs->data, component, 0750);
+	if (r < 0 || !n->as_root)
+		return r;
+	pw = getpwnam(user);
+	return pw ? n->os->fchownat(n->os, n->dirs->data, component, pw->pw_uid, pw->pw_gid) : -ERR_CONFIG;
+}
+
+int node_prepare_component(struct node *n, const char *component)
+{
+	return make_data_dir(n, component);
+}
+
+int hook_begin(struct node *n, const struct release *release, const struct release_command *hook, const char *root)
+{
+	struct command_context c = {
+		.config = n->config,
+		.component = release->component,
+		.version = release->version,
+		.root = root,
+	};
+	struct command_line line = { 0 };
+	int r = make_data_dir(n, release->component);
+
+	if (r < 0)
+		return r;
+	r = command_expand(&c, hook, &line);
+	if (r < 0)
+		return r;
+	command_done(&n->attempt.command);
+	r = command_start(&line, hook->timeout_s, node_now_ms(n), &n->attempt.command);
+	command_line_done(&line);
+	return r;
+}

@@ -1,0 +1,245 @@
+/*
+ * node - what the phases of an update work on: the node's durable state, what was
+ * verified, and the part of the update under way that a restart makes anew.
+ *
+ * The engine owns one and drives it; phases change it and say how they ended. What
+ * must survive is in `state` and saved before it is acted on.
+ */
+#ifndef SELFRIGHT_PHASE_NODE_H
+#define SELFRIGHT_PHASE_NODE_H
+
+#include "agent/local/command.h"
+#include "agent/local/config.h"
+#include "agent/store/state.h"
+#include "agent/store/store.h"
+#include "base/attr.h"
+#include "base/fetcher.h"
+#include "base/text.h"
+#include "model/catalogue.h"
+#include "model/decide.h"
+#include "model/report.h"
+#include "os/frame.h"
+#include "os/os.h"
+#include "os/process.h"
+#include "tuf/tuf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct private_key;
+struct probe_set;
+struct services;
+
+/* How a phase ended, when it did not fail (a negative error, said with update_fail). */
+enum phase_end {
+	PHASE_AGAIN, /* not yet: call again at attempt.wake_ms, or when something happens */
+	PHASE_DONE,
+	PHASE_DROP, /* before the swap only: the update is put aside without a result */
+};
+
+enum { STAGES_MAX = 32, FETCH_DEADLINE_MS = 60 * 1000, NOTED_MAX = 16, SPACE_MARGIN_BYTES = 16 * 1024 * 1024 };
+
+/* A rollout that names this node's fleet, verified, with the facts beside it. */
+struct known_rollout {
+	struct rollout rollout;
+	char sha256[SHA256_HEX + 1];
+	uint64_t share;
+	bool approved[STAGES_MAX];
+	uint64_t seen_ms; /* when this node first saw it: spread and notice count from there */
+	int error; /* it disagrees with something: an update by it is refused with this */
+	char *trouble; /* the sentence for it */
+};
+
+struct known_policy {
+	char component[ID_MAX + 1];
+	char role[256]; /* that lists it */
+	struct policy policy;
+	bool present, broken; /* broken: listed, but nothing one can follow; nothing is approved then */
+};
+
+/* What `verify` made of the trusted metadata. */
+struct documents {
+	bool loaded;
+	struct rollout_index index;
+	struct known_rollout *rollouts;
+	size_t rollout_count;
+	struct node_orders orders;
+	struct known_policy *policies;
+	size_t policy_count;
+	struct labels labels; /* inventory over the node's own */
+};
+void documents_done(struct documents *d);
+const struct known_policy *documents_policy(const struct documents *d, const char *component);
+
+/* A downloaded file that has to be looked at before the network is asked: announcements (receive.c). */
+struct prefetched {
+	char *name;
+	struct buf bytes;
+};
+
+/* The part of the update under way that a restart makes anew. */
+struct attempt {
+	unsigned step; /* within the phase; 0 at entry */
+	uint64_t entered_ms; /* this state */
+	uint64_t started_ms; /* this update, or its resumption */
+	uint64_t wake_ms; /* UINT64_MAX: nothing to wait for but events */
+	struct release release; /* of `to`; has_release */
+	struct release old; /* of `from`; has_old */
+	bool has_release, has_old;
+	bool resumed; /* this state was found in the journal at start */
+
+	struct process stage; /* the stage process; pid 0: none */
+	int stage_fd; /* its progress pipe, -1: none */
+	struct buf stage_line;
+	int stage_error; /* what it said; 0: nothing yet */
+	char stage_detail[256];
+	bool stage_done;
+	uint64_t bytes_done, bytes_total, progress_told_ms;
+
+	struct command command; /* a hook */
+	struct probe_set *probes;
+	struct command_line probe_environment;
+	char *probe_root; /* ${root} of the checks */
+	char nonce[NONCE_HEX + 1]; /* asked of the controller; "": not asked */
+	uint64_t nonce_ms;
+	bool services_were_fine;
+	uint64_t stopped_ms; /* when the service went away, 0: it did not */
+	uint64_t refresh_asked_ms; /* 0: not asked */
+
+	struct buf log_tail;
+	bool lease_asked, lease_granted;
+	char lease_nonce[NONCE_HEX + 1];
+	uint64_t lease_until_ms;
+	char lease_refusal[128];
+};
+
+struct node {
+	const struct os *os;
+	const struct config *config;
+	struct store *store;
+	const struct store_dirs *dirs;
+	struct node_state *state;
+	struct tuf_client *tuf;
+	struct private_key *identity;
+	struct services *services;
+	char boot_id[BOOT_ID_MAX + 1];
+	bool as_root;
+	int documents_fd, manifests_fd; /* <root>/documents, <root>/manifests */
+	uid_t stage_uid; /* (uid_t) -1: stays ours */
+	gid_t stage_gid;
+
+	struct documents docs;
+	struct fetcher fetcher; /* looks into the caches, then asks the link */
+	struct prefetched *prefetched;
+	size_t prefetched_count, prefetched_bytes;
+	bool use_pushed_timestamp; /* this refresh may take the pushed one */
+
+	/* --- asked of the engine --- */
+	bool refresh_wanted; /* from the network, now */
+	bool push_wanted; /* a newer timestamp was pushed */
+	bool replan; /* something `decide` looks at has changed */
+	bool report_wanted;
+	bool link_restart_wanted; /* a fresh connection, to prove that one can be made */
+	uint64_t plan_ms; /* decide again then */
+
+	/* --- the last refresh --- */
+	uint64_t refreshed_ms; /* when one ended, well or not; 0: never */
+	uint64_t polled_ms; /* when one ended that asked the origin */
+	int64_t refreshed_at; /* the last good one, seconds since 1970; 0: never */
+	int refresh_error;
+	char refresh_text[512];
+
+	/* --- the link --- */
+	struct frame_conn *link; /* NULL: not running */
+	bool link_connected;
+	char link_reason[128];
+	uint32_t fetch_id; /* of the request under way */
+	bool fetch_answered;
+	int fetch_error;
+	struct buf fetch_bytes;
+	void (*pump)(struct node *n, int timeout_ms); /* wait for frames, serving readers at the console */
+	void *engine;
+
+	/* --- reports --- */
+	uint64_t reported_ms;
+	uint64_t acked_sequence, acked_ms; /* the last verified answer; 0: none in this run */
+	char report_nonce[NONCE_HEX + 1];
+	char acked_nonce[NONCE_HEX + 1]; /* that it answered; "": none */
+	uint64_t lease_again_ms; /* a refused lease is asked for again then */
+
+	uint32_t noted[NOTED_MAX]; /* hashes of sentences update_note told, newest last */
+	struct attempt attempt;
+};
+
+uint64_t node_now_ms(const struct node *n); /* never goes back */
+int64_t node_now(const struct node *n); /* by which expiry is judged */
+bool node_is_fresh(const struct node *n);
+
+/* Save the state; after a failure it says so once and returns it. */
+NODISCARD int node_save(struct node *n);
+
+/* 32 hex digits. */
+NODISCARD int node_nonce(struct node *n, char ret[static NONCE_HEX + 1]);
+
+/* Send to the link; without one the frame is dropped: everything is sent again by itself. */
+void node_link_send(struct node *n, unsigned type, uint32_t id, const void *data, size_t len);
+
+/* The absolute path of ${root} for a component: the current one, or a sealed version's. Free it; NULL: out of memory. */
+char *node_current_root(const struct node *n, const char *component);
+char *node_version_root(const struct node *n, const char *component, const char *version);
+
+/*
+ * The manifest of a version that is in the store, kept beside it, strictly read
+ * again. -ENOENT: none is kept.
+ */
+NODISCARD int manifest_load(struct node *n, const char *component, const char *version, struct release *ret);
+/* Keep the verified bytes; durable on return. */
+NODISCARD int manifest_keep(struct node *n, const char *component, const char *version, const void *bytes,
+			    size_t len);
+/* Drop those whose tree is gone. */
+void manifest_collect(struct node *n);
+
+/* The facts of `decide` for a component, and its answer. Strings live until documents or state change. */
+struct decision node_decide(struct node *n, const char *component);
+/* Every component that is installed, named by a rollout or by an order, sorted; string_list_done() it. */
+NODISCARD int node_components(struct node *n, struct string_list *ret);
+
+/* --- the update under way --- */
+bool update_is_active(const struct node *n);
+enum update_state update_state(const struct node *n);
+
+/* Record the failure: number of the catalogue, a sentence; logged once. Returns r. */
+int update_fail(struct node *n, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The same under a number of one's own choice. */
+int update_fail_as(struct node *n, enum result number, int r, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* The end of an update as a result for the next reports, a line of the history, and a log line. */
+NODISCARD int update_end(struct node *n, enum result number, const char *detail);
+
+/*
+ * Something outside an update was refused (a malformed document, metadata by the wrong
+ * keys): a result for the next reports under an id of its own, once per sentence.
+ * `component` NULL: the agent itself.
+ */
+NODISCARD int update_note(struct node *n, enum result number, const char *component, const char *rollout,
+			  const char *detail);
+
+/* Read the manifests of the update's versions from the store's side again (after a restart). */
+NODISCARD int attempt_load(struct node *n);
+
+/* Release what a restart makes anew. */
+void attempt_done(struct attempt *a);
+void attempt_init(struct attempt *a);
+
+/* Tell the desk: a state change or progress. */
+void update_event(struct node *n);
+
+/* data/<component>, owned by the component's user. */
+NODISCARD int node_prepare_component(struct node *n, const char *component);
+
+/* Start a hook of this release; its command is then stepped by the phase. */
+NODISCARD int hook_begin(struct node *n, const struct release *release, const struct release_command *hook,
+			 const char *root);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * phase - the verbs of an update, one per file. They do not call each other; the
+ * table in agent/update.c says which comes after which.
+ *
+ * Each may be called again at any time: run twice it gives the result of once.
+ */
+#ifndef SELFRIGHT_PHASE_PHASE_H
+#define SELFRIGHT_PHASE_PHASE_H
+
+#include "base/attr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct node;
+
+/* receive.c: bytes from outside, and the TUF workflow over them. */
+void receive_init(struct node *n);
+void receive_done(struct node *n);
+void receive_announcement(struct node *n, const void *json, size_t len);
+void receive_timestamp(struct node *n, const void *bytes, size_t len);
+NODISCARD int phase_receive(struct node *n, bool pushed);
+
+/* verify.c: what the trusted metadata says, as documents one can decide by. */
+NODISCARD int phase_verify(struct node *n);
+
+/* plan.c: which update, may it, and is it time. */
+NODISCARD int phase_plan(struct node *n); /* idle */
+NODISCARD int phase_check(struct node *n); /* planned */
+NODISCARD int phase_wait(struct node *n); /* staged, waiting */
+
+/* stage.c: the bytes into a sealed tree. */
+NODISCARD int phase_stage(struct node *n);
+NODISCARD int phase_prove(struct node *n); /* its own preflight */
+
+/* swap.c */
+NODISCARD int phase_stop(struct node *n);
+NODISCARD int phase_swap(struct node *n);
+NODISCARD int phase_reboot(struct node *n);
+
+/* health.c */
+NODISCARD int phase_health(struct node *n);
+NODISCARD int phase_watch(struct node *n);
+
+/* commit.c: the ends. */
+NODISCARD int phase_commit(struct node *n);
+NODISCARD int phase_discard(struct node *n); /* failed: nothing has changed */
+
+/* rollback.c */
+NODISCARD int phase_rollback(struct node *n);
+NODISCARD int phase_rolled_back(struct node *n);
+NODISCARD int phase_stuck(struct node *n);
+
+/* report.c: the truth, to the controller. */
+NODISCARD int phase_report(struct node *n);
+/* A signed answer: what it acknowledges is dropped. */
+void report_acknowledge(struct node *n, const void *bytes, size_t len);
+/* A signed answer to a lease request. */
+void report_grant(struct node *n, const void *bytes, size_t len);
+void report_ask_lease(struct node *n);
+
+#endif

@@ -1,0 +1,829 @@
+/*
+ * plan - which update, may it run here, and is it time.
+ *
+ * `decide` answers what a component should be; this asks it, holds the release
+ * against what this node can do and allows before a byte is fetched, and asks once
+ * more right before the swap.
+ */
+#include "agent/local/service.h"
+#include "agent/phase/node.h"
+#include "agent/phase/phase.h"
+#include "agent/probe/probe.h"
+#include "agent/store/generation.h"
+#include "agent/store/seal.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "json/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum {
+	RECENT_POLL_MS = 5000, /* a poll this young is "right before the swap" */
+	REFRESH_WAIT_MS = 90 * 1000,
+	LEASE_WAIT_MS = 30 * 1000,
+	LEASE_AGAIN_MS = 60 * 1000,
+	BASELINE_MAX_MS = 60 * 1000,
+	LINK_RECENT_MS = 60 * 1000,
+	PLAN_LATEST_MS = 3600 * 1000,
+};
+
+/* --- what next --- */
+
+static int apply_retries(struct node *n)
+{
+	bool changed = false;
+
+	for (size_t i = 0; n->docs.loaded && i < n->docs.orders.retry_count; i++) {
+		const struct order_once *o = &n->docs.orders.retries[i];
+		struct node_component *c = state_component(n->state, o->component);
+		struct node_order done = { .result = RESULT_GOOD, .at = n->os->clock_real(n->os) };
+
+		if (state_order(n->state, o->id) || o->expires <= node_now(n))
+			continue;
+		if (c)
+			component_undeny(c, NULL);
+		state_retry_clear(n->state, o->component, NULL);
+		STATE_SET(done.id, o->id);
+		STATE_SET(done.component, o->component);
+		STATE_SET(done.detail, "denials and waiting times of the component are lifted");
+		state_order_add(n->state, &done);
+		log_notice("order-retry", "order=%s component=%s", o->id, o->component);
+		changed = true;
+	}
+	for (size_t i = 0; n->docs.loaded && i < n->docs.orders.collect_count; i++) {
+		const struct order_once *o = &n->docs.orders.collects[i];
+		struct node_order done = { .result = RESULT_AGENT_TOO_OLD, .at = n->os->clock_real(n->os) };
+
+		if (state_order(n->state, o->id))
+			continue;
+		STATE_SET(done.id, o->id);
+		STATE_SET(done.detail, "this agent cannot collect yet");
+		state_order_add(n->state, &done);
+		log_warning("order-refused", "order=%s detail=%s", o->id, done.detail);
+		changed = true;
+	}
+	return changed ? node_save(n) : 0;
+}
+
+/* An order that sends a version away holds for ever after, whatever becomes of the order. */
+static int deny_from(struct node *n, const char *component, const struct decision *d)
+{
+	struct node_component *c = NULL;
+	const struct node_denial *known;
+	const char *from = d->order ? d->order->from : NULL;
+	int r;
+
+	if (!d->deny_from || !from || !from[0])
+		return 0;
+	r = state_component_add(n->state, component, &c);
+	if (r < 0)
+		return r;
+	known = component_denial(c, from);
+	if (known && known->cause == NODE_DENIED_FORCED)
+		return 0;
+	component_deny(c, from, NODE_DENIED_FORCED, c->seq);
+	n->report_wanted = true;
+	log_notice("version-denied", "component=%s version=%s cause=forced order=%s", component, from,
+		   d->order->id);
+	return node_save(n);
+}
+
+/* Orders before undo before rollouts; fetching ahead last. 0: nothing to do. */
+static int weight_of(const struct decision *d)
+{
+	if (d->kind == DECIDE_STAY || !d->version)
+		return 0;
+	if (d->kind == DECIDE_WAIT)
+		return d->may_stage && d->version[0] ? 1 : 0;
+	switch (d->cause) {
+	case CAUSE_ORDER_ROLLBACK:
+	case CAUSE_ORDER_PIN:
+		return 5;
+	case CAUSE_UNDO:
+		return 4;
+	case CAUSE_ROLLOUT:
+		return d->rollout && d->rollout->kind == ROLLOUT_PATCH ? 3 : 2;
+	case CAUSE_NONE:
+		break;
+	}
+	return 0;
+}
+
+static bool is_staged(struct node *n, const char *component, const char *version)
+{
+	uint8_t digest[SHA256_BYTES];
+
+	return seal_digest(n->os, n->dirs->store, component, version, digest) == 0;
+}
+
+static void wake_at(struct node *n, int64_t at)
+{
+	int64_t now = node_now(n);
+	uint64_t in = at > now ? (uint64_t) (at - now) * 1000 + 50 : 50;
+
+	if (in > PLAN_LATEST_MS)
+		in = PLAN_LATEST_MS;
+	if (node_now_ms(n) + in < n->plan_ms)
+		n->plan_ms = node_now_ms(n) + in;
+}
+
+struct choice {
+	char component[ID_MAX + 1];
+	struct decision d;
+	int weight;
+};
+
+static int consider(struct node *n, const char *component, struct choice *best)
+{
+	struct decision d = node_decide(n, component);
+	const struct node_retry *retry;
+	int weight, r;
+
+	r = deny_from(n, component, &d);
+	if (r < 0)
+		return r;
+	if (d.until > 0)
+		wake_at(n, d.until);
+	weight = weight_of(&d);
+	if (weight <= best->weight)
+		return 0;
+	retry = state_retry(n->state, component, d.version);
+	if (retry && retry->not_before > node_now(n)) {
+		wake_at(n, retry->not_before);
+		return 0;
+	}
+	/* What waits for a lease asks again after a while, not in a circle. */
+	if (weight == 2 && n->lease_again_ms > node_now_ms(n) && d.rollout && d.rollout->disruption.label) {
+		if (n->lease_again_ms < n->plan_ms)
+			n->plan_ms = n->lease_again_ms;
+		return 0;
+	}
+	if (weight == 1 && is_staged(n, component, d.version))
+		return 0;
+	(void) snprintf(best->component, sizeof(best->component), "%s", component);
+	best->d = d;
+	best->weight = weight;
+	return 0;
+}
+
+static const char *source_of(const struct decision *d)
+{
+	if (d->cause == CAUSE_ORDER_ROLLBACK && d->order)
+		return d->order->id;
+	if (d->cause == CAUSE_ORDER_PIN && d->pin)
+		return d->pin->id;
+	return d->rollout ? d->rollout->id : "local";
+}
+
+static int begin(struct node *n, const struct choice *choice)
+{
+	const struct decision *d = &choice->d;
+	struct node_update *u = &n->state->update;
+	struct node_component *c = NULL;
+	int r = state_component_add(n->state, choice->component, &c);
+
+	if (r < 0)
+		return r;
+	state_update_clear(n->state);
+	c->attempts++;
+	u->attempt = c->attempts;
+	STATE_SET(u->source, source_of(d));
+	STATE_SET(u->component, choice->component);
+	(void) snprintf(u->id, sizeof(u->id), "%s/%s/%llu", u->source, u->component,
+			(unsigned long long) u->attempt);
+	u->cause = (enum node_cause) d->cause;
+	STATE_SET(u->from, c->version);
+	STATE_SET(u->to, d->version);
+	u->started_at = n->os->clock_real(n->os);
+	if (d->rollout) {
+		STATE_SET(u->rollout, d->rollout->id);
+		STATE_SET(u->stage, d->stage ? d->stage->name : "");
+		u->seq = d->rollout->seq;
+	}
+	if (d->cause == CAUSE_ROLLOUT && d->release) {
+		STATE_SET(u->release_path, d->release->path);
+		hex_encode(u->release_sha256, d->release->sha256, SHA256_BYTES);
+		component_joined_add(c, d->rollout->id);
+	}
+	u->deny_from = d->deny_from;
+	n->attempt.started_ms = node_now_ms(n);
+	return 0;
+}
+
+int phase_plan(struct node *n)
+{
+	struct string_list components = { 0 };
+	struct choice best = { .weight = 0 };
+	int r;
+
+	n->replan = false;
+	n->plan_ms = UINT64_MAX;
+	r = apply_retries(n);
+	if (r == 0)
+		r = node_components(n, &components);
+	for (size_t i = 0; r == 0 && i < components.count; i++)
+		r = consider(n, components.items[i], &best);
+	string_list_done(&components);
+	if (r == 0 && best.weight > 0)
+		r = begin(n, &best);
+	if (r < 0) {
+		log_error("plan-failed", "error=%s detail=%s", err_name(r), err_text(r));
+		n->plan_ms = node_now_ms(n) + 60 * 1000;
+		return PHASE_AGAIN;
+	}
+	return best.weight > 0 ? PHASE_DONE : PHASE_AGAIN;
+}
+
+/* --- may it run here, before the first byte --- */
+
+static int read_release(struct node *n)
+{
+	CLEANUP(buf_done)
+	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct node_update *u = &n->state->update;
+	struct tuf_target t = { 0 };
+	char hex[SHA256_HEX + 1];
+	char *error = NULL;
+	int r;
+
+	r = tuf_client_read(n->tuf, &n->fetcher, u->release_path, RELEASE_MAX_BYTES, &bytes, &t);
+	if (r == -ERR_NETWORK || r == -ERR_DEADLINE || r == -ERR_PEER_GONE || r == -ERR_HTTP_STATUS ||
+	    r == -ERR_TLS || r == -ENOENT)
+		return update_fail_as(n, RESULT_METADATA_UNREACHABLE, r, "%s could not be fetched: %s",
+				      u->release_path, err_text(r));
+	if (r == -ERR_DIGEST || r == -ERR_LENGTH)
+		return update_fail_as(n, RESULT_METADATA_REJECTED, r, "%s is not the one that was signed",
+				      u->release_path);
+	if (r < 0)
+		return update_fail(n, r, "%s: %s", u->release_path, tuf_client_error(n->tuf));
+	hex_encode(hex, t.sha256, SHA256_BYTES);
+	if (u->release_sha256[0] && !str_eq(u->release_sha256, hex))
+		return update_fail(n, -ERR_DISAGREE, "rollout %s names another %s than its team signed",
+				   u->rollout, u->release_path);
+	STATE_SET(u->release_sha256, hex);
+	r = json_parse(bytes.data, bytes.len, &json_limits_default, &doc);
+	if (r < 0)
+		return update_fail(n, r, "%s is malformed: %s", u->release_path, err_text(r));
+	r = release_parse(doc, &n->attempt.release, &error);
+	if (r < 0) {
+		r = update_fail(n, r, "%s: %s", u->release_path, error ? error : err_text(r));
+		free(error);
+		return r;
+	}
+	n->attempt.has_release = true;
+	r = release_agrees(&n->attempt.release, u->release_path);
+	if (r < 0 || !str_eq(n->attempt.release.component, u->component) ||
+	    !str_eq(n->attempt.release.version, u->to))
+		return update_fail(n, -ERR_DISAGREE, "%s says it is %s %s, or names a file outside its folder",
+				   u->release_path, n->attempt.release.component, n->attempt.release.version);
+	r = manifest_keep(n, u->component, u->to, bytes.data, bytes.len);
+	return r < 0 ? update_fail(n, r, "the manifest could not be kept: %s", err_text(r)) : 0;
+}
+
+/* The version is meant to be in the store; its manifest beside it. Else the repository still has it. */
+static int find_release(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	int r;
+
+	if (u->cause != NODE_CAUSE_ROLLOUT && is_staged(n, u->component, u->to)) {
+		r = manifest_load(n, u->component, u->to, &n->attempt.release);
+		if (r == 0) {
+			n->attempt.has_release = true;
+			return 0;
+		}
+	}
+	if (!u->release_path[0])
+		(void) snprintf(u->release_path, sizeof(u->release_path), "%s/%s/release.json", u->component,
+				u->to);
+	return read_release(n);
+}
+
+static int check_unchanged(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	uint8_t digest[SHA256_BYTES];
+	int r = seal_digest(n->os, n->dirs->store, u->component, u->to, digest);
+
+	if (r == 0 && memcmp(digest, n->attempt.release.tree_digest, sizeof(digest)) != 0)
+		return update_fail_as(n, RESULT_VERSION_CHANGED, -ERR_TREE,
+				      "%s %s is stored here with another tree than this release signs",
+				      u->component, u->to);
+	return 0;
+}
+
+static int check_kind(struct node *n, const struct release *rel)
+{
+	if (!string_list_has(&config_component(n->config, rel->component)->kinds, rel->kind))
+		return update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+				      "kind '%s' is not allowed for %s by components.d here", rel->kind,
+				      rel->component);
+	if (!str_eq(rel->kind, "tree"))
+		return update_fail(n, -ERR_AGENT_TOO_OLD, "this agent knows no components of kind '%s'",
+				   rel->kind);
+	if (rel->data_count > 0)
+		return update_fail(n, -ERR_AGENT_TOO_OLD,
+				   "the release wants data[] copied before the swap, which this agent cannot yet");
+	return 0;
+}
+
+static int check_requirements(struct node *n, const struct release *rel)
+{
+	const struct node_update *u = &n->state->update;
+	struct stat st;
+
+	if (rel->requires_agent && !version_in_range(SELFRIGHT_VERSION, rel->requires_agent))
+		return update_fail(n, -ERR_AGENT_TOO_OLD, "it needs an agent %s; this is %s", rel->requires_agent,
+				   SELFRIGHT_VERSION);
+	if (u->cause != NODE_CAUSE_ROLLOUT)
+		return 0; /* it was good here before: what it needs of the others was settled then */
+	for (size_t i = 0; i < rel->compatible.count; i++) {
+		const char *name = rel->compatible.items[i].name;
+		const char *have = labels_get(&n->docs.labels, name);
+
+		if (!str_eq(have, rel->compatible.items[i].value))
+			return update_fail_as(n, RESULT_INCOMPATIBLE, -ERR_REFUSED,
+					      "it is made for nodes labelled %s=%s; this one has %s", name,
+					      rel->compatible.items[i].value, have ? have : "no such label");
+	}
+	for (size_t i = 0; i < rel->requires_component_count; i++) {
+		const struct release_requirement *q = &rel->requires_components[i];
+		const struct node_component *c = state_component(n->state, q->component);
+
+		if (!c || !c->version[0] || !version_in_range(c->version, q->range))
+			return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+					      "it needs %s %s; here is %s", q->component, q->range,
+					      c && c->version[0] ? c->version : "none");
+	}
+	for (size_t i = 0; i < rel->requires_files.count; i++)
+		if (stat(rel->requires_files.items[i], &st) < 0)
+			return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+					      "it needs the file %s, which is not here",
+					      rel->requires_files.items[i]);
+	if (rel->requires_from && u->from[0] && version_compare(u->from, rel->requires_from) < 0)
+		return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+				      "it updates directly from %s or newer; here is %s", rel->requires_from,
+				      u->from);
+	return 0;
+}
+
+static int check_variables(struct node *n, const struct release *rel)
+{
+	struct string_list used = { 0 };
+	int r = release_variables(rel, &used);
+
+	if (r < 0)
+		r = update_fail(n, r, "it uses a variable of a form this agent does not know");
+	for (size_t i = 0; r == 0 && i < rel->requires_vars.count; i++)
+		if (!labels_get(&n->config->vars, rel->requires_vars.items[i]))
+			r = update_fail_as(n, RESULT_VARIABLE_MISSING, -ERR_FIELD_MISSING,
+					   "it needs the variable '%s', which vars.d does not define",
+					   rel->requires_vars.items[i]);
+	for (size_t i = 0; r == 0 && i < used.count; i++)
+		if (!labels_get(&n->config->vars, used.items[i]))
+			r = update_fail_as(n, RESULT_VARIABLE_MISSING, -ERR_FIELD_MISSING,
+					   "it uses ${vars.%s}, which vars.d does not define", used.items[i]);
+	string_list_done(&used);
+	return r;
+}
+
+static int check_command(struct node *n, const struct release *rel, const struct release_command *c,
+			 const char *what)
+{
+	if (c->argv.count == 0 || config_allows_user(n->config, rel->component, c->user))
+		return 0;
+	return update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+			      "%s wants to run as '%s', which components.d does not allow for %s", what, c->user,
+			      rel->component);
+}
+
+static int check_programs(struct node *n, const struct release *rel)
+{
+	const struct {
+		const struct release_command *command;
+		const char *name;
+	} hooks[] = {
+		{ &rel->hooks.preflight, "the hook preflight" },
+		{ &rel->hooks.before_swap, "the hook before_swap" },
+		{ &rel->hooks.after_swap, "the hook after_swap" },
+		{ &rel->hooks.after_rollback, "the hook after_rollback" },
+		{ &rel->hooks.notify, "the hook notify" },
+	};
+	const char *why = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(hooks); i++)
+		r = check_command(n, rel, hooks[i].command, hooks[i].name);
+	for (size_t i = 0; r == 0 && i < rel->service_count; i++) {
+		const struct release_service *v = &rel->services[i];
+
+		r = check_command(n, rel, &v->start, v->name);
+		if (r == 0)
+			r = check_command(n, rel, &v->reload, v->name);
+		if (r == 0 && v->unit &&
+		    !string_list_has(&config_component(n->config, rel->component)->units, v->unit))
+			r = update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+					   "the unit %s is not allowed for %s by components.d here", v->unit,
+					   rel->component);
+	}
+	for (size_t i = 0; r == 0 && i < rel->check_count; i++) {
+		r = check_command(n, rel, &rel->checks[i].exec, rel->checks[i].name);
+		if (r == 0 && !probe_supported(&rel->checks[i], &why))
+			r = update_fail(n, -ERR_AGENT_TOO_OLD, "check %s: %s", rel->checks[i].name,
+					why ? why : "");
+	}
+	return r;
+}
+
+static const struct release_artifact *full_artifact(const struct release *rel)
+{
+	for (size_t i = 0; i < rel->artifact_count; i++)
+		if (!rel->artifacts[i].is_delta)
+			return &rel->artifacts[i];
+	return NULL;
+}
+
+static int check_space(struct node *n, const struct release *rel)
+{
+	const struct release_artifact *a = full_artifact(rel);
+	struct statvfs v;
+	uint64_t have, need;
+	int r;
+
+	if (is_staged(n, rel->component, rel->version))
+		return 0;
+	if (!a)
+		return update_fail(n, -ERR_AGENT_TOO_OLD,
+				   "it offers only deltas, which this agent cannot apply yet");
+	r = n->os->fstatvfs(n->os, n->dirs->store, &v);
+	if (r < 0)
+		return update_fail(n, r, "the free space could not be read: %s", err_text(r));
+	have = (uint64_t) v.f_bavail * v.f_frsize;
+	need = rel->installed_size + a->length;
+	if (need < rel->installed_size || need + SPACE_MARGIN_BYTES > have ||
+	    (rel->requires_free_bytes && rel->requires_free_bytes > have))
+		return update_fail_as(
+			n, RESULT_NO_SPACE, -ENOSPC, "it needs %llu bytes and a margin; %llu are free",
+			(unsigned long long) (need > rel->requires_free_bytes ? need : rel->requires_free_bytes),
+			(unsigned long long) have);
+	/* Some file systems have no fixed number of files: they say 0 of 0. */
+	if (v.f_files > 0 && v.f_favail < rel->files + 64)
+		return update_fail_as(n, RESULT_NO_SPACE, -ENOSPC,
+				      "it needs %llu files; the file system has room for %llu",
+				      (unsigned long long) rel->files, (unsigned long long) v.f_favail);
+	return 0;
+}
+
+int phase_check(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	const struct release *rel = &n->attempt.release;
+	int r;
+
+	if (u->to[0] == '\0')
+		return PHASE_DONE; /* back to absent: nothing comes */
+	for (size_t i = 0; u->cause == NODE_CAUSE_ROLLOUT && i < n->docs.rollout_count; i++) {
+		const struct known_rollout *k = &n->docs.rollouts[i];
+
+		if (str_eq(k->rollout.id, u->rollout) && k->error < 0)
+			return update_fail(n, k->error, "%s", k->trouble ? k->trouble : err_text(k->error));
+	}
+	if (n->attempt.has_release) {
+		release_done(&n->attempt.release);
+		n->attempt.has_release = false;
+	}
+	r = find_release(n);
+	if (r == 0)
+		r = check_unchanged(n);
+	if (r == 0)
+		r = check_kind(n, rel);
+	if (r == 0)
+		r = check_requirements(n, rel);
+	if (r == 0)
+		r = check_variables(n, rel);
+	if (r == 0)
+		r = check_programs(n, rel);
+	if (r == 0)
+		r = check_space(n, rel);
+	if (r < 0)
+		return r;
+	hex_encode(u->digest, rel->tree_digest, SHA256_BYTES);
+	u->probation_ms = rel->probation_s * 1000;
+	if (n->config->probation_cap_s && u->probation_ms > n->config->probation_cap_s * 1000)
+		u->probation_ms = n->config->probation_cap_s * 1000;
+	u->watch_ms = rel->watch_s * 1000;
+	u->boot_attempts = rel->boot_attempts;
+	return PHASE_DONE;
+}
+
+/* --- is it time --- */
+
+enum wait_step {
+	WAIT_DECIDE,
+	WAIT_REFRESH,
+	WAIT_AGAIN,
+	WAIT_LEASE,
+	WAIT_PREFLIGHT,
+	WAIT_BASELINE,
+	WAIT_DRAIN,
+	WAIT_PREPARE
+};
+
+static int next_step(struct node *n, unsigned step)
+{
+	n->attempt.step = step;
+	n->attempt.wake_ms = node_now_ms(n); /* go on at once */
+	return PHASE_AGAIN;
+}
+
+/* 1: go; 0: put aside for now; negative: no more. */
+static int still_wanted(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	struct decision d;
+
+	if (u->cause == NODE_CAUSE_LOCAL)
+		return 1;
+	d = node_decide(n, u->component);
+	if (d.kind != DECIDE_STAY && str_eq(d.version, u->to) && (enum node_cause) d.cause == u->cause &&
+	    (!d.rollout || str_eq(d.rollout->id, u->rollout))) {
+		if (d.kind == DECIDE_TARGET)
+			return 1;
+		STATE_SET(u->waiting_for, reason_name(d.reason));
+		if (d.until > 0)
+			wake_at(n, d.until);
+		log_info("update-waits", "update=%s reason=%s", u->id, reason_name(d.reason));
+		return 0;
+	}
+	if (d.kind == DECIDE_TARGET)
+		return update_fail_as(n, RESULT_SUPERSEDED, -ECANCELED, "%s %s is wanted now", u->component,
+				      d.version[0] ? d.version : "absent");
+	return update_fail_as(n, RESULT_WITHDRAWN, -ECANCELED, "it is not wanted any more: %s",
+			      reason_sentence(d.reason));
+}
+
+static int wait_refresh(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n);
+
+	/* An order that is verified needs no fresher word, and the way back to safety waits for nothing. */
+	if (u->cause != NODE_CAUSE_ROLLOUT)
+		return next_step(n, WAIT_AGAIN);
+	if (n->polled_ms > 0 && now - n->polled_ms < RECENT_POLL_MS)
+		return next_step(n, WAIT_AGAIN);
+	if (a->refresh_asked_ms == 0) {
+		a->refresh_asked_ms = now;
+		n->refresh_wanted = true;
+	}
+	if (n->polled_ms >= a->refresh_asked_ms)
+		return next_step(n, WAIT_AGAIN);
+	if (now - a->refresh_asked_ms > REFRESH_WAIT_MS)
+		return next_step(n, WAIT_AGAIN); /* no road; decide says whether what we have is fresh enough */
+	a->wake_ms = now + 1000;
+	return PHASE_AGAIN;
+}
+
+static const struct rollout *rollout_by_id(const struct node *n, const char *id)
+{
+	for (size_t i = 0; i < n->docs.rollout_count; i++)
+		if (str_eq(n->docs.rollouts[i].rollout.id, id))
+			return &n->docs.rollouts[i].rollout;
+	return NULL;
+}
+
+static int wait_lease(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	const struct rollout *rollout = rollout_by_id(n, u->rollout);
+	uint64_t now = node_now_ms(n);
+
+	if (u->cause == NODE_CAUSE_ORDER_ROLLBACK || u->cause == NODE_CAUSE_ORDER_PIN ||
+	    u->cause == NODE_CAUSE_LOCAL || !rollout || !rollout->disruption.label)
+		return next_step(n, WAIT_PREFLIGHT);
+	if (a->lease_granted && now < a->lease_until_ms)
+		return next_step(n, WAIT_PREFLIGHT);
+	if (!a->lease_asked) {
+		a->lease_asked = true;
+		a->refresh_asked_ms = now; /* counts the wait from here */
+		report_ask_lease(n);
+	}
+	if (!a->lease_granted && !a->lease_refusal[0] && now - a->refresh_asked_ms < LEASE_WAIT_MS) {
+		a->wake_ms = a->refresh_asked_ms + LEASE_WAIT_MS;
+		return PHASE_AGAIN;
+	}
+	STATE_SET(u->waiting_for, reason_name(REASON_LEASE));
+	n->lease_again_ms = now + LEASE_AGAIN_MS;
+	log_info("update-waits", "update=%s reason=lease detail=%s", u->id,
+		 a->lease_refusal[0] ? a->lease_refusal : "no answer from the controller");
+	return PHASE_DROP;
+}
+
+static int wait_hook(struct node *n, const struct release_command *hook, enum result number, const char *name,
+		     unsigned next)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	char *root;
+	int r;
+
+	if (!a->has_release || hook->argv.count == 0)
+		return next_step(n, next);
+	if (a->command.process.pid == 0) {
+		root = node_version_root(n, u->component, u->to);
+		r = root ? hook_begin(n, &a->release, hook, root) : -ENOMEM;
+		free(root);
+		if (r < 0)
+			return update_fail_as(n, number, r, "the hook %s could not be started: %s", name,
+					      err_text(r));
+	}
+	r = command_step(&a->command, node_now_ms(n));
+	if (r == 0) {
+		a->wake_ms = node_now_ms(n) + 50;
+		return PHASE_AGAIN;
+	}
+	if (r < 0) {
+		char text[64];
+
+		tail_add(&a->log_tail, a->command.output.data, a->command.output.len);
+		r = update_fail_as(n, number, r, "the hook %s %s", name,
+				   r == -ERR_DEADLINE
+					   ? "took too long"
+					   : process_status_text(a->command.status, text, sizeof(text)));
+	}
+	command_done(&a->command);
+	return r < 0 ? r : next_step(n, next);
+}
+
+static int baseline_begin(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	struct command_context c = { .config = n->config, .component = u->component, .version = u->to };
+	struct probe_context p;
+	int r;
+
+	free(a->probe_root);
+	a->probe_root = node_version_root(n, u->component, u->to);
+	if (!a->probe_root)
+		return -ENOMEM;
+	c.root = a->probe_root;
+	command_line_done(&a->probe_environment);
+	r = command_environment(&c, &a->probe_environment);
+	if (r < 0)
+		return r;
+	p = (struct probe_context){
+		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = a->probe_root },
+		.root = a->probe_root,
+		.env = (const char *const *) a->probe_environment.env,
+		.user = n->as_root ? config_component_user(n->config, u->component) : NULL,
+	};
+	return probe_set_new(&a->release, &p, PROBE_BASELINE, node_now_ms(n), &a->probes);
+}
+
+static void baseline_note(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+
+	u->baseline_count = 0;
+	for (size_t i = 0; i < probe_set_count(n->attempt.probes) && u->baseline_count < STATE_BASELINE_MAX; i++) {
+		const struct probe_status *p = probe_set_at(n->attempt.probes, i);
+		struct node_baseline *b = &u->baseline[u->baseline_count++];
+
+		STATE_SET(b->component, u->component);
+		STATE_SET(b->check, p->check->name);
+		b->passed = p->state == PROBE_PASSING;
+		b->value[0] = '\0';
+		if (p->check->kind == CHECK_LINK)
+			u->link_before = b->passed;
+		if (!b->passed)
+			log_info("check-failed-before", "it is not blamed on the release: update=%s check=%s",
+				 u->id, p->check->name);
+	}
+}
+
+/* What fails before the swap is not the release's fault. A first install has no before. */
+static int wait_baseline(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n);
+	int timeout = -1, r;
+
+	a->services_were_fine = services_settled(n->services, u->component, NULL) == 1;
+	if (!a->has_release || (a->release.check_count == 0))
+		return next_step(n, WAIT_DRAIN);
+	if (!a->probes) {
+		if (u->from[0] == '\0') {
+			n->state->update.link_before = n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS;
+			return next_step(n, WAIT_DRAIN);
+		}
+		r = baseline_begin(n);
+		if (r < 0)
+			return update_fail(n, r, "the checks could not be prepared: %s", err_text(r));
+		a->entered_ms = now;
+		a->nonce[0] = '\0';
+		if (n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS) {
+			probe_set_link_result(a->probes, true, NULL);
+		} else if (node_nonce(n, a->nonce) == 0) {
+			a->nonce_ms = now;
+			n->report_wanted = true;
+		}
+	}
+	if (a->nonce[0] && n->acked_ms >= a->nonce_ms && str_eq(n->acked_nonce, a->nonce))
+		probe_set_link_result(a->probes, true, NULL);
+	probe_set_step(a->probes, now);
+	if (!probe_set_done(a->probes) && now - a->entered_ms < BASELINE_MAX_MS) {
+		struct pollfd fds[2 * RELEASE_CHECKS_MAX];
+
+		(void) probe_set_prepare(a->probes, fds, ARRAY_LEN(fds), now, &timeout);
+		a->wake_ms = timeout < 0 ? now + 1000 : now + (uint64_t) timeout;
+		return PHASE_AGAIN;
+	}
+	baseline_note(n);
+	probe_set_free(a->probes);
+	a->probes = NULL;
+	a->nonce[0] = '\0';
+	return next_step(n, WAIT_DRAIN);
+}
+
+/* Both generations are there before anything is stopped: from here on only renames. */
+static int wait_prepare(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	struct generation_entry change = { .component = "" };
+	struct generation now = { .count = 0 }, target;
+	uint64_t number = 0;
+	int r = generation_current(n->os, n->dirs->root, &number);
+
+	if (r == 0)
+		r = generation_read(n->os, n->dirs->generations, number, &now);
+	if (r < 0 && r != -ENOENT)
+		return update_fail(n, r, "the current generation could not be read: %s", err_text(r));
+	(void) snprintf(change.component, sizeof(change.component), "%s", u->component);
+	(void) snprintf(change.version, sizeof(change.version), "%s", u->to);
+	r = generation_compose(&now, &change, 1, &target);
+	if (r < 0)
+		return update_fail(n, r, "the new generation could not be composed: %s", err_text(r));
+	u->target_generation = n->state->generation + 1;
+	u->fallback_generation = n->state->generation + 2;
+	n->state->generation += 2;
+	r = node_save(n);
+	if (r == 0)
+		r = generation_create(n->os, n->dirs->generations, u->target_generation, &target);
+	if (r == 0)
+		r = generation_create(n->os, n->dirs->generations, u->fallback_generation, &now);
+	if (r < 0)
+		return update_fail(n, r, "the generations could not be prepared: %s", err_text(r));
+	return PHASE_DONE;
+}
+
+int phase_wait(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	int r;
+
+	if (a->step > WAIT_REFRESH && a->step < WAIT_PREPARE && n->state->update.cause != NODE_CAUSE_LOCAL) {
+		/* News may come at any time before the swap. */
+		r = still_wanted(n);
+		if (r <= 0)
+			return r < 0 ? r : PHASE_DROP;
+	}
+	switch ((enum wait_step) a->step) {
+	case WAIT_DECIDE:
+		r = still_wanted(n);
+		if (r <= 0)
+			return r < 0 ? r : PHASE_DROP;
+		return next_step(n, WAIT_REFRESH);
+	case WAIT_REFRESH:
+		return wait_refresh(n);
+	case WAIT_AGAIN:
+		a->refresh_asked_ms = 0;
+		return next_step(n, WAIT_LEASE);
+	case WAIT_LEASE:
+		return wait_lease(n);
+	case WAIT_PREFLIGHT:
+		return wait_hook(n, &a->release.hooks.preflight, RESULT_PREFLIGHT_FAILED, "preflight",
+				 WAIT_BASELINE);
+	case WAIT_BASELINE:
+		return wait_baseline(n);
+	case WAIT_DRAIN:
+		return wait_hook(n, &a->release.hooks.before_swap, RESULT_HOOK_FAILED, "before_swap",
+				 WAIT_PREPARE);
+	case WAIT_PREPARE:
+		return wait_prepare(n);
+	}
+	return update_fail_as(n, RESULT_INTERNAL, -EINVAL, "a step of waiting that does not exist");
+}

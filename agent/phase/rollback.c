@@ -1,0 +1,250 @@
+/*
+ * rollback - back to what was prepared before the swap; it may not fail for reasons
+ * we can prevent.
+ */
+#include "agent/local/service.h"
+#include "agent/phase/node.h"
+#include "agent/phase/phase.h"
+#include "agent/store/generation.h"
+#include "agent/store/seal.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOOK_MS = 100, START_DEADLINE_MS = 60 * 1000, STUCK_AGAIN_MS = 3600 * 1000, RETRY_S = 300 };
+
+enum rollback_step { BACK_CHANGE, BACK_SERVICES, BACK_HOOK };
+
+static void note_version(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	struct node_component *c = state_component(n->state, u->component);
+	const struct node_taken *t = NULL;
+
+	if (!c)
+		return;
+	if (!str_eq(c->version, u->from)) {
+		STATE_SET(c->version, u->from);
+		STATE_SET(c->previous, u->to);
+		STATE_SET(c->rollout, "");
+		STATE_SET(c->stage, "");
+		c->seq = 0;
+		STATE_SET(c->release_path, "");
+		STATE_SET(c->release_sha256, "");
+	}
+	/* The rollout that brought the old version brought it still. */
+	for (size_t i = 0; i < c->taken_count; i++)
+		if (str_eq(c->taken[i].version, u->from))
+			t = &c->taken[i];
+	if (t && u->from[0]) {
+		STATE_SET(c->rollout, t->rollout);
+		STATE_SET(c->stage, t->stage);
+		c->seq = t->seq;
+	}
+	c->watch_until = 0;
+	c->watch_update[0] = '\0';
+}
+
+static int apply_services(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	struct command_context c = { .config = n->config, .component = u->component, .version = u->from };
+	char *root;
+	int r;
+
+	if (u->from[0] == '\0') {
+		services_stop(n->services, u->component, false);
+		return 0;
+	}
+	if (!a->has_old)
+		return -ENOENT;
+	root = node_current_root(n, u->component);
+	if (!root)
+		return -ENOMEM;
+	c.root = root;
+	r = services_apply(n->services, &c, &a->old);
+	free(root);
+	return r;
+}
+
+static int change(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	uint64_t number = 0;
+	int r;
+
+	if (u->from[0]) {
+		r = seal_is_sound(n->os, n->dirs->store, u->component, u->from);
+		if (r < 0) {
+			u->result = 0; /* this is what a person must know now */
+			return update_fail_as(n, RESULT_FALLBACK_DAMAGED, r, "%s %s, to which it must go back: %s",
+					      u->component, u->from, err_text(r));
+		}
+	}
+	r = generation_current(n->os, n->dirs->root, &number);
+	if (r < 0 || number != u->fallback_generation)
+		r = generation_switch(n->os, n->dirs->root, u->fallback_generation);
+	if (r < 0) {
+		u->result = 0;
+		return update_fail_as(n, RESULT_STUCK, r, "the link could not be swapped back: %s", err_text(r));
+	}
+	note_version(n);
+	n->report_wanted = true;
+	log_notice("swapped-back", "update=%s component=%s from=%s to=%s generation=%llu", u->id, u->component,
+		   u->to[0] ? u->to : "absent", u->from[0] ? u->from : "absent",
+		   (unsigned long long) u->fallback_generation);
+	r = apply_services(n);
+	if (r < 0)
+		log_error("service-not-restarted", "component=%s version=%s reason=%s", u->component, u->from,
+			  err_text(r));
+	return 0;
+}
+
+static int start_services(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	const char *name = "";
+	uint64_t now = node_now_ms(n);
+	int r;
+
+	(void) services_step(n->services, now);
+	r = services_settled(n->services, u->component, &name);
+	if (r == 0 && now - a->entered_ms < START_DEADLINE_MS) {
+		a->wake_ms = now + LOOK_MS;
+		return PHASE_AGAIN;
+	}
+	if (r == 1)
+		return PHASE_DONE;
+	/* A service that did not run before either is not what makes this node stuck. */
+	if (!a->services_were_fine) {
+		log_warning("service-failing", "as before the update: component=%s service=%s", u->component,
+			    name);
+		return PHASE_DONE;
+	}
+	services_log_tail(n->services, u->component, &a->log_tail);
+	u->result = 0;
+	return update_fail_as(n, RESULT_STUCK, r < 0 ? r : -ERR_DEADLINE,
+			      "%s %s is back, but its service %s does not start", u->component, u->from, name);
+}
+
+static int run_hook(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	char *root;
+	int r;
+
+	if (!a->has_release || a->release.hooks.after_rollback.argv.count == 0)
+		return PHASE_DONE;
+	if (a->command.process.pid == 0) {
+		root = node_version_root(n, u->component, u->to);
+		r = root ? hook_begin(n, &a->release, &a->release.hooks.after_rollback, root) : -ENOMEM;
+		free(root);
+	} else {
+		r = command_step(&a->command, node_now_ms(n));
+	}
+	if (r == 0) {
+		a->wake_ms = node_now_ms(n) + LOOK_MS;
+		return PHASE_AGAIN;
+	}
+	if (r < 0)
+		log_warning("hook-failed", "update=%s hook=after_rollback reason=%s", u->id, err_text(r));
+	command_done(&a->command);
+	return PHASE_DONE;
+}
+
+int phase_rollback(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	int r;
+
+	if (a->step == BACK_CHANGE) {
+		command_done(&a->command);
+		r = change(n);
+		if (r < 0)
+			return r;
+		a->step = BACK_SERVICES;
+	}
+	if (a->step == BACK_SERVICES) {
+		r = start_services(n);
+		if (r != PHASE_DONE)
+			return r;
+		a->step = BACK_HOOK;
+	}
+	return run_hook(n);
+}
+
+static void note_retry(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	struct node_retry *retry = state_retry_add(n->state, u->component, u->to);
+
+	if (!retry)
+		return;
+	retry->failures++;
+	retry->not_before = node_now(n) + RETRY_S * (int64_t) (retry->failures < 12 ? retry->failures : 12);
+}
+
+int phase_rolled_back(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	enum result number = u->result ? (enum result) u->result : RESULT_INTERNAL;
+	const struct catalogue_row *row = catalogue_find(number);
+	const struct known_policy *policy = documents_policy(&n->docs, u->component);
+	struct node_component *c = NULL;
+	char detail[STATE_DETAIL_SIZE];
+	int r = state_component_add(n->state, u->component, &c);
+
+	if (r < 0)
+		return r;
+	note_version(n);
+	if (u->to[0]) {
+		/* A way back that fails says nothing against the version it led to. */
+		bool by_rollout = u->cause == NODE_CAUSE_ROLLOUT;
+
+		if (number == RESULT_ROLLED_BACK)
+			component_deny(c, u->to, NODE_DENIED_FORCED, u->seq);
+		else if (row && row->class == CLASS_RELEASE && by_rollout)
+			component_deny(c, u->to, NODE_DENIED_UNFIT, u->seq);
+		else
+			note_retry(n);
+	}
+	(void) snprintf(detail, sizeof(detail), "%s", u->detail);
+	if (u->from[0] && policy && policy->present && !policy_permits(&policy->policy, u->from)) {
+		size_t len = strlen(detail);
+
+		(void) snprintf(detail + len, sizeof(detail) - len, " (%s)",
+				catalogue_find(RESULT_BELOW_FLOOR)->sentence);
+	}
+	n->state->stuck = false;
+	return update_end(n, number, detail) < 0 ? -ENOMEM : PHASE_DONE;
+}
+
+/* Tell it once, try again at every start and every hour, and let orders through. */
+int phase_stuck(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n);
+
+	if (!n->state->stuck) {
+		int r;
+
+		n->state->stuck = true;
+		r = update_note(n, RESULT_STUCK, u->component, u->rollout[0] ? u->rollout : NULL, u->detail);
+		if (r == 0)
+			r = node_save(n);
+		if (r < 0)
+			log_error("stuck-not-noted", "update=%s reason=%s", u->id, err_text(r));
+	}
+	if (a->resumed || now - a->entered_ms >= STUCK_AGAIN_MS)
+		return PHASE_DONE;
+	a->wake_ms = a->entered_ms + STUCK_AGAIN_MS;
+	return PHASE_AGAIN;
+}

@@ -1,0 +1,325 @@
+/*
+ * stage - the bytes of a release into a sealed tree beside the running one.
+ *
+ * A process without rights downloads, verifies and unpacks into a folder that is
+ * not ours to trust; when it is gone the folder is taken from it, hashed against
+ * the signed tree digest, and only then it has a name in the store.
+ */
+#include "agent/phase/node.h"
+#include "agent/phase/phase.h"
+#include "agent/store/seal.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PROGRESS_MS = 10 * 1000, LOOK_MS = 1000, URLS_MAX = 16, ARGS_MAX = 24 + 2 * URLS_MAX };
+
+static const struct release_artifact *full_artifact(const struct release *rel)
+{
+	for (size_t i = 0; i < rel->artifact_count; i++)
+		if (!rel->artifacts[i].is_delta)
+			return &rel->artifacts[i];
+	return NULL;
+}
+
+/* "targets/<folder>/<sha256>.<name>". */
+static int artifact_name(const struct release_artifact *a, struct buf *out)
+{
+	const char *slash = strrchr(a->path, '/');
+	char hex[SHA256_HEX + 1];
+
+	hex_encode(hex, a->sha256, SHA256_BYTES);
+	if (!slash)
+		return buf_addf(out, "targets/%s.%s", hex, a->path);
+	return buf_addf(out, "targets/%.*s/%s.%s", (int) (slash - a->path), a->path, hex, slash + 1);
+}
+
+static int spawn(struct node *n, const struct release *rel, const struct release_artifact *a, int partial_fd,
+		 int progress_fd)
+{
+	CLEANUP(buf_done)
+	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
+	char length[24], max_bytes[24], max_files[24], hex[SHA256_HEX + 1];
+	const char *argv[ARGS_MAX + 1];
+	char *program = NULL;
+	size_t argc = 0;
+	int r = artifact_name(a, &name);
+
+	if (r == 0)
+		r = buf_addf(&ca, "%s/ca.crt", n->config->dir);
+	if (r == 0)
+		r = config_program(n->config, "selfright-stage", &program);
+	if (r < 0)
+		return r;
+	hex_encode(hex, a->sha256, SHA256_BYTES);
+	(void) snprintf(length, sizeof(length), "%" PRIu64, a->length);
+	(void) snprintf(max_bytes, sizeof(max_bytes), "%" PRIu64, rel->installed_size);
+	(void) snprintf(max_files, sizeof(max_files), "%" PRIu64, rel->files);
+	argv[argc++] = program;
+	for (size_t i = 0; i < n->config->urls.count && i < URLS_MAX; i++) {
+		argv[argc++] = "--url";
+		argv[argc++] = n->config->urls.items[i];
+	}
+	argv[argc++] = "--ca";
+	argv[argc++] = buf_str(&ca);
+	argv[argc++] = "--name";
+	argv[argc++] = buf_str(&name);
+	argv[argc++] = "--length";
+	argv[argc++] = length;
+	argv[argc++] = "--sha256";
+	argv[argc++] = hex;
+	argv[argc++] = "--media";
+	argv[argc++] = a->media;
+	argv[argc++] = "--max-bytes";
+	argv[argc++] = max_bytes;
+	argv[argc++] = "--max-files";
+	argv[argc++] = max_files;
+	argv[argc] = NULL;
+	r = process_start(
+		&(struct process_options){
+			.argv = argv,
+			.user = n->as_root ? n->config->users.stage : NULL,
+			.die_with_parent = true,
+			.stdin_fd = -1,
+			.stdout_fd = -1,
+			.stderr_fd = STDERR_FILENO,
+			.fds = { { n->dirs->spool, 3 }, { partial_fd, 4 }, { progress_fd, 5 } },
+			.fd_count = 3,
+			.no_new_privs = true,
+		},
+		&n->attempt.stage);
+	free(program);
+	return r;
+}
+
+static int begin(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	const struct release_artifact *a = full_artifact(&t->release);
+	const struct node_update *u = &n->state->update;
+	int partial, pipefd[2], r;
+
+	if (!a)
+		return update_fail(n, -ERR_AGENT_TOO_OLD,
+				   "it offers only deltas, which this agent cannot apply yet");
+	partial = seal_begin(n->os, n->dirs->store, u->component, u->to, n->stage_uid, n->stage_gid);
+	if (partial < 0)
+		return update_fail(n, partial, "no folder to unpack into: %s", err_text(partial));
+	if (pipe2(pipefd, O_CLOEXEC) < 0) {
+		r = -errno;
+		(void) n->os->close(n->os, partial); /* empty */
+		return update_fail(n, r, "no pipe for the progress: %s", err_text(r));
+	}
+	(void) fcntl(pipefd[0], F_SETFL, O_NONBLOCK); /* cannot fail on a pipe of ours */
+	r = spawn(n, &t->release, a, partial, pipefd[1]);
+	close(pipefd[1]);
+	(void) n->os->close(n->os, partial); /* the stage process holds its own */
+	if (r < 0) {
+		close(pipefd[0]);
+		return update_fail(n, r, "selfright-stage could not be started: %s", err_text(r));
+	}
+	t->stage_fd = pipefd[0];
+	t->stage_done = false;
+	t->stage_error = 0;
+	t->stage_detail[0] = '\0';
+	t->bytes_total = a->length;
+	t->progress_told_ms = node_now_ms(n);
+	return 0;
+}
+
+/* err_name() backwards. An unknown word is a failure of the helper. */
+static int error_of(const char *word)
+{
+	for (int e = 1; e < ERR_END_; e++)
+		if (e != ERR_BASE_ && str_eq(err_name(-e), word))
+			return -e;
+	return -ERR_CHILD;
+}
+
+static void take_line(struct node *n, char *line)
+{
+	struct attempt *t = &n->attempt;
+	char *word = line, *rest = strchr(line, ' ');
+
+	if (rest)
+		*rest++ = '\0';
+	if (str_eq(word, "bytes") && rest) {
+		char *total = strchr(rest, ' ');
+
+		if (total)
+			*total++ = '\0';
+		if (parse_u64(rest, &t->bytes_done) < 0 || (total && parse_u64(total, &t->bytes_total) < 0))
+			log_debug("stage-line", "a progress line that is none");
+	} else if (str_eq(word, "done")) {
+		t->stage_done = true;
+	} else if (str_eq(word, "error") && rest) {
+		char *detail = strchr(rest, ' ');
+
+		if (detail)
+			*detail++ = '\0';
+		t->stage_error = error_of(rest);
+		(void) snprintf(t->stage_detail, sizeof(t->stage_detail), "%s",
+				detail ? detail : err_text(t->stage_error));
+	}
+}
+
+static void read_progress(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	char chunk[1024], *newline;
+	ssize_t len;
+
+	while (t->stage_fd >= 0 && (len = read(t->stage_fd, chunk, sizeof(chunk))) > 0) {
+		if (t->stage_line.len + (size_t) len > t->stage_line.max)
+			buf_clear(&t->stage_line); /* no line of ours is that long */
+		(void) !buf_add(&t->stage_line, chunk, (size_t) len); /* a lost line is lost progress */
+		while (t->stage_line.len > 0 && (newline = memchr(t->stage_line.data, '\n', t->stage_line.len))) {
+			*newline = '\0';
+			take_line(n, (char *) t->stage_line.data);
+			buf_consume(&t->stage_line, (size_t) (newline + 1 - (char *) t->stage_line.data));
+		}
+	}
+}
+
+static void tell_progress(struct node *n)
+{
+	uint64_t now = node_now_ms(n);
+
+	if (now - n->attempt.progress_told_ms < PROGRESS_MS)
+		return;
+	n->attempt.progress_told_ms = now;
+	update_event(n);
+}
+
+static int fail_download(struct node *n, int r)
+{
+	const struct node_update *u = &n->state->update;
+	const char *detail = n->attempt.stage_detail;
+
+	switch (r) {
+	case -ENOENT:
+	case -ERR_HTTP_STATUS:
+		return update_fail_as(n, RESULT_DOWNLOAD_FAILED, r, "the artifact of %s %s: %s", u->component,
+				      u->to, detail);
+	case -ERR_TOO_LARGE:
+		return update_fail_as(n, RESULT_ARCHIVE_REFUSED, r,
+				      "the archive of %s %s holds more than was signed: %s", u->component, u->to,
+				      detail);
+	case -ERR_NAME:
+		return update_fail_as(n, RESULT_ARCHIVE_REFUSED, r, "the archive of %s %s: %s", u->component,
+				      u->to, detail);
+	default:
+		return update_fail(n, r, "the artifact of %s %s: %s", u->component, u->to, detail);
+	}
+}
+
+static int seal(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	char *offender = NULL;
+	int r = seal_commit(n->os, n->dirs->store, u->component, u->to, n->attempt.release.tree_digest, &offender);
+
+	if (r == -ERR_TREE)
+		r = update_fail(n, r, "the unpacked tree of %s %s is not the one that was signed", u->component,
+				u->to);
+	else if (r == -ERR_ARCHIVE_ENTRY)
+		r = update_fail(n, r, "the tree of %s %s holds what no tree may: %s", u->component, u->to,
+				offender ? offender : "?");
+	else if (r < 0)
+		r = update_fail(n, r, "sealing %s %s: %s", u->component, u->to, err_text(r));
+	free(offender);
+	return r;
+}
+
+/* The process is gone: what did it say? */
+static int finish(struct node *n, int status)
+{
+	struct attempt *t = &n->attempt;
+	char text[64];
+
+	read_progress(n);
+	close(t->stage_fd);
+	t->stage_fd = -1;
+	t->stage = (struct process){ 0 };
+	if (t->stage_error < 0)
+		return fail_download(n, t->stage_error);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !t->stage_done)
+		return update_fail(n, -ERR_CHILD, "selfright-stage %s",
+				   process_status_text(status, text, sizeof(text)));
+	t->bytes_done = t->bytes_total;
+	return 0;
+}
+
+/* While it downloads, the fleet may change its mind. */
+static int still_wanted(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	struct decision d;
+
+	if (u->cause == NODE_CAUSE_LOCAL)
+		return 0;
+	d = node_decide(n, u->component);
+	if (d.kind == DECIDE_STAY || !str_eq(d.version, u->to))
+		return update_fail_as(n, d.kind == DECIDE_TARGET ? RESULT_SUPERSEDED : RESULT_WITHDRAWN,
+				      -ECANCELED, "it is not wanted any more: %s", reason_sentence(d.reason));
+	return 0;
+}
+
+static bool is_sealed(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	uint8_t digest[SHA256_BYTES];
+	int r = seal_digest(n->os, n->dirs->store, u->component, u->to, digest);
+
+	if (r < 0 || memcmp(digest, n->attempt.release.tree_digest, sizeof(digest)) != 0)
+		return false;
+	r = seal_is_sound(n->os, n->dirs->store, u->component, u->to);
+	if (r == 0)
+		return true;
+	log_warning("tree-damaged", "it is fetched again: component=%s version=%s reason=%s", u->component, u->to,
+		    err_text(r));
+	return seal_remove(n->os, n->dirs->store, u->component, u->to) < 0;
+}
+
+int phase_stage(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	int status = 0, r;
+
+	if (u->to[0] == '\0')
+		return PHASE_DONE;
+	if (t->stage.pid == 0) {
+		if (is_sealed(n))
+			return PHASE_DONE;
+		r = begin(n);
+		if (r < 0)
+			return r;
+	}
+	read_progress(n);
+	r = process_poll(&t->stage, &status);
+	if (r == 0) {
+		tell_progress(n);
+		r = still_wanted(n);
+		if (r < 0) {
+			process_end(&t->stage, 0);
+			return r;
+		}
+		t->wake_ms = node_now_ms(n) + LOOK_MS;
+		return PHASE_AGAIN;
+	}
+	if (r < 0)
+		return update_fail(n, r, "selfright-stage was lost: %s", err_text(r));
+	r = finish(n, status);
+	if (r == 0)
+		r = seal(n);
+	return r < 0 ? r : PHASE_DONE;
+}

@@ -1,0 +1,354 @@
+#include "agent/update.h"
+
+#include "agent/local/service.h"
+#include "agent/phase/node.h"
+#include "agent/phase/phase.h"
+#include "agent/probe/probe.h"
+#include "agent/store/generation.h"
+#include "agent/store/seal.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MINUTE = 60 * 1000, HOUR = 60 * MINUTE, STEPS_MAX = 64, BOOT_ATTEMPTS = 3 };
+
+#define ROW(state_, ...) [STATE_##state_] = { __VA_ARGS__ }
+static const struct state_row rows[] = {
+	ROW(IDLE, .run = phase_plan, .success = STATE_PLANNED, .failure = STATE_IDLE, .wake = WAKE_IDLE),
+	ROW(PLANNED, .run = phase_check, .success = STATE_STAGING, .failure = STATE_FAILED, .wake = WAKE_PLAN),
+	ROW(STAGING, .run = phase_stage, .success = STATE_STAGED, .failure = STATE_FAILED, .announce = true,
+	    .wake = WAKE_PLAN),
+	ROW(STAGED, .success = STATE_WAITING, .failure = STATE_FAILED, .wake = WAKE_PLAN),
+	ROW(WAITING, .run = phase_wait, .success = STATE_STOPPING, .failure = STATE_FAILED, .wake = WAKE_PLAN),
+	ROW(STOPPING, .run = phase_stop, .success = STATE_SWAPPING, .failure = STATE_FAILED, .wake = WAKE_AGAIN,
+	    .deadline_ms = 10 * MINUTE),
+	ROW(SWAPPING, .run = phase_swap, .success = STATE_PROBATION, .failure = STATE_ROLLING_BACK,
+	    .swapped = true, .wake = WAKE_AGAIN, .deadline_ms = 30 * MINUTE),
+	ROW(REBOOTING, .run = phase_reboot, .success = STATE_PROBATION, .failure = STATE_ROLLING_BACK,
+	    .swapped = true, .wake = WAKE_AGAIN, .deadline_ms = HOUR),
+	ROW(PROBATION, .run = phase_health, .success = STATE_GOOD, .failure = STATE_ROLLING_BACK, .swapped = true,
+	    .announce = true, .wake = WAKE_LOOK),
+	ROW(GOOD, .run = phase_commit, .success = STATE_WATCH, .failure = STATE_GOOD, .swapped = true,
+	    .wake = WAKE_AGAIN),
+	ROW(WATCH, .run = phase_watch, .success = STATE_IDLE, .failure = STATE_ROLLING_BACK, .swapped = true,
+	    .wake = WAKE_AGAIN),
+	ROW(FAILED, .run = phase_discard, .success = STATE_IDLE, .failure = STATE_FAILED, .wake = WAKE_AGAIN),
+	ROW(ROLLING_BACK, .run = phase_rollback, .success = STATE_ROLLED_BACK, .failure = STATE_STUCK,
+	    .swapped = true, .announce = true, .wake = WAKE_AGAIN),
+	ROW(ROLLED_BACK, .run = phase_rolled_back, .success = STATE_IDLE, .failure = STATE_ROLLED_BACK,
+	    .swapped = true, .wake = WAKE_AGAIN),
+	ROW(STUCK, .run = phase_stuck, .success = STATE_ROLLING_BACK, .failure = STATE_STUCK, .swapped = true,
+	    .announce = true, .wake = WAKE_AGAIN),
+};
+_Static_assert(ARRAY_LEN(rows) == STATE_COUNT, "the last state has a row");
+_Static_assert((int) NODE_UPDATE_STATE_COUNT == (int) STATE_COUNT, "journal and report know the same states");
+
+const struct state_row *update_row(enum update_state s)
+{
+	return &rows[s];
+}
+
+/* Until here nothing has changed, and the update can be put aside. */
+static bool is_before_stopping(enum update_state s)
+{
+	return s == STATE_PLANNED || s == STATE_STAGING || s == STATE_STAGED || s == STATE_WAITING;
+}
+
+/* --- transitions --- */
+
+static void enter_idle(struct node *n)
+{
+	state_update_clear(n->state);
+	attempt_done(&n->attempt);
+	/* If it is not saved the end is run again after a restart, which gives the same. */
+	(void) !node_save(n);
+	n->replan = true;
+}
+
+/* What one state started the next does not inherit. */
+static void leave(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+
+	command_done(&a->command);
+	probe_set_free(a->probes);
+	a->probes = NULL;
+	a->nonce[0] = '\0';
+	a->nonce_ms = 0;
+	a->refresh_asked_ms = 0;
+	a->step = 0;
+	a->resumed = false;
+	a->entered_ms = a->wake_ms = node_now_ms(n);
+}
+
+static int enter(struct node *n, enum update_state next)
+{
+	struct node_update *u = &n->state->update;
+	enum node_update_state before = u->state;
+	int r;
+
+	if (next == STATE_IDLE) {
+		enter_idle(n);
+		return 0;
+	}
+	leave(n);
+	u->state = (enum node_update_state) next;
+	r = node_save(n);
+	/* What stops services or swaps must be in the journal first; the way back never waits for a full disk. */
+	if (r < 0 && (next == STATE_STOPPING || next == STATE_SWAPPING)) {
+		u->state = before;
+		return update_fail(n, r, "the journal could not be written: %s", err_text(r));
+	}
+	log_notice("update-state", "update=%s component=%s from=%s to=%s state=%s", u->id, u->component,
+		   u->from[0] ? u->from : "absent", u->to[0] ? u->to : "absent", update_state_name(next));
+	update_event(n);
+	if (rows[next].announce)
+		n->report_wanted = true;
+	return 0;
+}
+
+/* --- waking up --- */
+
+/* A restart of the agent is not a boot. Where recover has counted this boot already, it is counted. */
+static void count_boot(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	uint64_t allowed = u->boot_attempts ? u->boot_attempts : BOOT_ATTEMPTS;
+
+	if (str_eq(n->state->boot_id, n->boot_id))
+		return;
+	if (!str_eq(u->recover_boot_id, n->boot_id)) {
+		u->boots++;
+		STATE_SET(u->recover_boot_id, n->boot_id);
+	}
+	if (u->boots <= allowed)
+		return;
+	u->state = NODE_ROLLING_BACK;
+	u->result = RESULT_INTERRUPTED;
+	STATE_SET(u->detail, "the node was started too often during its probation");
+}
+
+static void wake_swapped(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	uint64_t current = 0;
+
+	if (u->recovered) {
+		/* Done already, without us; what is left is to say so. */
+		u->state = NODE_ROLLING_BACK;
+		if (u->result == 0)
+			u->result = RESULT_INTERRUPTED;
+		return;
+	}
+	if (update_row(update_state(n))->wake == WAKE_LOOK &&
+	    generation_current(n->os, n->dirs->root, &current) == 0 && current == u->fallback_generation) {
+		/* The way back was begun and could not be noted. */
+		u->state = NODE_ROLLING_BACK;
+		return;
+	}
+	if (u->state == NODE_PROBATION || u->state == NODE_REBOOTING)
+		count_boot(n);
+}
+
+int update_resume(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	enum update_state found;
+	int r;
+
+	if (!update_is_active(n))
+		return 0;
+	found = update_state(n);
+	if (update_row(found)->wake == WAKE_PLAN)
+		u->state = NODE_PLANNED;
+	else if (update_row(found)->swapped)
+		wake_swapped(n);
+	r = attempt_load(n);
+	/* Before the swap the manifest is read anew; after it the way back needs only the old one. */
+	if (r < 0 && update_row(found)->swapped)
+		log_warning("manifest-missing", "update=%s reason=%s", u->id, err_text(r));
+	leave(n);
+	n->attempt.resumed = true;
+	n->attempt.started_ms = node_now_ms(n);
+	log_notice("update-resumed", "update=%s component=%s found=%s state=%s", u->id, u->component,
+		   update_state_name(found), update_state_name(update_state(n)));
+	return node_save(n);
+}
+
+/* --- orders that do not wait --- */
+
+static bool is_urgent(struct node *n, const char *component)
+{
+	const struct node_update *u = &n->state->update;
+	struct decision d = node_decide(n, component);
+	const struct node_retry *retry;
+
+	if (d.kind != DECIDE_TARGET || (d.cause != CAUSE_ORDER_ROLLBACK && d.cause != CAUSE_ORDER_PIN))
+		return false;
+	if (str_eq(u->component, component) && str_eq(u->to, d.version) && u->cause == (enum node_cause) d.cause)
+		return false; /* it is under way */
+	retry = state_retry(n->state, component, d.version);
+	return !retry || retry->not_before <= node_now(n);
+}
+
+static bool urgent_waits(struct node *n)
+{
+	struct string_list components = { 0 };
+	bool urgent = false;
+
+	if (node_components(n, &components) == 0)
+		for (size_t i = 0; !urgent && i < components.count; i++)
+			urgent = is_urgent(n, components.items[i]);
+	string_list_done(&components);
+	return urgent;
+}
+
+static void put_aside(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	int r;
+
+	log_notice("update-put-aside", "update=%s state=%s", u->id, update_state_name(update_state(n)));
+	if (n->attempt.stage.pid)
+		process_end(&n->attempt.stage, 0);
+	if (u->to[0] && is_before_stopping(update_state(n))) {
+		r = seal_abort(n->os, n->dirs->store, u->component, u->to);
+		if (r < 0)
+			log_warning("partial-stays",
+				    "it is removed at the next start: component=%s version=%s reason=%s",
+				    u->component, u->to, err_text(r));
+	}
+	enter_idle(n);
+}
+
+/* --- the walk --- */
+
+/* 1: there is more to do at once; 0: wait. */
+static int step_once(struct node *n)
+{
+	enum update_state s = update_state(n);
+	const struct state_row *row = update_row(s);
+	uint64_t now = node_now_ms(n);
+	int r;
+
+	if (s == STATE_IDLE && !n->replan && now < n->plan_ms)
+		return 0;
+	if ((is_before_stopping(s) || s == STATE_STUCK) && n->replan) {
+		n->replan = false;
+		if (urgent_waits(n)) {
+			put_aside(n);
+			return 1;
+		}
+	}
+	/* Without documents nobody knows whether it is still wanted: the first refresh will say. */
+	if (is_before_stopping(s) && !n->docs.loaded && n->state->update.cause != NODE_CAUSE_LOCAL) {
+		n->attempt.wake_ms = now + 1000;
+		return 0;
+	}
+	r = row->run ? row->run(n) : PHASE_DONE;
+	if (r == PHASE_AGAIN && s != STATE_IDLE && row->deadline_ms &&
+	    now - n->attempt.entered_ms > row->deadline_ms)
+		r = update_fail_as(n, RESULT_INTERNAL, -ERR_DEADLINE, "%s took longer than it may",
+				   update_state_name(s));
+	if (r == PHASE_AGAIN)
+		return s != STATE_IDLE && n->attempt.wake_ms <= now;
+	if (r == PHASE_DROP) {
+		put_aside(n);
+		return 1;
+	}
+	if (r < 0 && row->failure == s) {
+		/* An end that could not be noted: it stays the end, and is noted later. */
+		n->attempt.wake_ms = now + 5000;
+		return 0;
+	}
+	if (enter(n, r < 0 ? row->failure : row->success) < 0)
+		(void) !enter(n, STATE_FAILED); /* that transition is allowed to be noted later */
+	return 1;
+}
+
+void update_step(struct node *n)
+{
+	/* A bound, so that whatever decides in circles does not keep us from the console. */
+	for (int i = 0; i < STEPS_MAX; i++)
+		if (step_once(n) == 0)
+			return;
+	n->attempt.wake_ms = node_now_ms(n) + 1000;
+}
+
+/* --- the console --- */
+
+static const char *last_good(const struct node_component *c)
+{
+	for (size_t i = c->good_count; i-- > 0;)
+		if (!str_eq(c->good[i], c->version) && !component_denial(c, c->good[i]))
+			return c->good[i];
+	return NULL;
+}
+
+static int refuse(char *out, size_t size, int r, const char *fmt, ...) PRINTF_LIKE(4, 5);
+static int refuse(char *out, size_t size, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(out, size, fmt, ap); /* a longer sentence is cut */
+	va_end(ap);
+	return r;
+}
+
+static int begin_local(struct node *n, struct node_component *c, const char *to, const char *reason)
+{
+	struct node_update *u = &n->state->update;
+
+	state_update_clear(n->state);
+	c->attempts++;
+	u->attempt = c->attempts;
+	STATE_SET(u->source, "local");
+	STATE_SET(u->component, c->name);
+	(void) snprintf(u->id, sizeof(u->id), "local/%s/%llu", c->name, (unsigned long long) u->attempt);
+	u->cause = NODE_CAUSE_LOCAL;
+	STATE_SET(u->from, c->version);
+	STATE_SET(u->to, to);
+	u->deny_from = true;
+	u->started_at = n->os->clock_real(n->os);
+	(void) snprintf(u->detail, sizeof(u->detail), "at the console: %.480s", reason);
+	n->attempt.started_ms = node_now_ms(n);
+	return enter(n, STATE_PLANNED);
+}
+
+int update_rollback(struct node *n, const char *component, const char *to, const char *reason, char *ret_refusal,
+		    size_t size)
+{
+	struct node_update *u = &n->state->update;
+	struct node_component *c = state_component(n->state, component);
+	enum update_state s = update_state(n);
+	uint8_t digest[SHA256_BYTES];
+
+	if (!c || !c->version[0])
+		return refuse(ret_refusal, size, -ENOENT, "%s is not installed here", component);
+	if (!to)
+		to = s == STATE_PROBATION && str_eq(u->component, component) ? u->from : last_good(c);
+	if (!to)
+		return refuse(ret_refusal, size, -ENOENT, "no other version of %s was good here", component);
+	if (str_eq(to, c->version))
+		return refuse(ret_refusal, size, -EALREADY, "%s runs %s already", component, to);
+	if (s == STATE_PROBATION && str_eq(u->component, component) && str_eq(to, u->from)) {
+		u->deny_from = true;
+		(void) update_fail_as(n, RESULT_ROLLED_BACK, -ECANCELED, "at the console: %.400s", reason);
+		return enter(n, STATE_ROLLING_BACK);
+	}
+	if (s != STATE_IDLE && s != STATE_WATCH && s != STATE_STUCK && !is_before_stopping(s))
+		return refuse(ret_refusal, size, -EBUSY, "%s is %s; try again when it has its verdict",
+			      u->component, update_state_name(s));
+	if (!component_was_good(c, to))
+		return refuse(ret_refusal, size, -ERR_REFUSED, "%s %s was never good here", component, to);
+	if (seal_digest(n->os, n->dirs->store, component, to, digest) < 0)
+		return refuse(ret_refusal, size, -ENOENT, "%s %s is not kept here any more", component, to);
+	if (s != STATE_IDLE)
+		put_aside(n);
+	return begin_local(n, c, to, reason);
+}
