@@ -10,6 +10,7 @@
 #include "os/process.h"
 #include "server-stub/cli/publisher.h"
 #include "server-stub/repo/component.h"
+#include "server-stub/repo/repo.h"
 #include "server-stub/repo/role_file.h"
 
 #include <errno.h>
