@@ -43,8 +43,10 @@ void temp_folder(char *path, size_t size)
 {
 	const char *base = getenv("TMPDIR");
 
-	if (snprintf(path, size, "%s/selfright-XXXXXX", base && *base ? base : "/tmp") >= (int) size ||
-	    !mkdtemp(path))
+	/* Thousands of folders come and go: in memory, where there is such a place, it is twenty times as fast. */
+	if (!base || !*base)
+		base = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
+	if (snprintf(path, size, "%s/selfright-XXXXXX", base) >= (int) size || !mkdtemp(path))
 		broken("mkdtemp", 0);
 }
 

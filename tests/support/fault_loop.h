@@ -47,7 +47,7 @@ void fault_test_run(const struct fault_test *t);
 /* `seeds` disks per cut, the first two of which lose all and lose nothing. */
 void crash_test_run(const struct fault_test *t, unsigned seeds);
 
-/* A new folder below $TMPDIR, and its removal with all it holds. */
+/* A new folder below $TMPDIR (else /dev/shm, else /tmp), and its removal with all it holds. */
 void temp_folder(char *path, size_t size);
 void temp_folder_remove(const char *path);
 
