@@ -1,0 +1,314 @@
+/* Plans that are read, and broken ones: file, line and what was expected. */
+#include "base/err.h"
+#include "conf/conf.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "server-stub/rollout/documents.h"
+#include "server-stub/rollout/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char whole[] = "component: web\n"
+			    "version: 1.1.0\n"
+			    "kind: patch\n"
+			    "stages:\n"
+			    "  - name: canary\n"
+			    "    nodes: [n1, n2]\n"
+			    "    soak: 12h\n"
+			    "  - name: oslo\n"
+			    "    labels: {site: oslo, role: edge}\n"
+			    "    share: 12.5%\n"
+			    "  - name: rest\n"
+			    "    all: true\n"
+			    "    soak: 5s\n"
+			    "gates: {max_failures: 2, max_node_failures: 3, silent_after: 5m, on_failure: pause}\n"
+			    "min_age: 0s\n";
+
+static void a_whole_plan_is_read(void **state)
+{
+	struct conf_error e;
+	struct plan p;
+
+	(void) state;
+	assert_int_equal(plan_parse(whole, strlen(whole), "plan.yaml", &p, &e), 0);
+	assert_string_equal(p.component, "web");
+	assert_string_equal(p.version, "1.1.0");
+	assert_int_equal(p.kind, ROLLOUT_PATCH);
+	assert_int_equal(p.stage_count, 3);
+	assert_true(p.stages[0].by_nodes);
+	assert_int_equal(p.stages[0].nodes.count, 2);
+	assert_int_equal(p.stages[0].soak_s, 12 * 3600);
+	assert_false(p.stages[1].by_nodes);
+	assert_string_equal(labels_get(&p.stages[1].labels, "site"), "oslo");
+	assert_int_equal(p.stages[1].share, 1250);
+	assert_int_equal(p.stages[2].share, SHARE_ALL);
+	assert_int_equal(p.stages[2].labels.count, 0);
+	assert_int_equal(p.max_failures, 2);
+	assert_int_equal(p.max_node_failures, 3);
+	assert_int_equal(p.silent_after_s, 300);
+	assert_int_equal(p.on_failure, PLAN_PAUSE);
+	assert_int_equal(p.min_age_s, 0);
+	assert_true(plan_covers_all(&p));
+	plan_done(&p);
+	plan_done(&p);
+}
+
+static void defaults_are_the_careful_ones(void **state)
+{
+	static const char text[] = "component: web\nversion: 1.0.0\nstages: [{name: a, nodes: [n1]}]\n";
+	struct conf_error e;
+	struct plan p;
+
+	(void) state;
+	assert_int_equal(plan_parse(text, strlen(text), "p", &p, &e), 0);
+	assert_int_equal(p.kind, ROLLOUT_REGULAR);
+	assert_int_equal(p.max_failures, 0);
+	assert_int_equal(p.max_node_failures, 10);
+	assert_int_equal(p.silent_after_s, 1800);
+	assert_int_equal(p.on_failure, PLAN_HALT);
+	assert_int_equal(p.min_age_s, 86400);
+	assert_false(plan_covers_all(&p));
+	plan_done(&p);
+}
+
+static void what_is_written_is_read_again(void **state)
+{
+	struct json_build *a = json_build_new(), *b = json_build_new();
+	struct buf first = BUF_INIT(100000), second = BUF_INIT(100000);
+	struct conf_error e;
+	struct plan p, q;
+
+	(void) state;
+	assert_int_equal(plan_parse(whole, strlen(whole), "p", &p, &e), 0);
+	plan_write(&p, json_build_root(a));
+	assert_int_equal(json_build_text(a, false, &first), 0);
+	assert_int_equal(plan_parse(first.data, first.len, "json", &q, &e), 0);
+	plan_write(&q, json_build_root(b));
+	assert_int_equal(json_build_text(b, false, &second), 0);
+	assert_string_equal(buf_str(&first), buf_str(&second));
+	plan_done(&p);
+	plan_done(&q);
+	json_build_free(a);
+	json_build_free(b);
+	buf_done(&first);
+	buf_done(&second);
+}
+
+struct broken {
+	const char *text, *line, *expected;
+};
+
+#define HEAD "component: web\nversion: 1.0.0\n"
+
+static void broken_plans_name_file_line_and_expectation(void **state)
+{
+	static const struct broken list[] = {
+		{ "version: 1.0.0\nstages: []\n", "p.yaml:", "component" },
+		{ "component: Web!\nversion: 1.0.0\nstages: [{name: a, all: true}]\n",
+		  "p.yaml:1:", "component's name" },
+		{ "component: web\nversion: one\nstages: [{name: a, all: true}]\n",
+		  "p.yaml:2:", "version like 1.2.3" },
+		{ HEAD "kind: urgent\nstages: [{name: a, all: true}]\n",
+		  "p.yaml:3:", "regular, patch or downgrade" },
+		{ HEAD, "p.yaml:", "list of stages" },
+		{ HEAD "stages: []\n", "p.yaml:3:", "list of stages" },
+		{ HEAD "stages: canary\n", "p.yaml:3:", "list of stages" },
+		{ HEAD "stages: [canary]\n", "p.yaml:3:", "expected a stage" },
+		{ HEAD "stages:\n  - nodes: [n1]\n", "p.yaml:4:", "name" },
+		{ HEAD "stages:\n  - name: A B\n    all: true\n", "p.yaml:4:", "stage name" },
+		{ HEAD "stages:\n  - name: a\n", "p.yaml:4:", "one of nodes, labels" },
+		{ HEAD "stages:\n  - name: a\n    all: true\n    nodes: [n1]\n",
+		  "p.yaml:4:", "one of nodes, labels" },
+		{ HEAD "stages:\n  - name: a\n    nodes: [n1]\n    share: 10%\n",
+		  "p.yaml:4:", "one of nodes, labels" },
+		{ HEAD "stages:\n  - name: a\n    nodes: []\n", "p.yaml:5:", "list of node ids" },
+		{ HEAD "stages:\n  - name: a\n    nodes: [n1, N2]\n", "p.yaml:5:", "found 'N2'" },
+		{ HEAD "stages:\n  - name: a\n    nodes: [n1, n1]\n", "p.yaml:5:", "twice" },
+		{ HEAD "stages:\n  - name: a\n    labels: {}\n", "p.yaml:5:", "labels" },
+		{ HEAD "stages:\n  - name: a\n    labels: {SITE!: oslo}\n", "p.yaml:5:", "label name" },
+		{ HEAD "stages:\n  - name: a\n    labels: {site: [oslo]}\n", "p.yaml:5:", "text as value" },
+		{ HEAD "stages:\n  - name: a\n    share: 25\n", "p.yaml:5:", "share like 25%" },
+		{ HEAD "stages:\n  - name: a\n    share: 0%\n", "p.yaml:5:", "share like 25%" },
+		{ HEAD "stages:\n  - name: a\n    share: 100.01%\n", "p.yaml:5:", "share like 25%" },
+		{ HEAD "stages:\n  - name: a\n    share: 101%\n", "p.yaml:5:", "share like 25%" },
+		{ HEAD "stages:\n  - name: a\n    share: 1.234%\n", "p.yaml:5:", "share like 25%" },
+		{ HEAD "stages:\n  - name: a\n    all: true\n    soak: soon\n", "p.yaml:6:", "soon" },
+		{ HEAD "stages:\n  - name: a\n    all: true\n    soak: 400d\n", "p.yaml:6:", "90d" },
+		{ HEAD "stages:\n  - {name: a, nodes: [n1]}\n  - {name: a, all: true}\n",
+		  "p.yaml:5:", "used twice" },
+		{ HEAD "stages:\n  - {name: a, share: 20%}\n  - {name: b, share: 10%}\n",
+		  "p.yaml:5:", "cumulative" },
+		{ HEAD "stages:\n  - {name: a, all: true}\n  - {name: b, all: true}\n",
+		  "p.yaml:5:", "cumulative" },
+		{ HEAD "stages: [{name: a, all: true, sok: 1h}]\n", "p.yaml:3:", "sok" },
+		{ HEAD "stages: [{name: a, all: true}]\ngates: {max_failure: 1}\n", "p.yaml:4:", "max_failure" },
+		{ HEAD "stages: [{name: a, all: true}]\ngates: {max_failures: many}\n", "p.yaml:4:", "many" },
+		{ HEAD "stages: [{name: a, all: true}]\ngates: {max_failures: -1}\n", "p.yaml:4:", "-1" },
+		{ HEAD "stages: [{name: a, all: true}]\ngates: {on_failure: shrug}\n",
+		  "p.yaml:4:", "halt or pause" },
+		{ HEAD "stages: [{name: a, all: true}]\ngates: {silent_after: 0s}\n", "p.yaml:4:", "1s to 90d" },
+		{ HEAD "stages: [{name: a, all: true}]\ngates: none\n", "p.yaml:4:", "expected gates" },
+		{ HEAD "stages: [{name: a, all: true}]\nmin_age: 1000d\n", "p.yaml:4:", "90d" },
+		{ HEAD "stages: [{name: a, all: true}]\nunknown: 1\n", "p.yaml:4:", "unknown" },
+		{ "[]\n", "p.yaml:", "" },
+		{ "", "p.yaml:", "" },
+		{ "component: [\n", "p.yaml:", "" },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+		struct conf_error e = { "" };
+		struct plan p;
+		int r = plan_parse(list[i].text, strlen(list[i].text), "p.yaml", &p, &e);
+
+		if (r != -ERR_CONFIG || !strstr(e.text, list[i].line) || !strstr(e.text, list[i].expected))
+			fail_msg("case %zu: %d '%s', expected %s %s", i, r, e.text, list[i].line,
+				 list[i].expected);
+	}
+}
+
+static void shares_follow_the_documented_hash(void **state)
+{
+	uint64_t a, b, counted = 0;
+	char node[32];
+
+	(void) state;
+	assert_int_equal(plan_share("web-1-1-0", "n1", &a), 0);
+	assert_int_equal(plan_share("web-1-1-0", "n1", &b), 0);
+	assert_int_equal(a, b);
+	/* int.from_bytes(hashlib.sha256(b'web-1-1-0\\0n1').digest()[:8], 'big') % 10000 */
+	assert_int_equal(a, 7521);
+	for (int i = 0; i < 4000; i++) {
+		snprintf(node, sizeof(node), "node-%d", i);
+		assert_int_equal(plan_share("r", node, &a), 0);
+		assert_true(a < SHARE_ALL);
+		counted += a < 2500;
+	}
+	assert_in_range(counted, 850, 1150);
+}
+
+static void stages_select_by_node_label_and_share(void **state)
+{
+	struct labels oslo = { 0 }, lima = { 0 };
+	struct conf_error e;
+	struct plan p;
+
+	(void) state;
+	assert_int_equal(labels_set(&oslo, "site", "oslo"), 0);
+	assert_int_equal(labels_set(&oslo, "role", "edge"), 0);
+	assert_int_equal(labels_set(&lima, "site", "lima"), 0);
+	assert_int_equal(plan_parse(whole, strlen(whole), "p", &p, &e), 0);
+	assert_true(plan_stage_selects(&p.stages[0], "n1", &lima, 9999));
+	assert_false(plan_stage_selects(&p.stages[0], "n3", &lima, 0));
+	assert_true(plan_stage_selects(&p.stages[1], "n3", &oslo, 1249));
+	assert_false(plan_stage_selects(&p.stages[1], "n3", &oslo, 1250));
+	assert_false(plan_stage_selects(&p.stages[1], "n3", &lima, 0));
+	assert_true(plan_stage_selects(&p.stages[2], "any", &lima, 9999));
+	plan_done(&p);
+	labels_done(&oslo);
+	labels_done(&lima);
+}
+
+static void documents_are_what_nodes_read(void **state)
+{
+	struct buf text = BUF_INIT(ROLLOUT_MAX_BYTES), again = BUF_INIT(ROLLOUT_MAX_BYTES);
+	struct json *doc = NULL;
+	bool open[3] = { true, false, false };
+	struct rollout r;
+	struct conf_error e;
+	struct plan p;
+	char *error = NULL;
+
+	(void) state;
+	assert_int_equal(plan_parse(whole, strlen(whole), "p", &p, &e), 0);
+	struct document_rollout in = { .id = "web-1-1-0",
+				       .seq = 7,
+				       .state = ROLLOUT_RUNNING,
+				       .plan = &p,
+				       .open = open,
+				       .release_path = "web/1.1.0/release.json" };
+	memset(in.release_sha256, 0xab, SHA256_BYTES);
+	assert_int_equal(document_rollout(&in, &text), 0);
+	assert_int_equal(document_rollout(&in, &again), 0);
+	assert_string_equal(buf_str(&text), buf_str(&again));
+	assert_int_equal(json_parse(text.data, text.len, &json_limits_default, &doc), 0);
+	assert_int_equal(rollout_parse(doc, &r, &error), 0);
+	assert_string_equal(r.id, "web-1-1-0");
+	assert_int_equal(r.seq, 7);
+	assert_int_equal(r.kind, ROLLOUT_PATCH);
+	assert_string_equal(r.release.version, "1.1.0");
+	assert_int_equal(r.stage_count, 3);
+	assert_true(r.stages[0].open);
+	assert_false(r.stages[1].open);
+	assert_true(r.stages[0].by_nodes);
+	assert_int_equal(r.stages[1].share, 1250);
+	assert_int_equal(r.stages[2].share, SHARE_ALL);
+	/* Node and controller agree on who is selected. */
+	for (uint64_t share = 0; share < SHARE_ALL; share += 625) {
+		struct labels l = { 0 };
+
+		assert_int_equal(labels_set(&l, "site", "oslo"), 0);
+		assert_int_equal(labels_set(&l, "role", "edge"), 0);
+		for (size_t k = 0; k < 3; k++)
+			assert_int_equal(stage_selects(&r.stages[k], "n2", &l, share),
+					 plan_stage_selects(&p.stages[k], "n2", &l, share));
+		labels_done(&l);
+	}
+	rollout_done(&r);
+	json_free(doc);
+	free(error);
+	plan_done(&p);
+	buf_done(&text);
+	buf_done(&again);
+}
+
+static void the_index_lists_what_is_in_force(void **state)
+{
+	enum { DAY = 86400 };
+	struct index_candidate list[] = {
+		{ "web", 1, ROLLOUT_DONE, true, false, false, 0 },
+		{ "web", 2, ROLLOUT_DONE, false, false, false, 0 },
+		{ "web", 3, ROLLOUT_HALTED, true, false, false, 0 },
+		{ "web", 4, ROLLOUT_DONE, true, false, false, 0 },
+		{ "web", 5, ROLLOUT_DONE, false, false, false, 0 },
+		{ "web", 6, ROLLOUT_RUNNING, true, false, false, 0 },
+		{ "web", 7, ROLLOUT_PAUSED, true, false, false, 0 },
+		{ "web", 8, ROLLOUT_CANCELLED, true, false, false, 0 },
+		{ "web", 9, ROLLOUT_CANCELLED, true, true, false, 0 },
+		{ "web", 10, ROLLOUT_HALTED, true, true, true, 0 },
+		{ "web", 11, ROLLOUT_HALTED, true, false, false, 0 },
+		{ "dns", 1, ROLLOUT_DONE, true, false, false, 0 },
+	};
+	static const bool expected[] = { false, false, false, true,  true, true,
+					 true,	false, true,  false, true, true };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(list); i++)
+		if (index_lists(&list[i], list, ARRAY_LEN(list), DAY) != expected[i])
+			fail_msg("case %zu", i);
+	assert_false(index_lists(&list[8], list, ARRAY_LEN(list), 90 * DAY));
+	assert_false(index_lists(&list[10], list, ARRAY_LEN(list), 90 * DAY));
+	assert_true(index_lists(&list[5], list, ARRAY_LEN(list), 900 * DAY));
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_whole_plan_is_read),
+		cmocka_unit_test(defaults_are_the_careful_ones),
+		cmocka_unit_test(what_is_written_is_read_again),
+		cmocka_unit_test(broken_plans_name_file_line_and_expectation),
+		cmocka_unit_test(shares_follow_the_documented_hash),
+		cmocka_unit_test(stages_select_by_node_label_and_share),
+		cmocka_unit_test(documents_are_what_nodes_read),
+		cmocka_unit_test(the_index_lists_what_is_in_force),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,414 @@
+/* The schedule as a table, and what must hold for any fleet. */
+#include "model/catalogue.h"
+#include "model/decide.h"
+#include "server-stub/rollout/schedule.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { NOW = 1000000, OPENED = NOW - 100, MEMBERS_MAX = 12 };
+
+/* --- one node's facts --- */
+
+static struct member_facts facts(void)
+{
+	return (struct member_facts){ .target = "1.1.0",
+				      .version = "1.0.0",
+				      .reported_at = NOW - 10,
+				      .opened_at = OPENED,
+				      .now = NOW,
+				      .silent_after_s = 60 };
+}
+
+static void results_decide_what_a_node_is(void **state)
+{
+	static const struct {
+		uint64_t number;
+		enum member_state state;
+	} rows[] = {
+		{ 0, MEMBER_WAITING },
+		{ RESULT_GOOD, MEMBER_GOOD },
+		{ RESULT_GOOD_UNPROVEN, MEMBER_UNPROVEN },
+		{ RESULT_REGRESSED, MEMBER_FAILED },
+		{ RESULT_CHECK_FAILED, MEMBER_FAILED },
+		{ RESULT_SERVICE_FAILED, MEMBER_FAILED },
+		{ RESULT_LINK_LOST, MEMBER_FAILED },
+		{ RESULT_BELOW_FLOOR, MEMBER_FAILED },
+		{ RESULT_NO_SPACE, MEMBER_FAILED_NODE },
+		{ RESULT_DOWNLOAD_FAILED, MEMBER_FAILED_NODE },
+		{ RESULT_ARTIFACT_DIGEST, MEMBER_FAILED_NODE },
+		{ RESULT_SUPERSEDED, MEMBER_WAITING },
+		{ RESULT_WITHDRAWN, MEMBER_WAITING },
+		{ RESULT_ROLLED_BACK, MEMBER_WAITING },
+		{ 4711, MEMBER_FAILED_NODE },
+		{ UINT64_MAX, MEMBER_FAILED_NODE },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct member_facts f = facts();
+
+		f.result = rows[i].number;
+		if (member_judge(&f).state != rows[i].state)
+			fail_msg("result %llu is %s", (unsigned long long) rows[i].number,
+				 member_state_name(member_judge(&f).state));
+	}
+}
+
+static void every_number_of_the_catalogue_is_judged(void **state)
+{
+	const struct catalogue_row *row;
+
+	(void) state;
+	for (size_t i = 0; (row = catalogue_at(i)) != NULL; i++) {
+		struct member_facts f = facts();
+		enum member_state s;
+
+		f.result = (uint64_t) row->number;
+		s = member_judge(&f).state;
+		if (row->class == CLASS_RELEASE)
+			assert_int_equal(s, MEMBER_FAILED);
+		if (row->class == CLASS_NODE || row->class == CLASS_NETWORK || row->class == CLASS_REJECTED)
+			assert_int_equal(s, MEMBER_FAILED_NODE);
+		if (s == MEMBER_GOOD)
+			assert_int_equal(row->number, RESULT_GOOD);
+	}
+}
+
+static void what_is_under_way_and_already_there(void **state)
+{
+	struct member_facts f = facts();
+
+	(void) state;
+	f.under_way_to = "1.1.0";
+	f.under_way_state = "staging";
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+	/* In probation the version is there already, and proves nothing. */
+	f.version = "1.1.0";
+	f.under_way_state = "probation";
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+	/* A retry after a failure of its own. */
+	f.result = RESULT_NO_SPACE;
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+
+	f = facts();
+	f.version = "1.1.0";
+	assert_int_equal(member_judge(&f).state, MEMBER_GOOD);
+	assert_int_equal(member_judge(&f).since, OPENED);
+	f.result = RESULT_GOOD_UNPROVEN;
+	assert_int_equal(member_judge(&f).state, MEMBER_UNPROVEN);
+	f.result = RESULT_CHECK_FAILED;
+	assert_int_equal(member_judge(&f).state, MEMBER_FAILED);
+	f = facts();
+	f.version = NULL;
+	assert_int_equal(member_judge(&f).state, MEMBER_WAITING);
+}
+
+static void silence_counts_from_the_opening(void **state)
+{
+	struct member_facts f = facts();
+
+	(void) state;
+	f.reported_at = NOW - 1000;
+	assert_true(member_judge(&f).silent);
+	f.opened_at = NOW - 60;
+	assert_false(member_judge(&f).silent);
+	f.opened_at = 0; /* not open: nobody is waited for */
+	assert_false(member_judge(&f).silent);
+
+	/* Silent in the middle of the update is a failure; before it, only silence. */
+	f = facts();
+	f.reported_at = NOW - 61;
+	f.under_way_to = "1.1.0";
+	f.under_way_state = "probation";
+	assert_int_equal(member_judge(&f).state, MEMBER_LOST);
+	f.under_way_state = "staging";
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+	assert_true(member_judge(&f).silent);
+	f.under_way_state = "no such state";
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+}
+
+static void orders_quarantine_and_refusals(void **state)
+{
+	struct member_facts f = facts();
+
+	(void) state;
+	f.result = RESULT_GOOD;
+	f.excused = true;
+	assert_int_equal(member_judge(&f).state, MEMBER_EXCUSED);
+	f.quarantined = true;
+	assert_int_equal(member_judge(&f).state, MEMBER_QUARANTINED);
+	f = facts();
+	f.why = reason_name(REASON_DENIED);
+	assert_int_equal(member_judge(&f).state, MEMBER_BLOCKED);
+	f.why = reason_name(REASON_WINDOW);
+	assert_int_equal(member_judge(&f).state, MEMBER_WAITING);
+}
+
+/* --- the schedule --- */
+
+/*
+ * A row: the state of the rollout; per stage '+' open or '-' closed; per node its stage and state,
+ * e.g. "0G 1W": G good, U unproven, F failed, N failed by itself, L lost, W waiting, Y under way,
+ * B blocked, E excused, Q quarantined, y good but too young, s good and still soaking.
+ */
+struct row {
+	enum rollout_state state;
+	const char *open, *nodes;
+	uint64_t max_failures, max_node_failures;
+	enum schedule_action action;
+	size_t stage;
+	const char *why; /* part of it */
+};
+
+struct fixture {
+	struct plan plan;
+	struct plan_stage plan_stages[4];
+	struct schedule_stage stages[4];
+	struct schedule_member members[MEMBERS_MAX];
+	char names[MEMBERS_MAX][8];
+	struct schedule_input in;
+};
+
+static void build(struct fixture *f, const struct row *row)
+{
+	static char *const stage_names[] = { (char *) (uintptr_t) "one", (char *) (uintptr_t) "two",
+					     (char *) (uintptr_t) "three", (char *) (uintptr_t) "four" };
+	static const char letters[] = "WYGUFNLBEQ";
+	static const enum member_state states[] = { MEMBER_WAITING,    MEMBER_UNDER_WAY, MEMBER_GOOD,
+						    MEMBER_UNPROVEN,   MEMBER_FAILED,	 MEMBER_FAILED_NODE,
+						    MEMBER_LOST,       MEMBER_BLOCKED,	 MEMBER_EXCUSED,
+						    MEMBER_QUARANTINED };
+	size_t stages = strlen(row->open);
+
+	*f = (struct fixture){ 0 };
+	f->plan = (struct plan){ .stages = f->plan_stages,
+				 .stage_count = stages,
+				 .max_failures = row->max_failures,
+				 .max_node_failures = row->max_node_failures,
+				 .min_age_s = 3600 };
+	for (size_t k = 0; k < stages; k++) {
+		f->plan_stages[k] = (struct plan_stage){ .name = stage_names[k], .soak_s = 50 };
+		f->stages[k].open = row->open[k] == '+';
+		f->stages[k].opened_at = f->stages[k].open ? OPENED : 0;
+	}
+	f->in = (struct schedule_input){
+		.plan = &f->plan, .state = row->state, .stages = f->stages, .members = f->members, .now = NOW
+	};
+	for (const char *p = row->nodes; *p; p += p[2] ? 3 : 2) {
+		struct schedule_member *m = &f->members[f->in.member_count];
+		const char *letter = strchr(letters, p[1]);
+
+		snprintf(f->names[f->in.member_count], sizeof(f->names[0]), "n%zu", f->in.member_count + 1);
+		*m = (struct schedule_member){ .node = f->names[f->in.member_count],
+					       .stage = (size_t) (p[0] - '0'),
+					       .state = letter ? states[letter - letters] : MEMBER_GOOD,
+					       .since = NOW - 50,
+					       .added_at = NOW - 7200 };
+		if (p[1] == 'y')
+			m->added_at = NOW - 3599;
+		if (p[1] == 's')
+			m->since = NOW - 49;
+		f->in.member_count++;
+		/* A stage selects its own nodes and those of the stages before. */
+		for (size_t k = m->stage; k < stages; k++)
+			f->stages[k].selected++;
+	}
+}
+
+static const struct row table[] = {
+	/* opening in order */
+	{ ROLLOUT_RUNNING, "--", "0W 1W", 0, 10, SCHEDULE_OPEN, 0, "first" },
+	{ ROLLOUT_RUNNING, "+-", "0W 1W", 0, 10, SCHEDULE_NOTHING, 0, "n1 has not started" },
+	{ ROLLOUT_RUNNING, "+-", "0Y 1W", 0, 10, SCHEDULE_NOTHING, 0, "n1 is under way" },
+	{ ROLLOUT_RUNNING, "+-", "0G 1W", 0, 10, SCHEDULE_OPEN, 1, "proved" },
+	{ ROLLOUT_RUNNING, "+--", "0G 1W 2W", 0, 10, SCHEDULE_OPEN, 1, "proved" },
+	{ ROLLOUT_RUNNING, "++-", "0G 1G 2W", 0, 10, SCHEDULE_OPEN, 2, "proved" },
+	{ ROLLOUT_RUNNING, "++-", "0W 1G 2W", 0, 10, SCHEDULE_NOTHING, 0, "'one' waits for 1 of 1" },
+	{ ROLLOUT_RUNNING, "++", "0G 1G", 0, 10, SCHEDULE_DONE, 1, "proved" },
+	{ ROLLOUT_RUNNING, "++", "0G 1G 1W", 0, 10, SCHEDULE_NOTHING, 1, "n3 has not started" },
+	/* soak and age */
+	{ ROLLOUT_RUNNING, "+-", "0s 1W", 0, 10, SCHEDULE_NOTHING, 0, "soaks until" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0s 1W", 0, 10, SCHEDULE_NOTHING, 0, "soaks until" },
+	{ ROLLOUT_RUNNING, "+-", "0y 1W", 0, 10, SCHEDULE_NOTHING, 0, "too new to count" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0y 1W", 0, 10, SCHEDULE_NOTHING, 0, "too new to count" },
+	{ ROLLOUT_RUNNING, "++", "0s 1G", 0, 10, SCHEDULE_NOTHING, 0, "soaks until" },
+	/* no data is no good news */
+	{ ROLLOUT_RUNNING, "+-", "1W", 0, 10, SCHEDULE_NOTHING, 0, "selects no node" },
+	{ ROLLOUT_RUNNING, "+", "", 0, 10, SCHEDULE_NOTHING, 0, "selects no node" },
+	{ ROLLOUT_RUNNING, "+-", "0U 1W", 0, 10, SCHEDULE_NOTHING, 0, "no check proved it" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0U 1W", 0, 10, SCHEDULE_NOTHING, 0, "n2 runs it" },
+	{ ROLLOUT_RUNNING, "+-", "0Q 1W", 0, 10, SCHEDULE_NOTHING, 0, "quarantine" },
+	{ ROLLOUT_RUNNING, "+-", "0W 0B 1W", 0, 10, SCHEDULE_NOTHING, 0, "n2 will not take it" },
+	{ ROLLOUT_RUNNING, "+-", "0E 1W", 0, 10, SCHEDULE_NOTHING, 0, "no node that proved" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0E 1W", 0, 10, SCHEDULE_OPEN, 1, "proved" },
+	{ ROLLOUT_RUNNING, "++", "0G 1E", 0, 10, SCHEDULE_NOTHING, 1, "no node that proved" },
+	/* a last stage whose nodes all went before */
+	{ ROLLOUT_RUNNING, "++", "0G", 0, 10, SCHEDULE_DONE, 1, "proved" },
+	/* failures */
+	{ ROLLOUT_RUNNING, "+-", "0F 1W", 0, 10, SCHEDULE_HALT, 0, "1 of 2 nodes failed, 0 are borne: n1" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0F 1W", 0, 10, SCHEDULE_HALT, 0, "n2" },
+	{ ROLLOUT_RUNNING, "+-", "0L 1W", 0, 10, SCHEDULE_HALT, 0, "silent" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0F 1W", 1, 10, SCHEDULE_OPEN, 1, "proved" },
+	{ ROLLOUT_RUNNING, "+-", "0F 1W", 1, 10, SCHEDULE_NOTHING, 0, "no node that proved" },
+	{ ROLLOUT_RUNNING, "+-", "0F 0L 0G 1W", 1, 10, SCHEDULE_HALT, 0, "2 of 4" },
+	{ ROLLOUT_RUNNING, "++", "0G 1F", 0, 10, SCHEDULE_HALT, 1, "n2" },
+	{ ROLLOUT_RUNNING, "+-", "0N 1W", 0, 0, SCHEDULE_HALT, 0, "by itself" },
+	{ ROLLOUT_RUNNING, "+-", "0N 1W", 0, 1, SCHEDULE_NOTHING, 0, "no node that proved" },
+	{ ROLLOUT_RUNNING, "+-", "0N 0G 1W", 0, 1, SCHEDULE_OPEN, 1, "proved" },
+	{ ROLLOUT_RUNNING, "+-", "0N 0N 0G 1W", 0, 1, SCHEDULE_HALT, 0, "2 of 4" },
+	/* only a running rollout does anything */
+	{ ROLLOUT_PAUSED, "+-", "0G 1W", 0, 10, SCHEDULE_NOTHING, 0, "paused" },
+	{ ROLLOUT_HALTED, "+-", "0G 1W", 0, 10, SCHEDULE_NOTHING, 0, "halted" },
+	{ ROLLOUT_HALTED, "--", "0W", 0, 10, SCHEDULE_NOTHING, 0, "halted" },
+	{ ROLLOUT_CANCELLED, "--", "0W", 0, 10, SCHEDULE_NOTHING, 0, "cancelled" },
+	{ ROLLOUT_DONE, "++", "0F 1G", 0, 10, SCHEDULE_NOTHING, 0, "done" },
+};
+
+static void the_table_holds(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct schedule_decision d;
+		struct fixture f;
+
+		build(&f, &table[i]);
+		schedule(&f.in, &d);
+		if (d.action != table[i].action || d.stage != table[i].stage || !strstr(d.why, table[i].why))
+			fail_msg("row %zu (%s %s): action %d stage %zu '%s'", i, table[i].open, table[i].nodes,
+				 (int) d.action, d.stage, d.why);
+	}
+}
+
+static void a_failure_may_pause_instead(void **state)
+{
+	struct schedule_decision d;
+	struct fixture f;
+
+	(void) state;
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "+-", "0F 1W", 0, 10, SCHEDULE_PAUSE, 0, "" });
+	f.plan.on_failure = PLAN_PAUSE;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_PAUSE);
+}
+
+static void waiting_for_time_says_until_when(void **state)
+{
+	struct schedule_decision d;
+	struct fixture f;
+
+	(void) state;
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "+-", "0s 1W", 0, 10, 0, 0, "" });
+	schedule(&f.in, &d);
+	assert_int_equal(d.wake_at, NOW + 1);
+	f.in.now = d.wake_at;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "+-", "0y 1W", 0, 10, 0, 0, "" });
+	schedule(&f.in, &d);
+	assert_int_equal(d.wake_at, NOW + 1);
+	f.in.now = d.wake_at;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+}
+
+/* A small generator: the same rounds each time. */
+static uint32_t random_state;
+static unsigned dice(unsigned sides)
+{
+	random_state = random_state * 1664525u + 1013904223u;
+	return (random_state >> 8) % sides;
+}
+
+static void no_fleet_breaks_the_rules(void **state)
+{
+	static const char letters[] = "WYGUFNLBEQys";
+
+	(void) state;
+	random_state = 4711;
+	for (int round = 0; round < 50000; round++) {
+		char open[5] = "", nodes[3 * MEMBERS_MAX + 1] = "";
+		size_t stages = 1 + dice(4), opened = dice((unsigned) stages + 1), members = dice(MEMBERS_MAX),
+		       failed = 0;
+		struct row row = {
+			(enum rollout_state) dice(ROLLOUT_STATE_COUNT), open, nodes, dice(3), dice(3), 0, 0, ""
+		};
+		struct schedule_decision d, again;
+		struct fixture f;
+
+		for (size_t k = 0; k < stages; k++)
+			open[k] = k < opened ? '+' : '-';
+		for (size_t i = 0; i < members; i++)
+			snprintf(nodes + 3 * i, 4, "%u%c ", dice((unsigned) stages),
+				 letters[dice(sizeof(letters) - 1)]);
+		if (members)
+			nodes[3 * members - 1] = '\0';
+		build(&f, &row);
+		schedule(&f.in, &d);
+		schedule(&f.in, &again);
+		assert_memory_equal(&d, &again, sizeof(d));
+		for (size_t i = 0; i < f.in.member_count; i++)
+			failed += f.members[i].state == MEMBER_FAILED || f.members[i].state == MEMBER_LOST;
+
+		/* Only a running rollout acts. */
+		if (row.state != ROLLOUT_RUNNING)
+			assert_int_equal(d.action, SCHEDULE_NOTHING);
+		/* Never on with failures over the limit; always a halt then. */
+		if (row.state == ROLLOUT_RUNNING && failed > row.max_failures)
+			assert_int_equal(d.action, SCHEDULE_HALT);
+		if (d.action == SCHEDULE_NOTHING)
+			assert_true(d.why[0] != '\0');
+		if (d.action != SCHEDULE_OPEN && d.action != SCHEDULE_DONE)
+			continue;
+		/* In order: what opens is the first closed one, and done means all are open. */
+		if (d.action == SCHEDULE_OPEN)
+			assert_int_equal(d.stage, opened);
+		else
+			assert_int_equal(opened, stages);
+		/* Everybody before it proved the release, is borne, or excused; and of each stage with nodes somebody proved it. */
+		for (size_t k = 0; k < (d.action == SCHEDULE_DONE ? stages : d.stage); k++) {
+			size_t own = 0, good = 0;
+
+			assert_true(f.stages[k].selected > 0);
+			for (size_t i = 0; i < f.in.member_count; i++) {
+				const struct schedule_member *m = &f.members[i];
+
+				if (m->stage != k)
+					continue;
+				own++;
+				good += m->state == MEMBER_GOOD;
+				assert_true(m->state == MEMBER_GOOD || m->state == MEMBER_FAILED ||
+					    m->state == MEMBER_LOST || m->state == MEMBER_FAILED_NODE ||
+					    m->state == MEMBER_EXCUSED);
+				if (m->state == MEMBER_GOOD) {
+					assert_true(NOW - m->added_at >= 3600);
+					assert_true(NOW - m->since >= 50);
+				}
+			}
+			assert_true(own == 0 || good > 0);
+		}
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(results_decide_what_a_node_is),
+		cmocka_unit_test(every_number_of_the_catalogue_is_judged),
+		cmocka_unit_test(what_is_under_way_and_already_there),
+		cmocka_unit_test(silence_counts_from_the_opening),
+		cmocka_unit_test(orders_quarantine_and_refusals),
+		cmocka_unit_test(the_table_holds),
+		cmocka_unit_test(a_failure_may_pause_instead),
+		cmocka_unit_test(waiting_for_time_says_until_when),
+		cmocka_unit_test(no_fleet_breaks_the_rules),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
