@@ -30,7 +30,8 @@
 enum { CONNECTIONS_MAX = 32, EXIT_BUSY = 3 };
 
 static const char usage[] =
-	"Usage: selfright-signer --dir DIR [--user USER] [--roles-per-minute N] [--control-per-minute N]\n"
+	"Usage: selfright-signer --dir DIR [--user USER] [--quiet] [--roles-per-minute N] [--control-per-minute "
+	"N]\n"
 	"\n"
 	"Hold the online role keys of the fleet in DIR and sign for `selfright serve` and `selfright repo`\n"
 	"through DIR/signer/signer.sock. Normally `selfright serve` starts it.\n"
@@ -39,6 +40,7 @@ static const char usage[] =
 	"  --user USER             become this user after taking the folder's keys (started as root)\n"
 	"  --roles-per-minute N    most role signatures and certificates in a minute (600)\n"
 	"  --control-per-minute N  most acknowledgements and grants in a minute (60000)\n"
+	"  --quiet                 say warnings and errors only\n"
 	"  --version, --help\n"
 	"\n"
 	"Signals: SIGHUP opens signer.log again; SIGTERM and SIGINT end it.\n"
@@ -70,6 +72,7 @@ struct server {
 
 struct arguments {
 	const char *dir, *user;
+	bool quiet;
 	uint64_t roles_per_minute, control_per_minute;
 };
 
@@ -89,6 +92,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			return fputs(usage, stdout) < 0 ? 1 : 0;
 		if (str_eq(argv[i], "--version"))
 			return printf("selfright-signer %s\n", SELFRIGHT_VERSION) < 0 ? 1 : 0;
+		if (str_eq(argv[i], "--quiet")) {
+			a->quiet = true;
+			continue;
+		}
 		if ((!text && !number) || i + 1 == argc) {
 			(void) fprintf(stderr, "selfright-signer: %s %s; see --help\n",
 				       text || number ? "no value behind" : "unknown argument", argv[i]);
@@ -325,6 +332,7 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	log_set_program("selfright-signer");
+	log_set(NULL, NULL, a.quiet ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO);
 	confine();
 	/* These fail only for bad signal numbers. */
 	(void) sigaction(SIGTERM, &action, NULL);

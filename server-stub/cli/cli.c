@@ -614,7 +614,7 @@ int cli_start_signer(const char *dir, const char *user, struct process *ret)
 	CLEANUP(buf_done)
 	struct buf program = BUF_INIT(PATH_MAX), path = BUF_INIT(PATH_MAX);
 	char absolute[PATH_MAX];
-	const char *argv[] = { NULL, "--dir", absolute, user ? "--user" : NULL, user, NULL };
+	const char *argv[] = { NULL, "--quiet", "--dir", absolute, user ? "--user" : NULL, user, NULL };
 	struct process_options options = {
 		.argv = argv, .die_with_parent = true, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = STDERR_FILENO
 	};

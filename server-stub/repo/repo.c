@@ -583,7 +583,9 @@ static void describe(const struct repo *r, const struct role_file *f, struct rep
 		.issued = f->issued,
 		.threshold = (unsigned) threshold,
 		.keys = (unsigned) json_count(json_get(role, "keyids")),
-		.online = role_is_online(f->name),
+		/* The inventory's key may be either; what the signer signs lives two weeks at most. */
+		.online = role_is_online(f->name) &&
+			  (!str_eq(f->name, "inventory") || f->expires - f->issued <= 14 * 86400),
 		.life_s = f->issued > 0 && f->expires > f->issued ? (uint64_t) (f->expires - f->issued)
 			  : str_eq(f->name, "timestamp")	  ? 72 * 3600
 			  : role_is_online(f->name)		  ? 14 * 86400
