@@ -4,6 +4,7 @@
 #include "base/text.h"
 
 #include <mbedtls/entropy.h>
+#include <mbedtls/md.h>
 #include <mbedtls/pem.h>
 #include <mbedtls/x509.h>
 
@@ -30,9 +31,12 @@ int crypto_random(void *unused, unsigned char *out, size_t len)
 
 bool crypto_pk_has_curve(const mbedtls_pk_context *pk, mbedtls_ecp_group_id curve)
 {
+	const mbedtls_ecp_keypair *ec;
+
 	if (mbedtls_pk_get_type(pk) != MBEDTLS_PK_ECKEY)
 		return false;
-	return mbedtls_pk_ec(*pk)->MBEDTLS_PRIVATE(grp).id == curve;
+	ec = mbedtls_pk_ec(*pk);
+	return ec && ec->MBEDTLS_PRIVATE(grp).id == curve;
 }
 
 int crypto_public_pem_parse(const char *pem, mbedtls_pk_context *ret)
@@ -58,13 +62,17 @@ bool crypto_pk_is_pair(const mbedtls_pk_context *public_half, const mbedtls_pk_c
 
 int crypto_error(int mbedtls_error, int otherwise)
 {
-	switch (mbedtls_error) {
+	/* An error is a module's number plus, in the last seven bits, that of what lies below it. */
+	int low = -(-mbedtls_error & 0x7f), high = mbedtls_error - low;
+
+	if (low == MBEDTLS_ERR_MPI_ALLOC_FAILED || low == MBEDTLS_ERR_ASN1_ALLOC_FAILED)
+		return -ENOMEM;
+	switch (high) {
 	case MBEDTLS_ERR_PK_ALLOC_FAILED:
 	case MBEDTLS_ERR_ECP_ALLOC_FAILED:
-	case MBEDTLS_ERR_MPI_ALLOC_FAILED:
 	case MBEDTLS_ERR_PEM_ALLOC_FAILED:
 	case MBEDTLS_ERR_X509_ALLOC_FAILED:
-	case MBEDTLS_ERR_ASN1_ALLOC_FAILED:
+	case MBEDTLS_ERR_MD_ALLOC_FAILED:
 		return -ENOMEM;
 	default:
 		return -otherwise;

@@ -125,16 +125,17 @@ static int verify_ed25519(const struct public_key *k, const void *message, size_
 			  size_t sig_len)
 {
 	EVP_MD_CTX *context;
-	int r = -ERR_SIGNATURE;
+	int r;
 
 	if (sig_len != ED25519_SIGNATURE_BYTES)
 		return -ERR_SIGNATURE;
 	context = EVP_MD_CTX_new();
 	if (!context)
 		return -ENOMEM;
-	if (EVP_DigestVerifyInit(context, NULL, NULL, NULL, k->ed25519) == 1 &&
-	    EVP_DigestVerify(context, sig, sig_len, message, len) == 1)
-		r = 0;
+	if (EVP_DigestVerifyInit(context, NULL, NULL, NULL, k->ed25519) != 1)
+		r = -ENOMEM; /* the key is a good one */
+	else
+		r = EVP_DigestVerify(context, sig, sig_len, message, len) == 1 ? 0 : -ERR_SIGNATURE;
 	EVP_MD_CTX_free(context);
 	ERR_clear_error(); /* libcurl reads the same queue */
 	return r;
