@@ -257,7 +257,7 @@ static int read_value(struct reader *r, struct conf *c, unsigned depth);
 static int read_list(struct reader *r, struct conf *list, unsigned depth)
 {
 	size_t capacity = 0;
-	struct conf *item;
+	struct conf *item = NULL;
 	int e;
 
 	list->kind = CONF_LIST;
@@ -280,7 +280,7 @@ static int read_list(struct reader *r, struct conf *list, unsigned depth)
 static int read_map(struct reader *r, struct conf *map, unsigned depth)
 {
 	size_t capacity = 0;
-	struct conf *item;
+	struct conf *item = NULL;
 	int e;
 
 	map->kind = CONF_MAP;

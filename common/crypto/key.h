@@ -43,7 +43,7 @@ NODISCARD int private_key_load(const void *pem, size_t len, const char *passphra
 void private_key_free(struct private_key *k); /* wipes */
 DEFINE_FREEP(struct private_key *, private_key_free)
 
-/* PEM with NUL; encrypted with PKCS#5 (PBES2: PBKDF2-HMAC-SHA256, AES-256-CBC) PKCS#8 if a passphrase is given. */
+/* PEM (its NUL is there and not counted); plain SEC 1, or encrypted with PKCS#5 (PBES2: PBKDF2-HMAC-SHA256, AES-256-CBC) PKCS#8 if a passphrase is given. */
 NODISCARD int private_key_save(const struct private_key *k, const char *passphrase, struct buf *out);
 
 /* The SubjectPublicKeyInfo PEM: the `public` member of a TUF key. */
