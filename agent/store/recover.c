@@ -62,6 +62,12 @@ static int check_generation(const struct recovery *r, uint64_t n)
 	return e;
 }
 
+/* Says nothing about the disk. */
+static bool is_shortage(int e)
+{
+	return e == -ENOMEM || e == -EMFILE || e == -ENFILE;
+}
+
 static int switch_to(struct recovery *r, uint64_t n)
 {
 	int e = r->o->dry_run ? 0 : generation_switch(r->os, r->dirs->root, n);
@@ -134,6 +140,8 @@ static int fall_back(struct recovery *r, const char *why)
 	int e, saved;
 
 	e = check_generation(r, u->fallback_generation);
+	if (is_shortage(e))
+		return e;
 	if (e < 0) {
 		say(r, "%s, but generation %" PRIu64 " to fall back to is damaged: %s", why,
 		    u->fallback_generation, err_text(e));
@@ -210,7 +218,11 @@ static int look_at_update(struct recovery *r)
 		return e == 0 && current == u->fallback_generation
 			       ? ensure_current(r, "the way back was taken already")
 			       : fall_back(r, "a rollback was interrupted");
-	if (e < 0 || check_generation(r, current) < 0)
+	if (e == 0)
+		e = check_generation(r, current);
+	if (is_shortage(e))
+		return e;
+	if (e < 0)
 		return fall_back(r, "the new generation is not complete");
 	if (current == u->fallback_generation)
 		return ensure_current(r, "the way back was taken already");
