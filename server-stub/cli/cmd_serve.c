@@ -180,6 +180,17 @@ static int start_web(struct serve *s, const struct cli *c, const char *key, cons
 	return -1;
 }
 
+/* The broker's user may pass the folder: what is in it keeps its own modes. SQLite's side files take them from the first. */
+static int open_database(struct serve *s, const char *path)
+{
+	int fd = s->os->openat(s->os, s->serve_dirfd, "selfright.db", O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0)
+		return fd;
+	(void) s->os->close(s->os, fd);
+	return db_open(path, &s->db);
+}
+
 static int start(struct serve *s, const struct cli *c)
 {
 	CLEANUP(buf_done)
@@ -193,7 +204,7 @@ static int start(struct serve *s, const struct cli *c)
 	recall_ports(s);
 	if (snprintf(path, sizeof(path), "%s/selfright.db", s->serve_dir) >= (int) sizeof(path))
 		return cli_fail(c, CLI_FAILED, "%s: the path is too long", s->serve_dir);
-	r = db_open(path, &s->db);
+	r = open_database(s, path);
 	if (r < 0)
 		return cli_fail_error(c, r, "%s", path);
 	r = trust_start(s);
