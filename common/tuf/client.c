@@ -104,7 +104,8 @@ static int load_root(struct tuf_client *c)
 /*
  * A file of the folder is as good as one from outside: it counts if the current
  * root's keys signed it, which also drops what was trusted under keys that are gone
- * (recovery from a fast-forward attack), even after a crash in between.
+ * (recovery from a fast-forward attack), even after a crash in between. The file
+ * itself stays until a newer one takes its place: it shows what was last trusted.
  */
 static int load_role(struct tuf_client *c, enum role_type type, struct metadata **trusted)
 {
@@ -122,8 +123,6 @@ static int load_role(struct tuf_client *c, enum role_type type, struct metadata 
 	r = store_load(&c->store, role_type_name(type), limit_of(c, type), &bytes);
 	if (r >= 0)
 		r = metadata_accept(type, bytes.data, bytes.len, ring, c->options.foreign_keyids, trusted);
-	if (r == -ERR_THRESHOLD && type != ROLE_TARGETS)
-		(void) store_remove(&c->store, role_type_name(type)); /* it never counts again, removed or not */
 	return r == -ENOMEM ? r : 0;
 }
 

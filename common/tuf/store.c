@@ -119,19 +119,6 @@ int store_save(const struct store *s, const char *role, const void *bytes, size_
 	return durable_write_file(s->os, s->dirfd, buf_str(&name), bytes, len, FILE_MODE);
 }
 
-int store_remove(const struct store *s, const char *role)
-{
-	CLEANUP(buf_done)
-	struct buf name = BUF_INIT(NAME_MAX);
-	int r;
-
-	r = tuf_file_name(role, ".json", &name);
-	if (r < 0)
-		return r;
-	r = s->os->unlinkat(s->os, s->dirfd, buf_str(&name), 0);
-	return r == -ENOENT ? 0 : r;
-}
-
 int store_load_floor(const struct store *s, struct buf *ret)
 {
 	return file_read(s->os, s->dirfd, floor_name, FLOOR_BYTES_MAX, ret);

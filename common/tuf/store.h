@@ -32,9 +32,6 @@ NODISCARD int store_load(const struct store *s, const char *role, uint64_t max, 
 /* Durable when it returns 0. */
 NODISCARD int store_save(const struct store *s, const char *role, const void *bytes, size_t len);
 
-/* Forget a role's file; missing is fine, and so is ignoring a failure: no file counts by lying there. */
-int store_remove(const struct store *s, const char *role);
-
 /* The same for the time floor. */
 NODISCARD int store_load_floor(const struct store *s, struct buf *ret);
 NODISCARD int store_save_floor(const struct store *s, const void *bytes, size_t len);
