@@ -242,7 +242,7 @@ static int download_from(struct stage *s, const char *url)
 					      .proxy = s->proxy,
 					      .user_agent = "selfright-stage/" SELFRIGHT_VERSION,
 					      .max_bytes_per_second = s->max_bytes_per_second };
-	uint64_t before, after;
+	uint64_t before = 0, after = 0;
 	int r;
 
 	r = http_open(&options, &h);
@@ -379,7 +379,7 @@ static int verify(struct stage *s)
 {
 	uint8_t digest[SHA256_BYTES];
 	char hex[SHA256_HEX + 1];
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	r = tell(s, "phase verify");
@@ -416,7 +416,7 @@ static int bring(struct stage *s)
 /* The verified bytes in .part, from there if they are whole already. */
 static int bring_and_verify(struct stage *s)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	r = part_size(s, &size);
@@ -456,15 +456,13 @@ static int unpack(struct stage *s)
 	else if (r < 0)
 		r = fail(s, r, "%s", err_text(r));
 	free(offender);
-	if (r < 0)
-		return r;
-	r = s->os->syncfs(s->os, TREE_FD);
-	return r < 0 ? fail(s, r, "the tree could not be synced") : 0;
+	return r;
 }
 
-/* What cannot be used again is not kept. */
+/* What was used up or cannot be used again is not kept. Closed too: then its bytes need not reach the disk first. */
 static void forget_spool(struct stage *s)
 {
+	(void) s->os->close(s->os, s->part_fd); /* nothing in it is wanted */
 	(void) s->os->unlinkat(s->os, SPOOL_FD, s->part_name,
 			       0); /* the engine's clean-up removes what we cannot */
 	(void) s->os->unlinkat(s->os, SPOOL_FD, s->etag_name, 0);
@@ -481,9 +479,13 @@ static int run(struct stage *s)
 	r = bring_and_verify(s);
 	if (r == 0)
 		r = unpack(s);
+	/* Before the sync, which would write the download out only for it to be removed. */
 	if (r == 0 || is_about_the_bytes(r) || r == -ERR_ARCHIVE || r == -ERR_ARCHIVE_ENTRY)
 		forget_spool(s);
-	return r;
+	if (r < 0)
+		return r;
+	r = s->os->syncfs(s->os, TREE_FD);
+	return r < 0 ? fail(s, r, "the tree could not be synced") : 0;
 }
 
 static bool take_number(const char *option, const char *text, uint64_t *ret)

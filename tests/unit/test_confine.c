@@ -111,7 +111,8 @@ static int descriptors_are_closed(int dirfd)
 static int only_the_given_folders(int dirfd)
 {
 	int readable = open("/usr/share/zoneinfo", O_PATH | O_CLOEXEC), file, r;
-	char *const argv[] = { "true", NULL };
+	char name[] = "true";
+	char *const argv[] = { name, NULL };
 
 	MUST(confine_limits(0, 64) == 0);
 	r = confine_files(&dirfd, 1, &readable, 1);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "crypto/digest.h"
 #include "os/durable.h"
+#include "os/process.h"
 #include "tree/tree.h"
 
 #include <archive.h>
@@ -364,6 +365,43 @@ static void the_seek_table_finds_every_frame(void **state)
 	}
 	assert_ptr_equal(bytes.data + at, table);
 	free(content);
+	close(fd);
+	close(src);
+}
+
+static void run_tool(const struct folder *f, const char *const *argv, struct buf *output)
+{
+	const struct process_options o = {
+		.argv = argv, .directory = f->path, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1
+	};
+	int status = -1;
+
+	assert_int_equal(process_run(&o, 20000, &status, output), 0);
+	if (status != 0)
+		fail_msg("%s: %s", argv[0], buf_str(output));
+}
+
+/* Other people's tools make the same tree of it. */
+static void every_tool_reads_an_artifact(void **state)
+{
+	static const char *const unpack[] = { "zstd", "-q", "-d", "a.tar.zst", NULL };
+	static const char *const list[] = { "tar", "-tf", "a.tar", NULL };
+	static const char *const extract[] = { "tar", "-xf", "a.tar", "-C", "out", NULL };
+	struct folder *f = *state;
+	CLEANUP(buf_done)
+	struct buf output = BUF_INIT(100000);
+	int src = make_tree(f, 2000000), fd = openat(f->fd, "a.tar.zst", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	uint8_t sha256[SHA256_BYTES], before[SHA256_BYTES], after[SHA256_BYTES];
+	uint64_t length;
+
+	create(src, 19, fd, &length, sha256);
+	run_tool(f, unpack, &output);
+	run_tool(f, list, &output);
+	assert_non_null(strstr(buf_str(&output), "bin/run\n"));
+	run_tool(f, extract, &output);
+	digest_of_folder(src, before);
+	digest_of_folder(f->out, after);
+	assert_memory_equal(before, after, sizeof(after));
 	close(fd);
 	close(src);
 }
@@ -1073,6 +1111,7 @@ int main(void)
 		WITH_FOLDER(an_artifact_unpacks_to_the_same_digest),
 		WITH_FOLDER(artifacts_are_reproducible),
 		WITH_FOLDER(the_seek_table_finds_every_frame),
+		WITH_FOLDER(every_tool_reads_an_artifact),
 		WITH_FOLDER(a_file_changed_since_the_scan_is_found),
 		WITH_FOLDER(an_empty_tree_is_an_artifact_too),
 		WITH_FOLDER(takes_every_media_type),
