@@ -359,7 +359,7 @@ static void post_publish(void *user, struct web_request *rq)
 		web_fail(rq, err_class(r) == ERR_CLASS_RETRY ? 503 : 422, "%s", repo_error(s->repo));
 		return;
 	}
-	snprintf(text, sizeof(text), "the role %s published", role);
+	snprintf(text, sizeof(text), "new metadata of the role %s is published", role);
 	r = serve_record(s, "published", NULL, NULL, text, by_of(doc), "publish-role", role);
 	if (r < 0)
 		log_error("record-failed", "a publication is not in the timeline: %s", db_error(s->db));
@@ -832,7 +832,7 @@ static void post_rollback(void *user, struct web_request *rq)
 		return;
 	}
 	if (!from && (!running.found || !running.version[0])) {
-		web_fail(rq, 409, "'%s' has not reported any version of %s; say which one to leave with 'from'",
+		web_fail(rq, 409, "'%s' has not reported any version of %s; say which one to leave with --from",
 			 node, component);
 		return;
 	}

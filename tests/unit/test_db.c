@@ -1,0 +1,495 @@
+/* Each sentence of db.h. */
+#include "base/err.h"
+#include "server-stub/ingest/db.h"
+#include "support/fault_loop.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+	struct db *db = NULL;
+
+	assert_int_equal(db_open(":memory:", &db), 0);
+	*state = db;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	db_close(*state);
+	return 0;
+}
+
+static void add_nodes(struct db *db)
+{
+	assert_int_equal(db_node_add(db, "n1", "ID1", "TR1", "{\"site\":\"oslo\"}", 100), 0);
+	assert_int_equal(db_node_add(db, "n2", "ID2", "TR2", "{}", 200), 0);
+}
+
+static int count_node(void *user, const struct db_node *row)
+{
+	(void) row;
+	(*(int *) user)++;
+	return 0;
+}
+
+static void nodes_keep_their_keys(void **state)
+{
+	struct db *db = *state;
+	struct buf pem = BUF_INIT(1000);
+	int n = 0;
+
+	add_nodes(db);
+	assert_int_equal(db_node_add(db, "n1", "ID1", "TR1", "{}", 300), 0);
+	assert_int_equal(db_node_add(db, "n1", "OTHER", "TR1", "{}", 300), -EEXIST);
+	assert_int_equal(db_node_add(db, "n1", "ID1", "OTHER", "{}", 300), -EEXIST);
+	assert_int_equal(db_node_identity(db, "n1", &pem), 0);
+	assert_string_equal(buf_str(&pem), "ID1");
+	assert_int_equal(db_node_identity(db, "n3", &pem), -ENOENT);
+	assert_int_equal(db_nodes(db, NULL, count_node, &n), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(db_nodes(db, "n3", count_node, &n), -ENOENT);
+	/* Text is text, never SQL. */
+	assert_int_equal(db_nodes(db, "n1' OR '1'='1", count_node, &n), -ENOENT);
+	buf_done(&pem);
+}
+
+static int stop_positive(void *user, const struct db_node *row)
+{
+	(void) row;
+	(*(int *) user)++;
+	return 1;
+}
+
+static int stop_negative(void *user, const struct db_node *row)
+{
+	(void) user;
+	(void) row;
+	return -ENOSYS;
+}
+
+static int nested(void *user, const struct db_node *row)
+{
+	int n = 0;
+
+	(void) row;
+	return db_nodes(user, NULL, count_node, &n);
+}
+
+static void callbacks_stop_and_nest(void **state)
+{
+	struct db *db = *state;
+	int n = 0;
+
+	add_nodes(db);
+	assert_int_equal(db_nodes(db, NULL, stop_positive, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(db_nodes(db, NULL, stop_negative, NULL), -ENOSYS);
+	assert_int_equal(db_nodes(db, NULL, nested, db), 0);
+	assert_int_equal(db_nodes(db, NULL, count_node, &n), 0);
+	assert_int_equal(n, 3);
+}
+
+static struct db_result result(const char *node, const char *update, uint64_t number)
+{
+	return (struct db_result){ .node = node,
+				   .update = update,
+				   .component = "web",
+				   .rollout = "r1",
+				   .name = "x",
+				   .class = "none",
+				   .number = number,
+				   .received_at = 500 };
+}
+
+static int last_number(void *user, const struct db_result *row)
+{
+	*(uint64_t *) user = row->number;
+	return 0;
+}
+
+static void a_result_is_stored_once(void **state)
+{
+	struct db *db = *state;
+	struct db_result r = result("n1", "r1/web/1", 100), again = result("n1", "r1/web/1", 200);
+	uint64_t number = 0, before;
+
+	add_nodes(db);
+	assert_int_equal(db_result_add(db, &r), 1);
+	before = db_generation(db);
+	assert_int_equal(db_result_add(db, &again), 0);
+	assert_int_equal(db_generation(db), before);
+	assert_int_equal(db_results(db, "n1", NULL, last_number, &number), 0);
+	assert_int_equal(number, 100);
+	/* The same id of another node is another update. */
+	r = result("n2", "r1/web/1", 101);
+	assert_int_equal(db_result_add(db, &r), 1);
+	r = result("n3", "r1/web/1", 101);
+	assert_true(db_result_add(db, &r) < 0);
+	assert_true(strlen(db_error(db)) > 0);
+	r = result("n1", "r1/web/2", UINT64_MAX);
+	assert_true(db_result_add(db, &r) < 0);
+}
+
+static void add_rollout(struct db *db, const char *id, uint64_t seq)
+{
+	static const char *const stages[] = { "canary", "rest" };
+	const struct db_rollout r = { .id = id,
+				      .component = "web",
+				      .version = "1.1.0",
+				      .kind = "regular",
+				      .state = "running",
+				      .seq = seq,
+				      .created_at = 100,
+				      .plan = "{}",
+				      .release_path = "p",
+				      .release_sha256 = "h" };
+
+	assert_int_equal(db_rollout_add(db, &r, stages, 2), 0);
+}
+
+static void seq_rises_and_never_goes_back(void **state)
+{
+	struct db *db = *state;
+	uint64_t a, b;
+
+	assert_int_equal(db_next_seq(db, 0, &a), 0);
+	assert_int_equal(a, 1);
+	assert_int_equal(db_next_seq(db, 0, &b), 0);
+	assert_int_equal(b, 2);
+	assert_int_equal(db_next_seq(db, 41, &b), 0);
+	assert_int_equal(b, 42);
+	add_rollout(db, "r9", 90);
+	assert_int_equal(db_next_seq(db, 0, &b), 0);
+	assert_int_equal(b, 91);
+	assert_true(db_next_seq(db, UINT64_MAX, &b) < 0);
+	/* An aborted one may be given again, for nobody saw it. */
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_next_seq(db, 0, &b), 0);
+	db_abort(db);
+	assert_int_equal(db_next_seq(db, 0, &b), 0);
+	assert_int_equal(b, 92);
+}
+
+static int read_stage(void *user, const struct db_stage *row)
+{
+	char *text = user;
+
+	snprintf(text + strlen(text), 64, "%s:%d:%lld ", row->name, row->open, (long long) row->opened_at);
+	return 0;
+}
+
+static int read_state(void *user, const struct db_rollout *row)
+{
+	snprintf(user, 200, "%s %s %s %s %s", row->id, row->state, row->reason ? row->reason : "-", row->undo,
+		 row->note);
+	return 0;
+}
+
+static void rollouts_have_stages_and_a_state(void **state)
+{
+	struct db *db = *state;
+	char text[200] = "";
+
+	add_rollout(db, "r1", 1);
+	assert_int_equal(db_stage_open(db, "r1", 0, 150), 0);
+	assert_int_equal(db_stage_open(db, "r1", 0, 999), -ENOENT);
+	assert_int_equal(db_stage_open(db, "r1", 7, 999), -ENOENT);
+	assert_int_equal(db_stages(db, "r1", read_stage, text), 0);
+	assert_string_equal(text, "canary:1:150 rest:0:0 ");
+	assert_int_equal(db_rollout_set_note(db, "r1", "waits"), 0);
+	assert_int_equal(db_rollouts(db, "r1", read_state, text), 0);
+	assert_string_equal(text, "r1 running - [] waits");
+	assert_int_equal(db_rollout_set_state(db, "r1", "halted", "bad", "kim", 200), 0);
+	assert_int_equal(db_rollout_set_undo(db, "r1", "[\"canary\"]"), 0);
+	assert_int_equal(db_rollouts(db, "r1", read_state, text), 0);
+	assert_string_equal(text, "r1 halted bad [\"canary\"] ");
+	assert_int_equal(db_rollout_set_state(db, "r2", "halted", "bad", "kim", 200), -ENOENT);
+	assert_int_equal(db_rollouts(db, "r2", read_state, text), -ENOENT);
+}
+
+struct members {
+	char text[600];
+};
+
+static int read_member(void *user, const struct db_member *row)
+{
+	struct members *m = user;
+
+	snprintf(m->text + strlen(m->text), 120, "%s:%s%zu%s v=%s r=%llu o=%s; ", row->node,
+		 row->is_member ? "m" : "-", row->position, row->acted ? "a" : "",
+		 row->version ? row->version : "-", (unsigned long long) row->result_number,
+		 row->order_kind ? row->order_kind : "-");
+	return 0;
+}
+
+static void members_bring_all_that_is_known(void **state)
+{
+	struct db *db = *state;
+	struct members m = { "" };
+	struct db_result r = result("n1", "r1/web/1", 200);
+	const struct db_component web = { .component = "web", .version = "1.0.0" };
+	struct db_order o = {
+		.id = "o1", .node = "n2", .kind = "rollback", .component = "web", .to = "1", .issued = 1
+	};
+	unsigned count;
+
+	add_nodes(db);
+	add_rollout(db, "r1", 1);
+	assert_int_equal(db_member_put(db, "r1", "n1", 0, false), 0);
+	assert_int_equal(db_component_store(db, "n1", &web), 0);
+	assert_int_equal(db_result_add(db, &r), 1);
+	r = result("n1", "r1/web/2", 100);
+	assert_int_equal(db_result_add(db, &r), 1);
+	r = result("n1", "r2/web/1", 300);
+	r.rollout = "r2";
+	assert_int_equal(db_result_add(db, &r), 1);
+	assert_int_equal(db_order_add(db, &o), 0);
+	assert_int_equal(db_members(db, "r1", "web", 1000, read_member, &m), 0);
+	assert_string_equal(m.text, "n1:m0 v=1.0.0 r=100 o=-; n2:-0 v=- r=0 o=rollback; ");
+
+	/* Another component's order does not matter; a hold does, until it ends or is withdrawn. */
+	m.text[0] = '\0';
+	assert_int_equal(db_members(db, "r1", "dns", 1000, read_member, &m), 0);
+	assert_non_null(strstr(m.text, "n2:-0 v=- r=0 o=-;"));
+	o = (struct db_order){ .id = "o2", .node = "n1", .kind = "hold", .issued = 1, .until = 1500 };
+	assert_int_equal(db_order_add(db, &o), 0);
+	m.text[0] = '\0';
+	assert_int_equal(db_members(db, "r1", "dns", 1000, read_member, &m), 0);
+	assert_non_null(strstr(m.text, "n1:m0 v=- r=0 o=hold;"));
+	m.text[0] = '\0';
+	assert_int_equal(db_members(db, "r1", "dns", 1500, read_member, &m), 0);
+	assert_null(strstr(m.text, "hold"));
+	assert_int_equal(db_order_withdraw(db, "n2", "rollback", "web", "kim", 1000, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(db_order_withdraw(db, "n2", "rollback", "web", "kim", 1000, &count), 0);
+	assert_int_equal(count, 0);
+}
+
+static void membership_that_was_acted_on_sticks(void **state)
+{
+	struct db *db = *state;
+	struct members m = { "" };
+
+	add_nodes(db);
+	add_rollout(db, "r1", 1);
+	assert_int_equal(db_member_put(db, "r1", "n1", 1, false), 0);
+	assert_int_equal(db_member_put(db, "r1", "n1", 0, true), 0);
+	assert_int_equal(db_member_put(db, "r1", "n1", 1, false), 0);
+	assert_int_equal(db_member_drop(db, "r1", "n1"), 0);
+	assert_int_equal(db_member_put(db, "r1", "n2", 1, false), 0);
+	assert_int_equal(db_member_drop(db, "r1", "n2"), 0);
+	assert_int_equal(db_members(db, "r1", "web", 1, read_member, &m), 0);
+	assert_string_equal(m.text, "n1:m0a v=- r=0 o=-; n2:-0 v=- r=0 o=-; ");
+}
+
+static int read_freeze(void *user, const struct db_freeze *row)
+{
+	snprintf(user, 100, "%s", row->id);
+	return 0;
+}
+
+static void freezes_end_by_time_or_hand(void **state)
+{
+	struct db *db = *state;
+	struct db_freeze f = {
+		.id = "f1", .labels = "{}", .components = "[]", .reason = "x", .at = 10, .until = 100
+	};
+	char id[100] = "";
+	unsigned count;
+
+	assert_int_equal(db_freeze_add(db, &f), 0);
+	assert_int_equal(db_freezes(db, 99, read_freeze, id), 0);
+	assert_string_equal(id, "f1");
+	id[0] = '\0';
+	assert_int_equal(db_freezes(db, 100, read_freeze, id), 0);
+	assert_string_equal(id, "");
+	f.id = "f2";
+	f.until = 0;
+	assert_int_equal(db_freeze_add(db, &f), 0);
+	assert_int_equal(db_freeze_lift(db, NULL, 1000, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(db_freezes(db, 1000, read_freeze, id), 0);
+	assert_string_equal(id, "");
+}
+
+static int read_event(void *user, const struct db_event *row)
+{
+	snprintf((char *) user + strlen(user), 100, "%lld:%s ", (long long) row->id, row->text);
+	return 0;
+}
+
+static void events_are_numbered_and_only_grow(void **state)
+{
+	struct db *db = *state;
+	struct db_event e = { .at = 1, .kind = "k", .text = "one" };
+	char text[300] = "";
+
+	assert_int_equal(db_last_event(db), 0);
+	assert_int_equal(db_event_add(db, &e), 0);
+	e.text = "two";
+	assert_int_equal(db_event_add(db, &e), 0);
+	assert_int_equal(db_last_event(db), 2);
+	assert_int_equal(db_events_after(db, 0, 10, read_event, text), 0);
+	assert_string_equal(text, "1:one 2:two ");
+	text[0] = '\0';
+	assert_int_equal(db_events_after(db, 1, 10, read_event, text), 0);
+	assert_string_equal(text, "2:two ");
+	text[0] = '\0';
+	assert_int_equal(db_events_after(db, 0, 1, read_event, text), 0);
+	assert_string_equal(text, "1:one ");
+	/* What is taken back with its transaction is not the last event. */
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_event_add(db, &e), 0);
+	db_abort(db);
+	assert_int_equal(db_last_event(db), 2);
+}
+
+/* Somebody with another SQLite at the file. */
+static int tamper(const char *path, const char *sql)
+{
+	sqlite3 *h = NULL;
+	int r;
+
+	assert_int_equal(sqlite3_open(path, &h), SQLITE_OK);
+	r = sqlite3_exec(h, sql, NULL, NULL, NULL);
+	sqlite3_close(h);
+	return r;
+}
+
+static void the_audit_trail_notices_changes(void **state)
+{
+	char dir[256], path[300];
+	struct db *db = NULL;
+	uint64_t entries;
+
+	(void) state;
+	temp_folder(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/x.db", dir);
+	assert_int_equal(db_open(path, &db), 0);
+	assert_int_equal(db_audit(db, 1, "kim", "halt", "r1"), 0);
+	assert_int_equal(db_audit(db, 2, "kim", "undo", "r1"), 0);
+	assert_int_equal(db_audit(db, 3, NULL, "start", NULL), 0);
+	assert_int_equal(db_audit_verify(db, &entries), 0);
+	assert_int_equal(entries, 3);
+	assert_int_equal(tamper(path, "UPDATE audit SET by = 'robin' WHERE id = 2"), SQLITE_CONSTRAINT);
+	assert_int_equal(tamper(path, "DELETE FROM audit WHERE id = 2"), SQLITE_CONSTRAINT);
+	assert_int_equal(tamper(path, "DELETE FROM events"), SQLITE_OK); /* there are none */
+	/* One that drops the trigger first is found by the chain. */
+	assert_int_equal(tamper(path, "DROP TRIGGER audit_stays; UPDATE audit SET by = 'robin' WHERE id = 2"),
+			 SQLITE_OK);
+	assert_int_equal(db_audit_verify(db, &entries), -ERR_DIGEST);
+	assert_int_equal(entries, 2);
+	db_close(db);
+	temp_folder_remove(dir);
+}
+
+static void what_was_committed_is_there_after_a_kill(void **state)
+{
+	char dir[256], path[300];
+	struct db *db = NULL;
+	int n = 0, status;
+	pid_t child;
+
+	(void) state;
+	temp_folder(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/x.db", dir);
+	child = fork();
+	if (child == 0) {
+		if (db_open(path, &db) < 0 || db_begin(db) < 0 || db_node_add(db, "n1", "a", "b", "{}", 1) < 0 ||
+		    db_commit(db) < 0 || db_begin(db) < 0 || db_node_add(db, "n2", "a", "b", "{}", 1) < 0)
+			_exit(1);
+		raise(SIGKILL);
+	}
+	waitpid(child, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(db_open(path, &db), 0);
+	assert_int_equal(db_nodes(db, NULL, count_node, &n), 0);
+	assert_int_equal(n, 1);
+	db_close(db);
+	temp_folder_remove(dir);
+}
+
+static void a_newer_schema_and_a_broken_file_are_refused(void **state)
+{
+	char dir[256], path[300];
+	struct db *db = NULL;
+	FILE *f;
+
+	(void) state;
+	temp_folder(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/x.db", dir);
+	assert_int_equal(db_open(path, &db), 0);
+	db_close(db);
+	assert_int_equal(db_open(path, &db), 0);
+	db_close(db);
+	db = NULL;
+	assert_int_equal(tamper(path, "PRAGMA user_version = 99"), SQLITE_OK);
+	assert_int_equal(db_open(path, &db), -ERR_AGENT_TOO_OLD);
+	assert_null(db);
+	snprintf(path, sizeof(path), "%s/y.db", dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("this is no database, this is no database, this is no database", f);
+	fclose(f);
+	assert_true(db_open(path, &db) < 0);
+	assert_true(db_open("/nowhere/at/all.db", &db) < 0);
+	assert_null(db);
+	temp_folder_remove(dir);
+}
+
+static int count_stranger(void *user, const struct db_stranger *row)
+{
+	(void) row;
+	(*(int *) user)++;
+	return 0;
+}
+
+static void strangers_are_bounded(void **state)
+{
+	struct db *db = *state;
+	char name[32];
+	int n = 0;
+
+	for (int i = 0; i < 1100; i++) {
+		snprintf(name, sizeof(name), "s%d", i);
+		assert_int_equal(db_stranger(db, name, "who", i), 0);
+	}
+	assert_int_equal(db_stranger(db, "s1099", "again", 5), 0);
+	assert_int_equal(db_strangers(db, count_stranger, &n), 0);
+	assert_int_equal(n, 1000);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		T(nodes_keep_their_keys),
+		T(callbacks_stop_and_nest),
+		T(a_result_is_stored_once),
+		T(seq_rises_and_never_goes_back),
+		T(rollouts_have_stages_and_a_state),
+		T(members_bring_all_that_is_known),
+		T(membership_that_was_acted_on_sticks),
+		T(freezes_end_by_time_or_hand),
+		T(events_are_numbered_and_only_grow),
+		cmocka_unit_test(the_audit_trail_notices_changes),
+		cmocka_unit_test(what_was_committed_is_there_after_a_kill),
+		cmocka_unit_test(a_newer_schema_and_a_broken_file_are_refused),
+		T(strangers_are_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
