@@ -8,7 +8,7 @@
 # release preset first: a debug build says nothing.
 set -eu
 stage=$(realpath "${1:?usage: bench_stage.sh BUILD_FOLDER [ROUNDS]}")/bin/selfright-stage
-rounds=${2:-3}
+rounds=${2:-2}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/selfright-bench-XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
@@ -74,6 +74,6 @@ PY
 }
 
 make_tree large 2000 100000
-make_tree small 6000 1500
+make_tree small 5000 1500
 measure large
 measure small
