@@ -361,6 +361,10 @@ int ingest_report(struct db *db, const char *fleet, const char *node, const void
 		r = stranger(db, ret, INGEST_MALFORMED, node, text, now);
 		goto out;
 	}
+	if (report.sequence == 0) {
+		r = stranger(db, ret, INGEST_MALFORMED, node, "signed, but without a report number", now);
+		goto out;
+	}
 	if (!str_eq(report.node, node) || !str_eq(report.fleet, fleet)) {
 		r = stranger(db, ret, INGEST_UNSIGNED, node, "a report of another node or fleet", now);
 		goto out;

@@ -1,0 +1,528 @@
+/* Reports from honest, replayed, copied and hostile nodes. */
+#include "base/err.h"
+#include "crypto/key.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "model/catalogue.h"
+#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/ingest.h"
+#include "tuf/tuf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { NOW = 1800000000, ENVELOPE_MAX = 1024 * 1024 };
+
+static const char boot_a[] = "aaaaaaaa-0000-4000-8000-000000000001";
+static const char boot_b[] = "bbbbbbbb-0000-4000-8000-000000000002";
+static const char boot_c[] = "cccccccc-0000-4000-8000-000000000003";
+
+struct bench {
+	struct db *db;
+	struct private_key *key, *other;
+};
+
+static char *text(const char *s)
+{
+	char *copy = strdup(s);
+
+	assert_non_null(copy);
+	return copy;
+}
+
+static int setup(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	struct buf pem = BUF_INIT(10000);
+
+	assert_int_equal(private_key_generate(&b->key), 0);
+	assert_int_equal(private_key_generate(&b->other), 0);
+	assert_int_equal(db_open(":memory:", &b->db), 0);
+	assert_int_equal(private_key_public_pem(b->key, &pem), 0);
+	assert_int_equal(db_node_add(b->db, "n1", buf_str(&pem), "T", "{\"site\":\"early\"}", NOW - 1000), 0);
+	buf_done(&pem);
+	assert_int_equal(private_key_public_pem(b->other, &pem), 0);
+	assert_int_equal(db_node_add(b->db, "n2", buf_str(&pem), "T", "{}", NOW - 1000), 0);
+	buf_done(&pem);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct bench *b = *state;
+
+	db_close(b->db);
+	private_key_free(b->key);
+	private_key_free(b->other);
+	free(b);
+	return 0;
+}
+
+static struct report report(uint64_t sequence, const char *boot)
+{
+	return (struct report){ .fleet = text("demo"),
+				.node = text("n1"),
+				.boot_id = text(boot),
+				.agent = text("0.1.0"),
+				.sequence = sequence,
+				.at = NOW };
+}
+
+static void add_result(struct report *r, const char *update, uint64_t number)
+{
+	r->results = realloc(r->results, (r->result_count + 1) * sizeof(*r->results));
+	assert_non_null(r->results);
+	r->results[r->result_count++] = (struct report_result){
+		.update = text(update),
+		.component = text("web"),
+		.from = text("1.0.0"),
+		.to = text("1.1.0"),
+		.rollout = text("web-1-1-0"),
+		.stage = text("canary"),
+		.seq = 3,
+		.number = number,
+		.name = text(catalogue_find((int) number)->name),
+		.class = text(result_class_name(catalogue_find((int) number)->class)),
+		.at = NOW,
+		.sequence = r->sequence,
+	};
+}
+
+static void seal(struct report *r, const struct private_key *key, struct buf *out)
+{
+	struct json_build *b = json_build_new();
+	struct buf plain = BUF_INIT(ENVELOPE_MAX);
+	struct json *j = NULL;
+
+	assert_int_equal(report_write(r, json_build_root(b)), 0);
+	assert_int_equal(json_build_text(b, false, &plain), 0);
+	assert_int_equal(json_parse(plain.data, plain.len, &json_limits_default, &j), 0);
+	assert_int_equal(tuf_envelope_sign(j, &key, 1, out), 0);
+	json_free(j);
+	json_build_free(b);
+	buf_done(&plain);
+	report_done(r);
+}
+
+static struct ingest_outcome send_as(struct bench *b, const char *node, const struct buf *envelope)
+{
+	struct ingest_outcome o;
+
+	assert_int_equal(ingest_report(b->db, "demo", node, envelope->data, envelope->len, NOW, &o), 0);
+	return o;
+}
+
+static struct ingest_outcome send(struct bench *b, struct report r)
+{
+	struct buf e = BUF_INIT(ENVELOPE_MAX);
+	struct ingest_outcome o;
+
+	seal(&r, b->key, &e);
+	o = send_as(b, "n1", &e);
+	buf_done(&e);
+	return o;
+}
+
+struct facts {
+	uint64_t sequence;
+	bool quarantined;
+	char labels[200], boot[40];
+	unsigned results, events, strangers;
+};
+
+static int read_node(void *user, const struct db_node *row)
+{
+	struct facts *f = user;
+
+	f->sequence = row->sequence;
+	f->quarantined = row->quarantined;
+	snprintf(f->labels, sizeof(f->labels), "%s", row->labels);
+	snprintf(f->boot, sizeof(f->boot), "%s", row->boot_id ? row->boot_id : "");
+	return 0;
+}
+
+static int count_result(void *user, const struct db_result *row)
+{
+	(void) row;
+	((struct facts *) user)->results++;
+	return 0;
+}
+
+static int count_event(void *user, const struct db_event *row)
+{
+	(void) row;
+	((struct facts *) user)->events++;
+	return 0;
+}
+
+static int count_stranger(void *user, const struct db_stranger *row)
+{
+	(void) row;
+	((struct facts *) user)->strangers++;
+	return 0;
+}
+
+static struct facts facts(struct bench *b)
+{
+	struct facts f = { 0 };
+
+	assert_int_equal(db_nodes(b->db, "n1", read_node, &f), 0);
+	assert_int_equal(db_results(b->db, "n1", NULL, count_result, &f), 0);
+	assert_int_equal(db_events_after(b->db, 0, 1000, count_event, &f), 0);
+	assert_int_equal(db_strangers(b->db, count_stranger, &f), 0);
+	return f;
+}
+
+static void a_report_is_stored_and_acknowledged(void **state)
+{
+	struct bench *b = *state;
+	struct report r = report(5, boot_a);
+	struct ingest_outcome o;
+
+	r.nonce = text("00112233445566778899aabbccddeeff");
+	assert_int_equal(labels_set(&r.labels, "site", "oslo"), 0);
+	r.components = calloc(1, sizeof(*r.components));
+	r.component_count = 1;
+	r.components[0] = (struct report_component){ .component = text("web"), .version = text("1.0.0") };
+	add_result(&r, "web-1-0-0/web/1", RESULT_GOOD);
+	o = send(b, r);
+	assert_int_equal(o.verdict, INGEST_STORED);
+	assert_true(o.acknowledge);
+	assert_int_equal(o.news, 1);
+	assert_string_equal(o.ack.node, "n1");
+	assert_string_equal(o.ack.fleet, "demo");
+	assert_string_equal(o.ack.boot_id, boot_a);
+	assert_string_equal(o.ack.nonce, "00112233445566778899aabbccddeeff");
+	assert_int_equal(o.ack.sequence, 5);
+	assert_int_equal(facts(b).sequence, 5);
+	assert_int_equal(facts(b).results, 1);
+	assert_string_equal(facts(b).labels, "{\"site\":\"oslo\"}");
+	assert_int_equal(facts(b).strangers, 0);
+}
+
+static void results_count_once_however_often_they_come(void **state)
+{
+	struct bench *b = *state;
+	unsigned events;
+
+	for (uint64_t sequence = 1; sequence <= 3; sequence++) {
+		struct report r = report(sequence, boot_a);
+
+		add_result(&r, "web-1-1-0/web/1", sequence == 3 ? RESULT_CHECK_FAILED : RESULT_GOOD);
+		assert_int_equal(send(b, r).news, sequence == 1 ? 1 : 0);
+		if (sequence == 1)
+			events = facts(b).events;
+	}
+	assert_int_equal(facts(b).results, 1);
+	assert_int_equal(facts(b).events, events);
+}
+
+static void a_duplicate_is_acknowledged_again(void **state)
+{
+	struct bench *b = *state;
+	struct buf e = BUF_INIT(ENVELOPE_MAX);
+	struct report r = report(7, boot_a);
+	struct ingest_outcome o;
+
+	add_result(&r, "u/web/1", RESULT_GOOD);
+	seal(&r, b->key, &e);
+	assert_int_equal(send_as(b, "n1", &e).verdict, INGEST_STORED);
+	o = send_as(b, "n1", &e);
+	assert_int_equal(o.verdict, INGEST_DUPLICATE);
+	assert_true(o.acknowledge);
+	assert_int_equal(o.ack.sequence, 7);
+	assert_int_equal(o.news, 0);
+	/* The same number with a new nonce: answered to that nonce. */
+	r = report(7, boot_a);
+	r.nonce = text("ffffffffffffffffffffffffffffffff");
+	o = send(b, r);
+	assert_int_equal(o.verdict, INGEST_DUPLICATE);
+	assert_string_equal(o.ack.nonce, "ffffffffffffffffffffffffffffffff");
+	assert_false(facts(b).quarantined);
+	buf_done(&e);
+}
+
+static void a_late_or_replayed_report_changes_nothing(void **state)
+{
+	struct bench *b = *state;
+	struct buf old = BUF_INIT(ENVELOPE_MAX), gap = BUF_INIT(ENVELOPE_MAX);
+	struct report r = report(3, boot_a);
+
+	add_result(&r, "late/web/1", RESULT_GOOD);
+	seal(&r, b->key, &old);
+	assert_int_equal(send_as(b, "n1", &old).verdict, INGEST_STORED);
+	/* 4 is on its way when 5 arrives by another road, then the node restarts. */
+	r = report(4, boot_a);
+	add_result(&r, "gap/web/1", RESULT_CHECK_FAILED);
+	seal(&r, b->key, &gap);
+	assert_int_equal(send(b, report(5, boot_a)).verdict, INGEST_STORED);
+	assert_int_equal(send(b, report(6, boot_b)).verdict, INGEST_STORED);
+	assert_int_equal(send_as(b, "n1", &old).verdict, INGEST_OLD);
+	assert_int_equal(send_as(b, "n1", &gap).verdict, INGEST_OLD);
+	assert_false(send_as(b, "n1", &gap).acknowledge);
+	assert_int_equal(facts(b).sequence, 6);
+	assert_string_equal(facts(b).boot, boot_b);
+	assert_int_equal(facts(b).results, 1);
+	assert_false(facts(b).quarantined);
+	buf_done(&old);
+	buf_done(&gap);
+}
+
+static void a_copy_is_quarantined(void **state)
+{
+	struct bench *b = *state;
+	struct ingest_outcome o;
+	struct report r;
+
+	assert_int_equal(send(b, report(5, boot_a)).verdict, INGEST_STORED);
+	/* A restored disk: an earlier counter under a boot nobody has seen. */
+	r = report(4, boot_c);
+	add_result(&r, "copy/web/1", RESULT_GOOD);
+	o = send(b, r);
+	assert_int_equal(o.verdict, INGEST_QUARANTINED);
+	assert_false(o.acknowledge);
+	assert_true(facts(b).quarantined);
+	assert_int_equal(facts(b).sequence, 5);
+	assert_int_equal(facts(b).results, 0);
+	/* From now on nothing it says counts, but the newest is shown. */
+	r = report(9, boot_a);
+	add_result(&r, "later/web/1", RESULT_GOOD);
+	o = send(b, r);
+	assert_int_equal(o.verdict, INGEST_QUARANTINED);
+	assert_false(o.acknowledge);
+	assert_int_equal(facts(b).sequence, 9);
+	assert_int_equal(facts(b).results, 0);
+	/* Until a person trusts it again: then whatever number it has. */
+	assert_int_equal(db_node_trust(b->db, "n1"), 0);
+	r = report(2, boot_c);
+	add_result(&r, "after/web/1", RESULT_GOOD);
+	assert_int_equal(send(b, r).verdict, INGEST_STORED);
+	assert_int_equal(facts(b).results, 1);
+	assert_int_equal(facts(b).sequence, 2);
+}
+
+static void one_number_for_two_texts_is_a_copy(void **state)
+{
+	struct bench *b = *state;
+	struct report r;
+
+	/* A machine set back to a snapshot in memory: same boot, a number used before. */
+	assert_int_equal(send(b, report(5, boot_a)).verdict, INGEST_STORED);
+	assert_int_equal(send(b, report(6, boot_a)).verdict, INGEST_STORED);
+	r = report(5, boot_a);
+	r.generation = 99;
+	assert_int_equal(send(b, r).verdict, INGEST_QUARANTINED);
+	assert_true(facts(b).quarantined);
+}
+
+static void the_highest_number_from_another_boot_is_a_copy(void **state)
+{
+	struct bench *b = *state;
+
+	assert_int_equal(send(b, report(5, boot_a)).verdict, INGEST_STORED);
+	assert_int_equal(send(b, report(5, boot_b)).verdict, INGEST_QUARANTINED);
+}
+
+static void unknown_and_unsigned_are_shown_but_never_counted(void **state)
+{
+	struct bench *b = *state;
+	struct buf e = BUF_INIT(ENVELOPE_MAX);
+	struct report r = report(5, boot_a);
+	static const char *const nonsense[] = {
+		"",
+		"x",
+		"{}",
+		"[]",
+		"null",
+		"{\"signed\":{},\"signatures\":[]}",
+		"{\"signed\":{},\"signatures\":{}}",
+		"{\"signed\":1,\"signatures\":[{\"keyid\":\"x\",\"sig\":\"y\"}]}",
+		"{\"signed\":{\"_type\":\"selfright-report\"},\"signatures\":[{}]}"
+	};
+
+	seal(&r, b->other, &e);
+	assert_int_equal(send_as(b, "n1", &e).verdict, INGEST_UNSIGNED);
+	buf_done(&e);
+	r = report(5, boot_a);
+	seal(&r, b->key, &e);
+	assert_int_equal(send_as(b, "nobody", &e).verdict, INGEST_UNKNOWN);
+	assert_int_equal(send_as(b, "../n1", &e).verdict, INGEST_UNKNOWN);
+	assert_int_equal(send_as(b, "N1", &e).verdict, INGEST_UNKNOWN);
+	/* Signed by n1, sent in the name of n2. */
+	assert_int_equal(send_as(b, "n2", &e).verdict, INGEST_UNSIGNED);
+	/* One changed byte in the signed part. */
+	e.data[e.len / 2] ^= 1;
+	assert_true(send_as(b, "n1", &e).verdict != INGEST_STORED);
+	buf_done(&e);
+	for (size_t i = 0; i < ARRAY_LEN(nonsense); i++) {
+		struct ingest_outcome o;
+
+		assert_int_equal(ingest_report(b->db, "demo", "n1", nonsense[i], strlen(nonsense[i]), NOW, &o), 0);
+		assert_int_equal(o.verdict, INGEST_UNSIGNED);
+		assert_false(o.acknowledge);
+	}
+	assert_int_equal(facts(b).sequence, 0);
+	assert_true(facts(b).strangers > 0);
+}
+
+static void names_must_agree(void **state)
+{
+	struct bench *b = *state;
+	struct buf e = BUF_INIT(ENVELOPE_MAX);
+	struct report r = report(5, boot_a);
+
+	free(r.node);
+	r.node = text("n2");
+	seal(&r, b->key, &e);
+	assert_int_equal(send_as(b, "n1", &e).verdict, INGEST_UNSIGNED);
+	buf_done(&e);
+	r = report(5, boot_a);
+	free(r.fleet);
+	r.fleet = text("other");
+	seal(&r, b->key, &e);
+	assert_int_equal(send_as(b, "n1", &e).verdict, INGEST_UNSIGNED);
+	buf_done(&e);
+	assert_int_equal(facts(b).sequence, 0);
+}
+
+static void signed_nonsense_is_malformed(void **state)
+{
+	static const char *const documents[] = {
+		"{\"_type\":\"selfright-report\"}",
+		"{\"_type\":\"selfright-ack\",\"fleet\":\"demo\",\"node\":\"n1\"}",
+		"{}",
+	};
+	struct bench *b = *state;
+	struct ingest_outcome o;
+
+	for (size_t i = 0; i < ARRAY_LEN(documents); i++) {
+		struct buf e = BUF_INIT(ENVELOPE_MAX);
+		struct json *j = NULL;
+		const struct private_key *key = b->key;
+
+		assert_int_equal(json_parse(documents[i], strlen(documents[i]), &json_limits_default, &j), 0);
+		assert_int_equal(tuf_envelope_sign(j, &key, 1, &e), 0);
+		o = send_as(b, "n1", &e);
+		assert_int_equal(o.verdict, INGEST_MALFORMED);
+		json_free(j);
+		buf_done(&e);
+	}
+	assert_int_equal(send(b, report(0, boot_a)).verdict, INGEST_MALFORMED);
+	assert_int_equal(facts(b).sequence, 0);
+}
+
+static void a_report_larger_than_allowed_is_not_read(void **state)
+{
+	struct bench *b = *state;
+	size_t len = REPORT_MAX_BYTES + 1;
+	char *data = calloc(1, len);
+	struct ingest_outcome o;
+
+	memset(data, ' ', len);
+	assert_int_equal(ingest_report(b->db, "demo", "n1", data, len, NOW, &o), 0);
+	assert_int_equal(o.verdict, INGEST_MALFORMED);
+	free(data);
+}
+
+static void write_event(struct event *e, struct buf *out)
+{
+	struct json_build *b = json_build_new();
+
+	event_write(e, json_build_root(b));
+	assert_int_equal(json_build_text(b, false, out), 0);
+	json_build_free(b);
+}
+
+static void events_are_shown_once_per_state(void **state)
+{
+	struct bench *b = *state;
+	struct event e = { .node = "n1",
+			   .update = "r/web/1",
+			   .component = "web",
+			   .state = "staging",
+			   .version = "1.1.0",
+			   .at = NOW };
+	struct buf bytes = BUF_INIT(10000);
+	bool shown = false;
+
+	write_event(&e, &bytes);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_true(shown);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_false(shown);
+	/* Progress moves without another line. */
+	buf_done(&bytes);
+	e.bytes_done = 5;
+	e.bytes_total = 10;
+	write_event(&e, &bytes);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_false(shown);
+	/* In another's name, or of nobody: ignored. */
+	assert_int_equal(ingest_event(b->db, "n2", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_false(shown);
+	assert_int_equal(ingest_event(b->db, "n3", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_int_equal(ingest_event(b->db, "n1", "{", 1, NOW, &shown), 0);
+	assert_int_equal(ingest_event(b->db, "n1", "{}", 2, NOW, &shown), 0);
+	assert_int_equal(facts(b).events, 1);
+	buf_done(&bytes);
+}
+
+static int read_online(void *user, const struct db_node *row)
+{
+	*(bool *) user = row->online;
+	return 0;
+}
+
+static void presence_is_display_only(void **state)
+{
+	static const char on[] = "{\"online\":true,\"boot\":\"x\",\"counter\":1}", off[] = "{\"online\":false}";
+	struct bench *b = *state;
+	bool online = false;
+
+	assert_int_equal(ingest_presence(b->db, "n1", on, strlen(on), NOW), 0);
+	assert_int_equal(db_nodes(b->db, "n1", read_online, &online), 0);
+	assert_true(online);
+	assert_int_equal(ingest_presence(b->db, "n1", off, strlen(off), NOW), 0);
+	assert_int_equal(db_nodes(b->db, "n1", read_online, &online), 0);
+	assert_false(online);
+	assert_int_equal(ingest_presence(b->db, "n9", on, strlen(on), NOW), 0);
+	assert_int_equal(ingest_presence(b->db, "n1", "x", 1, NOW), 0);
+	assert_int_equal(facts(b).events, 0);
+}
+
+static void verdicts_have_names(void **state)
+{
+	(void) state;
+	for (int v = 0; v < INGEST_VERDICT_COUNT; v++)
+		assert_non_null(ingest_verdict_name((enum ingest_verdict) v));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		T(a_report_is_stored_and_acknowledged),
+		T(results_count_once_however_often_they_come),
+		T(a_duplicate_is_acknowledged_again),
+		T(a_late_or_replayed_report_changes_nothing),
+		T(a_copy_is_quarantined),
+		T(one_number_for_two_texts_is_a_copy),
+		T(the_highest_number_from_another_boot_is_a_copy),
+		T(unknown_and_unsigned_are_shown_but_never_counted),
+		T(names_must_agree),
+		T(signed_nonsense_is_malformed),
+		T(a_report_larger_than_allowed_is_not_read),
+		T(events_are_shown_once_per_state),
+		T(presence_is_display_only),
+		cmocka_unit_test(verdicts_have_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
