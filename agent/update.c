@@ -91,7 +91,7 @@ static int enter(struct node *n, enum update_state next)
 	enum node_update_state before = u->state;
 	int r;
 
-	if (next == STATE_IDLE) {
+	if (next == STATE_IDLE || (next == STATE_WATCH && u->watch_ms == 0)) {
 		enter_idle(n);
 		return 0;
 	}

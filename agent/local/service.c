@@ -21,7 +21,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -53,7 +52,6 @@ struct slot {
 	enum actual actual;
 	struct process process;
 	int pidfd; /* -1: none */
-	bool child; /* ours to reap */
 	char running[VERSION_MAX + 1]; /* the version it was started (or reloaded) for; units: applied */
 	int running_signal;
 	uint64_t running_timeout_s;
@@ -449,7 +447,6 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 		count_exit(k, now_ms);
 		return;
 	}
-	k->child = true;
 	k->actual = RUNNING;
 	k->pidfd = pidfd_of(k->process.pid); /* without it the end is seen by polling */
 	k->running_signal = k->stop_signal;
@@ -461,19 +458,14 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 		   k->version, (int) k->process.pid);
 }
 
-/* Has the main process ended? Reaps a child of ours. */
-static bool has_ended(struct slot *k, int *ret_status)
+/* Has the main process ended? It is nobody's child here; without a descriptor only its number can be asked. */
+static bool has_ended(const struct slot *k)
 {
 	struct pollfd p = { .fd = k->pidfd, .events = POLLIN };
-	int r;
 
-	*ret_status = -1;
-	if (k->pidfd >= 0 && poll(&p, 1, 0) == 0)
-		return false;
-	if (!k->child)
-		return k->pidfd >= 0 || kill(k->process.pid, 0) < 0;
-	r = process_poll(&k->process, ret_status);
-	return r != 0; /* -ECHILD: somebody else reaped it; it is gone all the same */
+	if (k->pidfd < 0)
+		return kill(k->process.pid, 0) < 0;
+	return poll(&p, 1, 0) != 0;
 }
 
 static void forget_process(struct services *s, struct slot *k)
@@ -512,18 +504,14 @@ static void begin_reload(struct slot *k, uint64_t now_ms)
 
 static void step_running(struct services *s, struct slot *k, uint64_t now_ms)
 {
-	char text[64];
-	int status;
-
-	if (has_ended(k, &status)) {
+	if (has_ended(k)) {
 		forget_process(s, k);
 		if (!k->wanted)
 			return;
 		count_exit(k, now_ms);
 		k->restarts++;
-		log_warning("service-ended", "it is started again: component=%s service=%s version=%s %s exits=%u",
-			    k->component, k->name, k->version,
-			    status == -1 ? "gone" : process_status_text(status, text, sizeof(text)), k->exits);
+		log_warning("service-ended", "it is started again: component=%s service=%s version=%s exits=%u",
+			    k->component, k->name, k->version, k->exits);
 		return;
 	}
 	if (!k->wanted)
@@ -536,9 +524,7 @@ static void step_running(struct services *s, struct slot *k, uint64_t now_ms)
 
 static void step_stopping(struct services *s, struct slot *k, uint64_t now_ms)
 {
-	int status;
-
-	if (has_ended(k, &status)) {
+	if (has_ended(k)) {
 		log_notice("service-stopped", "component=%s service=%s", k->component, k->name);
 		forget_process(s, k);
 		return;

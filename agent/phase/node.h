@@ -10,6 +10,7 @@
 
 #include "agent/local/command.h"
 #include "agent/local/config.h"
+#include "agent/probe/probe.h"
 #include "agent/store/state.h"
 #include "agent/store/store.h"
 #include "base/attr.h"
@@ -28,7 +29,6 @@
 #include <stdint.h>
 
 struct private_key;
-struct probe_set;
 struct services;
 
 /* How a phase ended, when it did not fail (a negative error, said with update_fail). */
@@ -99,6 +99,7 @@ struct attempt {
 
 	struct command command; /* a hook */
 	struct probe_set *probes;
+	struct probe_context probe_context; /* the set points to it */
 	struct command_line probe_environment;
 	char *probe_root; /* ${root} of the checks */
 	char nonce[NONCE_HEX + 1]; /* asked of the controller; "": not asked */

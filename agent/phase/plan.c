@@ -672,7 +672,6 @@ static int baseline_begin(struct node *n)
 	struct attempt *a = &n->attempt;
 	const struct node_update *u = &n->state->update;
 	struct command_context c = { .config = n->config, .component = u->component, .version = u->to };
-	struct probe_context p;
 	int r;
 
 	free(a->probe_root);
@@ -684,13 +683,13 @@ static int baseline_begin(struct node *n)
 	r = command_environment(&c, &a->probe_environment);
 	if (r < 0)
 		return r;
-	p = (struct probe_context){
+	a->probe_context = (struct probe_context){
 		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = a->probe_root },
 		.root = a->probe_root,
 		.env = (const char *const *) a->probe_environment.env,
 		.user = n->as_root ? config_component_user(n->config, u->component) : NULL,
 	};
-	return probe_set_new(&a->release, &p, PROBE_BASELINE, node_now_ms(n), &a->probes);
+	return probe_set_new(&a->release, &a->probe_context, PROBE_BASELINE, node_now_ms(n), &a->probes);
 }
 
 static void baseline_note(struct node *n)

@@ -1,0 +1,562 @@
+"""What the agent does from the announcement to the report, looked at from outside: links, the service's
+own word, and reports verified with the node's key. Usage: story.py BUILD [NAME...]"""
+import hashlib, os, signal, sys, tempfile, shutil, tarfile, time, traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fleet import *
+
+stories = []
+
+
+def story(f):
+    stories.append(f)
+    return f
+
+
+def install(fleet, node, version="1.0.0", id="r1"):
+    fleet.release("web", version, web_files(version))
+    fleet.rollout(id, "web", version)
+    fleet.publish()
+    node.start()
+    node.until_result("good", to=version)
+    assert node.current() == version, node.current()
+    assert node.running() == version, node.running()
+
+
+@story
+def installs_and_updates(fleet, node):
+    install(fleet, node)
+    result = node.until_result("good")
+    assert result["rollout"] == "r1" and result["stage"] == "all" and result["class"] == "none", result
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("good", to="1.1.0")
+    assert result["from"] == "1.0.0" and result["rollout"] == "r2", result
+    assert node.current() == "1.1.0" and node.running() == "1.1.0"
+    node.until("what is acknowledged is not said again", node.acknowledged)
+    code, history = node.cli("history")
+    assert code == 0 and [h["to"] for h in history["history"]] == ["1.0.0", "1.1.0"], history
+    assert node.why()["reason"] == "up-to-date", node.why()
+    left = os.listdir(node.root + "/spool")
+    assert left == [], left
+
+
+@story
+def goes_back_when_a_check_fails_and_stays_off(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0", broken=True))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("check-failed")
+    assert result["class"] == "release" and result["to"] == "1.1.0", result
+    assert "answers" in result["detail"] and "checking" in result["log_tail"], result
+    assert node.current() == "1.0.0"
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert [d["version"] for d in node.component()["denied"]] == ["1.1.0"]
+    fleet.publish()  # the same offer again
+    node.push()
+    time.sleep(1)
+    assert node.current() == "1.0.0" and len([x for x in node.results().values() if x["to"] == "1.1.0"]) == 1
+    fleet.release("web", "1.2.0", web_files("1.2.0"))
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.2.0")
+
+
+@story
+def goes_back_when_the_service_does_not_start(fleet, node):
+    install(fleet, node)
+    files = web_files("1.1.0")
+    files["bin/start"] = (0o755, b"#!/bin/sh\necho this directive is unknown >&2\nexit 1\n")
+    fleet.release("web", "1.1.0", files)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("service-failed")
+    assert "unknown" in result["log_tail"], result
+    assert node.current() == "1.0.0"
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+
+
+@story
+def a_first_install_falls_back_to_absent(fleet, node):
+    fleet.release("web", "1.0.0", web_files("1.0.0", broken=True))
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    node.start()
+    node.until_result("check-failed")
+    assert node.current() is None
+    node.until("nothing runs", lambda: node.component()["version"] is None and not node.component()["services"])
+
+
+def refused(fleet, node, name, cls="rejected", change=None, **release):
+    """1.1.0 made wrong by `release` is refused with `name`; 1.0.0 runs, nothing is left behind."""
+    install(fleet, node)
+    files = release.pop("files", None) or web_files("1.1.0")
+    path = fleet.release("web", "1.1.0", files, **release)
+    fleet.rollout("r2", "web", "1.1.0", path=path)
+    if change:
+        change()
+    fleet.publish()
+    node.push()
+    result = node.until_result(name)
+    assert result["class"] == cls, result
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    assert node.component()["denied"] == [], "only what failed after a swap is denied"
+    left = [f for f in os.listdir(node.root + "/store/web") if not f.startswith("1.0.0")]
+    assert left == [], left
+    return result
+
+
+@story
+def refuses_a_wrong_digest(fleet, node):
+    good = pack(web_files("1.1.0"))
+    refused(fleet, node, "artifact-digest", artifact=good[:-1] + bytes([good[-1] ^ 1]),
+            signed_digest=hashlib.sha256(good).hexdigest())
+
+
+@story
+def refuses_a_short_artifact(fleet, node):
+    good = pack(web_files("1.1.0"))
+    refused(fleet, node, "artifact-length", artifact=good[:-10], signed_digest=hashlib.sha256(good).hexdigest(),
+            length=len(good))
+
+
+@story
+def refuses_another_tree(fleet, node):
+    signed = tree_of(web_files("1.1.0"))
+    refused(fleet, node, "tree-mismatch", files=web_files("1.1.1"), tree=signed)
+
+
+@story
+def refuses_an_archive_that_leaves_the_tree(fleet, node):
+    def evil(tar):
+        info = tarfile.TarInfo("../../outside")
+        info.size = 4
+        tar.addfile(info, __import__("io").BytesIO(b"evil"))
+    result = refused(fleet, node, "archive-refused", artifact=pack(web_files("1.1.0"), evil))
+    assert "outside" in result["detail"], result
+
+
+@story
+def refuses_an_archive_with_a_device(fleet, node):
+    def evil(tar):
+        info = tarfile.TarInfo("null")
+        info.type, info.devmajor, info.devminor = tarfile.CHRTYPE, 1, 3
+        tar.addfile(info)
+    refused(fleet, node, "archive-refused", artifact=pack(web_files("1.1.0"), evil))
+
+
+@story
+def refuses_a_damaged_archive(fleet, node):
+    refused(fleet, node, "archive-refused", artifact=pack(web_files("1.1.0"))[:200])
+
+
+@story
+def refuses_a_manifest_that_disagrees(fleet, node):
+    refused(fleet, node, "disagreement", doc=dict(WEB, version="9.9.9"))
+
+
+@story
+def refuses_a_rollout_that_names_another_release(fleet, node):
+    refused(fleet, node, "disagreement",
+            change=lambda: fleet.rollouts["r2"]["release"].update(sha256="00" * 32))
+
+
+@story
+def refuses_what_only_a_newer_agent_understands(fleet, node):
+    refused(fleet, node, "agent-too-old", doc=dict(WEB, must=["quantum"]))
+
+
+@story
+def refuses_a_missing_variable(fleet, node):
+    refused(fleet, node, "variable-missing",
+            doc=dict(WEB, services=[{"name": "app", "start": {"command": ["bin/start", "${vars.nowhere}"]}}]))
+
+
+@story
+def refuses_a_user_that_is_not_allowed(fleet, node):
+    result = refused(fleet, node, "not-allowed",
+                     doc=dict(WEB, services=[{"name": "app", "start": {"command": ["bin/start", "1"], "user": "root"}}]))
+    assert "root" in result["detail"], result
+
+
+@story
+def refuses_other_labels(fleet, node):
+    refused(fleet, node, "incompatible", doc=dict(WEB, compatible={"site": "lima"}))
+
+
+@story
+def refuses_more_than_there_is_space(fleet, node):
+    digest, _, count = tree_of(web_files("1.1.0"))
+    refused(fleet, node, "no-space", cls="node", tree=(digest, 1 << 50, count))
+
+
+@story
+def refuses_a_preflight(fleet, node):
+    files = web_files("1.1.0")
+    files["bin/preflight"] = (0o755, b"#!/bin/sh\necho no room for me; exit 3\n")
+    install(fleet, node)
+    fleet.release("web", "1.1.0", files, doc=dict(WEB, hooks={"preflight": {"command": ["bin/preflight"]}}))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("preflight-failed")
+    assert "no room" in result["log_tail"], result
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+
+
+@story
+def refuses_metadata_by_the_wrong_key(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    for role in ("timestamp", "snapshot", "targets", "rollouts"):
+        fleet.bad = {role: "stranger"}
+        fleet.publish()
+        node.push()
+        node.until(f"{role} by a stranger is told", lambda: any(
+            x["name"] == "signature-invalid" and role in x["detail"] for x in node.results().values()))
+        assert node.current() == "1.0.0"
+    fleet.bad = {}
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def refuses_a_release_by_the_wrong_team_key(fleet, node):
+    def change():
+        fleet.bad = {"team-web": "stranger"}
+    refused(fleet, node, "signature-invalid", change=change)
+
+
+@story
+def support_sends_it_back_and_it_stays(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    begin = time.monotonic()
+    node.push()
+    node.until("it is back", lambda: node.current() == "1.0.0")
+    print(f"    back after {time.monotonic() - begin:.2f} s")
+    result = node.until_result("rolled-back")
+    assert result["update"].startswith("order-1/web/") and result["from"] == "1.1.0", result
+    assert node.running() == "1.0.0"
+    fleet.release("web", "1.2.0", web_files("1.2.0"))
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    node.until("why", lambda: node.why()["reason"] == "support-rollback")
+    time.sleep(1)
+    assert node.current() == "1.0.0"
+    fleet.orders = {}
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.2.0")
+    assert [d["cause"] for d in node.component()["denied"]] == ["forced"]
+
+
+@story
+def support_ends_a_probation(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(WEB, probation=60))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("probation", lambda: node.status()["state"] == "probation")
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("rolled-back")
+    assert result["update"].startswith("r2/web/"), result
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    assert [(d["version"], d["cause"]) for d in node.component()["denied"]] == [("1.1.0", "forced")]
+
+
+@story
+def undo_returns_the_nodes_of_a_stage(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    fleet.rollouts["r2"].update(state="halted", undo=["all"])
+    fleet.publish()
+    node.push()
+    result = node.until_result("rolled-back")
+    assert result["rollout"] == "r2" and node.current() == "1.0.0", result
+    assert [(d["version"], d["cause"]) for d in node.component()["denied"]] == [("1.1.0", "undone")]
+    fleet.rollout("r3", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("a later rollout lifts it", lambda: node.current() == "1.1.0")
+
+
+@story
+def the_console_sends_it_back(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    code, answer = node.cli("rollback", "web", "--to", "7.0.0", "--reason", "no")
+    assert code == 4 and "never good" in answer["error"], answer
+    code, answer = node.cli("rollback", "web", "--reason", "errors since noon")
+    assert code == 0 and answer["to"] == "1.0.0", answer
+    result = node.until_result("rolled-back")
+    assert "errors since noon" in result["detail"] and node.current() == "1.0.0", result
+    fleet.publish()
+    node.push()
+    time.sleep(1)
+    assert node.current() == "1.0.0" and node.why()["reason"] == "denied", node.why()
+
+
+@story
+def a_hold_holds(fleet, node):
+    install(fleet, node)
+    code, answer = node.cli("hold", "--for", "1h", "--reason", "trade fair")
+    assert code == 0, answer
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("held", lambda: node.why()["reason"] == "local-hold")
+    assert node.why()["detail"] == "trade fair" and node.current() == "1.0.0"
+    assert node.cli("hold", "--release")[0] == 0
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def a_lease_is_asked_for(fleet, node):
+    install(fleet, node)
+    open(node.mail + "/no-lease", "w").close()
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0", disruption={"label": "site", "maximum": 1})
+    fleet.publish()
+    node.push()
+    node.until("refused", lambda: b"reason=lease" in open(node.home + "/agent.log", "rb").read())
+    assert node.current() == "1.0.0"
+    node.kill(signal.SIGTERM)
+    os.unlink(node.mail + "/no-lease")
+    node.start()
+    node.until_result("good", to="1.1.0")
+
+
+LINKED = dict(WEB, checks=WEB["checks"] + [{"name": "controller", "link": {}, "periodSeconds": 1}])
+
+
+@story
+def good_means_the_controller_answered_again(fleet, node):
+    fleet.release("web", "1.0.0", web_files("1.0.0"), doc=LINKED)
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.0.0")
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=LINKED)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("probation", lambda: node.status()["state"] == "probation")
+    open(node.mail + "/silent", "w").close()
+    fleet.release("web", "1.2.0", web_files("1.2.0"), doc=LINKED)
+    node.until("its end", lambda: node.status()["state"] == "idle")
+
+
+@story
+def silence_after_the_swap_is_no_success(fleet, node):
+    fleet.release("web", "1.0.0", web_files("1.0.0"), doc=LINKED)
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.0.0")
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(LINKED, probation=3))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("swapped", lambda: node.current() == "1.1.0")
+    open(node.mail + "/forged", "w").close()  # answers, but about another node
+    node.until("it ends", lambda: node.status()["state"] == "idle", 30)
+    os.unlink(node.mail + "/forged")
+    names = [h["name"] for h in node.cli("history")[1]["history"]]
+    assert names in (["good", "good-unproven"], ["good", "good"]), names
+
+
+@story
+def forged_answers_acknowledge_nothing(fleet, node):
+    open(node.mail + "/forged", "w").close()
+    install(fleet, node)
+    time.sleep(1)
+    assert len(node.reports()[-1]["results"]) == 1
+    os.unlink(node.mail + "/forged")
+    fleet.publish()
+    node.until("acknowledged", node.acknowledged)
+
+
+@story
+def two_components_and_an_untouched_service(fleet, node):
+    install(fleet, node)
+    pid = node.component()["services"][0]["pid"]
+    for version in ("1.0.0", "1.1.0"):
+        fleet.release("content", version, {"index.txt": (0o644, version.encode())}, doc={})
+        fleet.rollout("c" + version.replace(".", "-"), "content", version)
+        fleet.publish()
+        node.push()
+        node.until_result("good-unproven", component="content", to=version)
+        assert node.current("content") == version and node.current("web") == "1.0.0"
+    assert node.component()["services"][0]["pid"] == pid, "the service of another component was touched"
+
+
+@story
+def a_service_that_dies_is_started_again(fleet, node):
+    install(fleet, node)
+    pid = node.component()["services"][0]["pid"]
+    time.sleep(1.1)
+    os.kill(pid, signal.SIGKILL)
+    node.until("a new process", lambda: node.component()["services"][0]["pid"] not in (0, pid))
+
+
+@story
+def services_outlive_the_agent(fleet, node):
+    install(fleet, node)
+    pid = node.component()["services"][0]["pid"]
+    node.kill()
+    os.kill(pid, 0)
+    node.start()
+    node.until("known again", lambda: node.component()["services"][0]["pid"] == pid)
+    node.kill(signal.SIGTERM)
+    os.kill(pid, 0)
+    node.start()
+    node.until("known again", lambda: node.component()["services"][0]["pid"] == pid)
+
+
+@story
+def old_versions_are_collected(fleet, node):
+    install(fleet, node)
+    for i in range(1, 6):
+        version = f"1.{i}.0"
+        fleet.release("web", version, web_files(version))
+        fleet.rollout(f"r1-{i}", "web", version)
+        fleet.publish()
+        node.push()
+        node.until_result("good", to=version)
+        if i == 4:
+            break
+    node.until("few are left", lambda: len([v for v in os.listdir(node.root + "/store/web") if "." in v and
+                                            not v.endswith(".seal")]) <= 3)
+    assert node.current() == "1.4.0"
+
+
+@story
+def no_road_is_no_end(fleet, node):
+    open(node.mail + "/offline", "w").close()
+    node.start()
+    node.until("it says so", lambda: node.status()["metadata"]["error"] is not None)
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    os.unlink(node.mail + "/offline")
+    node.until_result("good", to="1.0.0", seconds=40)
+
+
+KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
+
+
+def kill_at(fleet, node, state, broken):
+    """Kill the agent as soon as its log names the state; the restarted one ends as if nothing had happened."""
+    install(fleet, node)
+    doc = dict(WEB, services=[dict(WEB["services"][0], stop_before_swap=True)], probation=2)
+    if state == "staging":
+        open(node.mail + "/slow", "w").close()
+    fleet.release("web", "1.1.0", web_files("1.1.0", broken=broken), doc=doc)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    wanted = f"to=1.1.0 state={state}".encode()
+    node.until(state, lambda: wanted in open(node.home + "/agent.log", "rb").read())
+    node.kill()
+    if os.path.exists(node.mail + "/slow"):
+        os.unlink(node.mail + "/slow")
+    node.start()
+    result = node.until_result("check-failed" if broken else "good", to="1.1.0", seconds=40)
+    expected = "1.0.0" if broken else "1.1.0"
+    assert node.current() == expected, node.current()
+    node.until("it serves", lambda: node.running() == expected)
+    assert len([x for x in node.results().values() if x.get("to") == "1.1.0"]) == 1, node.results()
+    left = [f for f in os.listdir(node.root + "/store/web") if f.endswith((".partial", ".pending"))]
+    assert left == [], left
+
+
+for _state in KILL_STATES:
+    def _one(fleet, node, state=_state):
+        kill_at(fleet, node, state, broken=state in ("rolling-back",))
+    _one.__name__ = "killed_in_" + _state.replace("-", "_")
+    story(_one)
+
+
+@story
+def killed_again_and_again(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    for i in range(12):
+        time.sleep(0.07 * i)
+        node.kill()
+        node.start()
+    node.until_result("good", to="1.1.0", seconds=40)
+    assert node.current() == "1.1.0" and node.running() == "1.1.0"
+    sequences = [r["sequence"] for r in node.reports()]
+    assert sequences == sorted(set(sequences))
+
+
+def run(f, build):
+    work = tempfile.mkdtemp(prefix="selfright-engine-")
+    os.chmod(work, 0o755)
+    node = None
+    begin = time.monotonic()
+    try:
+        fleet = Fleet(work)
+        node = Node(fleet, build)
+        f(fleet, node)
+        node.stop()
+        print(f"ok    {f.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
+        return True
+    except BaseException:
+        traceback.print_exc()
+        print(f"FAIL  {f.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
+        if node:
+            try:
+                print(json.dumps(list(node.results().values()), indent=1)[-3000:])
+            except Exception:
+                pass
+            print(open(node.home + "/agent.log", errors="replace").read()[-6000:])
+            try:
+                node.stop()
+            except BaseException as e:
+                print("stopping:", e)
+        return False
+    finally:
+        if not os.environ.get("KEEP"):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
+    failed = [s.__name__ for s in chosen if not run(s, os.path.abspath(sys.argv[1]))]
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} stories")
+    if failed:
+        print("failed:", " ".join(failed))
+    sys.exit(1 if failed else 0)
