@@ -570,6 +570,8 @@ static int remember(struct signer *s, int role, uint64_t version, int64_t expire
 	r = sha256_hex(metadata->data, metadata->len, record->sha256);
 	if (r >= 0 && role == SIGNER_SNAPSHOT)
 		r = signer_listing_set(&s->state.pending, json_get(signed_object, "meta"), false);
+	if (role == SIGNER_TIMESTAMP)
+		s->state.named_snapshot = s->state.roles[SIGNER_SNAPSHOT].version;
 	if (r >= 0)
 		r = signer_state_save(s->os, s->dirfd, &s->state);
 	if (r < 0) {

@@ -51,6 +51,8 @@ static int read_state(const struct json *doc, struct signer_state *s)
 		r = json_need(doc, "listed", JSON_OBJECT, &listed);
 	if (r >= 0)
 		r = json_need(doc, "pending", JSON_OBJECT, &pending);
+	if (r >= 0)
+		r = json_need_u64(doc, "named_snapshot", 0, version_max, &s->named_snapshot);
 	for (int i = 0; r >= 0 && i < SIGNER_ROLE_COUNT; i++) {
 		const struct json *o = json_get(roles, signer_rules[i].name);
 
@@ -116,6 +118,7 @@ int signer_state_save(const struct os *os, int dirfd, const struct signer_state 
 		node_integer(o, "expires", s->roles[i].expires);
 		node_string(o, "sha256", s->roles[i].sha256);
 	}
+	node_integer(root, "named_snapshot", (int64_t) s->named_snapshot);
 	write_listing(root, "listed", &s->listed);
 	write_listing(root, "pending", &s->pending);
 	r = json_build_text(b, false, &text);
@@ -141,7 +144,7 @@ void signer_state_done(struct signer_state *s)
 
 void signer_state_confirm(struct signer_state *s)
 {
-	if (s->pending.count == 0)
+	if (s->pending.count == 0 || s->named_snapshot != s->roles[SIGNER_SNAPSHOT].version)
 		return;
 	signer_listing_done(&s->listed);
 	s->listed = s->pending;

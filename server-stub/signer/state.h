@@ -42,6 +42,8 @@ struct signer_state {
 	 * interrupted publication must be free to be replaced by another one.
 	 */
 	struct signer_listing listed, pending;
+	uint64_t
+		named_snapshot; /* the version the last timestamp names; `pending` counts once it is the last snapshot's */
 };
 
 /* 0; -ENOENT if there is none; -ERR_STALE_STATE if what is there cannot be read as one. */
@@ -60,7 +62,7 @@ NODISCARD int signer_listing_set(struct signer_listing *l, const struct json *me
 NODISCARD int signer_listing_copy(const struct signer_listing *from, struct signer_listing *ret);
 void signer_listing_done(struct signer_listing *l);
 
-/* The pending listing was seen published. */
+/* The last timestamp was seen published: what it names binds from now on. */
 void signer_state_confirm(struct signer_state *s);
 
 #endif
