@@ -13,6 +13,11 @@
 struct role_file {
 	struct role_file *next;
 	struct metadata *metadata; /* not trusted by itself: verified on each path that leads here */
+	/*
+	 * The delegation under which it was verified last: the same keys on the same
+	 * bytes need no second look, any other delegation does. Compared, never read.
+	 */
+	const struct json *verified_by;
 	int failure; /* of the one request for it since the last refresh */
 	bool stored; /* verified on some path, and the folder holds these bytes */
 	char name[];

@@ -32,8 +32,8 @@ static int role_file_of(struct tuf_client *c, const char *name, struct role_file
 }
 
 /* The folder's copy, if it is the file the snapshot speaks of and these keys signed it. */
-static int load_local(struct tuf_client *c, struct role_file *file, const struct json *entry,
-		      const struct tuf_keyring *ring)
+static int load_local(struct tuf_client *c, struct role_file *file, const struct delegation *d,
+		      const struct json *entry, const struct tuf_keyring *ring)
 {
 	CLEANUP(buf_done)
 	struct buf bytes = BUF_INIT(SIZE_MAX - 1);
@@ -50,6 +50,7 @@ static int load_local(struct tuf_client *c, struct role_file *file, const struct
 		return 0; /* not what we look for: fetch it */
 	file->metadata = m;
 	m = NULL;
+	file->verified_by = d->role;
 	file->stored = true;
 	return 0;
 }
@@ -76,21 +77,25 @@ static int fail_delegated(struct tuf_client *c, int r, const char *role)
 			   NULL);
 }
 
-/* What every path to this file must find: signed by these keys, of the announced version, not expired. */
-static int check_role(const struct tuf_client *c, struct metadata *m, const struct json *entry,
-		      const struct tuf_keyring *ring)
+/* What every path to this file must find: signed by these keys, of the announced version. */
+static int check_role(const struct tuf_client *c, struct role_file *file, const struct delegation *d,
+		      const struct json *entry, const struct tuf_keyring *ring)
 {
 	int r;
 
-	r = metadata_verify(m, ring);
+	if (file->verified_by == d->role)
+		return 0;
+	file->verified_by = NULL;
+	r = metadata_verify(file->metadata, ring);
 	if (r < 0)
 		return r;
-	r = metadata_interpret(m, c->options.foreign_keyids);
+	r = metadata_interpret(file->metadata, c->options.foreign_keyids);
 	if (r < 0)
 		return r;
-	if (m->version != entry_version(entry))
+	if (file->metadata->version != entry_version(entry))
 		return -ERR_VERSION;
-	return client_expired(c, m) ? -ERR_EXPIRED : 0;
+	file->verified_by = d->role;
+	return 0;
 }
 
 int delegation_load(struct tuf_client *c, struct fetcher *f, const struct delegation *d,
@@ -111,13 +116,15 @@ int delegation_load(struct tuf_client *c, struct fetcher *f, const struct delega
 	if (r < 0)
 		return r;
 	if (!file->metadata && file->failure == 0) {
-		r = load_local(c, file, entry, ring);
+		r = load_local(c, file, d, entry, ring);
 		if (r < 0)
 			return r;
 		if (!file->metadata)
 			file->failure = fetch_role(c, f, file, entry);
 	}
-	r = file->failure < 0 ? file->failure : check_role(c, file->metadata, entry, ring);
+	r = file->failure < 0 ? file->failure : check_role(c, file, d, entry, ring);
+	if (r >= 0 && client_expired(c, file->metadata))
+		r = -ERR_EXPIRED;
 	if (r < 0)
 		return fail_delegated(c, r, d->name);
 	if (!file->stored) {
