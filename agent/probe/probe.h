@@ -42,14 +42,15 @@ enum probe_mode { PROBE_BASELINE, PROBE_PROBATION };
 /* What the commands see and who they are. */
 struct probe_context {
 	struct variables variables; /* ${vars.NAME}, ${node.id}, ${root} */
-	const char *root;           /* working folder; argv[0] with a '/' inside is relative to it (the sealed new tree) */
-	const char *const *env;     /* the whole environment; NULL: process.h's clean one */
-	const char *user;           /* default user of programs; users count only while we are root */
-	const char *systemctl;      /* NULL: systemctl from PATH, and only where systemd runs */
+	const char *root; /* working folder; argv[0] with a '/' inside is relative to it (the sealed new tree) */
+	const char *const *env; /* the whole environment; NULL: process.h's clean one */
+	const char *user; /* default user of programs; users count only while we are root */
+	const char *systemctl; /* NULL: systemctl from PATH, and only where systemd runs */
 };
 
 enum probe_state { PROBE_PENDING, PROBE_PASSING, PROBE_FAILING, PROBE_NOT_BLAMED, PROBE_STATE_COUNT };
-const char *probe_state_name(enum probe_state state); /* "pending", "passing", "failing", "not-blamed": a report's words */
+const char *probe_state_name(
+	enum probe_state state); /* "pending", "passing", "failing", "not-blamed": a report's words */
 
 /* Can this agent run this check? If not, *ret_why (static) says in a sentence what is missing; ask before downloading. */
 bool probe_supported(const struct release_check *check, const char **ret_why);
@@ -59,8 +60,8 @@ bool probe_supported(const struct release_check *check, const char **ret_why);
  * is not defined), -ERR_FIELD_VALUE (a host or port that is none), -ERR_AGENT_TOO_OLD
  * (a check that is not supported), -ENOMEM. A release without checks gives an empty set.
  */
-NODISCARD int probe_set_new(const struct release *release, const struct probe_context *context, enum probe_mode mode,
-			    uint64_t now_ms, struct probe_set **ret);
+NODISCARD int probe_set_new(const struct release *release, const struct probe_context *context,
+			    enum probe_mode mode, uint64_t now_ms, struct probe_set **ret);
 /* Ends and reaps what still runs (SIGKILL, so it does not wait for programs). NULL is fine. */
 void probe_set_free(struct probe_set *set);
 DEFINE_FREEP(struct probe_set *, probe_set_free)
@@ -73,7 +74,8 @@ void probe_set_was_failing(struct probe_set *set, const char *check);
  * suffice), return how many, and lower *timeout_ms (-1: infinite) to the next moment
  * something is due. Calling step more often than told costs little and is never wrong.
  */
-size_t probe_set_prepare(const struct probe_set *set, struct pollfd *fds, size_t max, uint64_t now_ms, int *timeout_ms);
+size_t probe_set_prepare(const struct probe_set *set, struct pollfd *fds, size_t max, uint64_t now_ms,
+			 int *timeout_ms);
 
 /* Start, continue and end runs, as far as it goes without waiting. */
 void probe_set_step(struct probe_set *set, uint64_t now_ms);
@@ -93,10 +95,11 @@ bool probe_set_done(const struct probe_set *set);
 struct probe_status {
 	const struct release_check *check;
 	enum probe_state state;
-	const char *detail;      /* the last run in words, or its output's tail; never NULL, borrowed until the next step */
+	const char *
+		detail; /* the last run in words, or its output's tail; never NULL, borrowed until the next step */
 	uint64_t runs, failures; /* in all */
 	unsigned failed_in_a_row;
-	int64_t changed_ms;      /* when the state changed last */
+	int64_t changed_ms; /* when the state changed last */
 };
 size_t probe_set_count(const struct probe_set *set);
 const struct probe_status *probe_set_at(const struct probe_set *set, size_t index); /* NULL behind the last */

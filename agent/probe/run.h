@@ -21,7 +21,7 @@ enum run_end { RUN_UNDER_WAY, RUN_HELD, RUN_FAILED };
 struct run_program {
 	struct process process;
 	int output_fd, pid_fd; /* -1: none */
-	struct buf output;     /* the tail */
+	struct buf output; /* the tail */
 };
 
 /* Zeroed storage with descriptors -1 is "nothing runs". */
@@ -53,10 +53,10 @@ struct run_talk {
 	int fd; /* -1: none */
 	struct run_address addresses[RUN_ADDRESSES_MAX];
 	size_t address_count, address_next;
-	const char *request;     /* NULL: connecting is all (borrowed) */
+	const char *request; /* NULL: connecting is all (borrowed) */
 	const char *expect_body; /* NULL: any (borrowed) */
 	size_t sent;
-	bool connected, ended;   /* ended: the other side has said everything */
+	bool connected, ended; /* ended: the other side has said everything */
 	struct buf answer;
 };
 

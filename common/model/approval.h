@@ -20,7 +20,8 @@ enum { APPROVALS_MAX = 64, APPROVAL_SIGNATURES_MAX = 32, APPROVAL_STATEMENT_MAX 
 
 /* The rule behind `previous` (NULL: the first) that applies to this kind of rollout and does not exempt this node; NULL: no more. */
 const struct approval_rule *approval_rule_next(const struct policy *policy, enum rollout_kind kind,
-					       const struct labels *own_labels, const struct approval_rule *previous);
+					       const struct labels *own_labels,
+					       const struct approval_rule *previous);
 
 /* Does any rule ask for an approval of this kind, whoever may be exempt? NULL asks for none. */
 bool policy_asks_approval(const struct policy *policy, enum rollout_kind kind);

@@ -11,6 +11,7 @@
 enum result_class { CLASS_NONE, CLASS_RELEASE, CLASS_NODE, CLASS_NETWORK, CLASS_REJECTED };
 const char *result_class_name(enum result_class c); /* "none", "release", ... */
 
+/* clang-format off */
 /* X(NUMBER, NAME, "name", CLASS, "sentence", "what to do") */
 #define CATALOGUE(X)                                                                                                    \
 	X(100, GOOD, "good", NONE, "the new version passed its probation", "nothing")                                    \
@@ -54,6 +55,7 @@ const char *result_class_name(enum result_class c); /* "none", "release", ... */
 	X(600, SUPERSEDED, "superseded", NONE, "a newer decision replaced it before the swap", "nothing")                \
 	X(601, WITHDRAWN, "withdrawn", NONE, "the rollout was halted, paused or cancelled before the swap", "nothing")    \
 	X(700, INTERNAL, "internal", NODE, "the agent failed in a way it should not", "report it, with the log")
+/* clang-format on */
 
 enum result {
 #define RESULT_ENUM_(number, id, name, class, sentence, advice) RESULT_##id = number,
@@ -69,7 +71,7 @@ struct catalogue_row {
 };
 
 const struct catalogue_row *catalogue_find(int number); /* NULL: unknown */
-const struct catalogue_row *catalogue_at(size_t index);  /* NULL behind the last */
+const struct catalogue_row *catalogue_at(size_t index); /* NULL behind the last */
 
 /* The entry an error of err.h stands for when nothing better is known. */
 enum result catalogue_from_error(int r);

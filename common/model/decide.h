@@ -33,52 +33,54 @@ struct taken {
 
 struct component_facts {
 	const char *component;
-	const char *version;           /* installed; NULL: absent */
+	const char *version; /* installed; NULL: absent */
 	const struct denial *denials;
 	size_t denial_count;
-	const char *const *good;       /* versions that were good in this node's history */
+	const char *const *good; /* versions that were good in this node's history */
 	size_t good_count;
-	const struct taken *taken;     /* newest last */
+	const struct taken *taken; /* newest last */
 	size_t taken_count;
-	const char *const *joined;     /* rollouts whose membership this node has acted on: it sticks */
+	const char *const *joined; /* rollouts whose membership this node has acted on: it sticks */
 	size_t joined_count;
-	unsigned swaps_today;          /* by rollouts */
-	const char *retry_version;     /* what failed before its swap ... */
-	int64_t retry_at;              /* ... and when it may be tried again; 0: now */
-	const struct policy *policy;   /* NULL: none known */
+	unsigned swaps_today; /* by rollouts */
+	const char *retry_version; /* what failed before its swap ... */
+	int64_t retry_at; /* ... and when it may be tried again; 0: now */
+	const struct policy *policy; /* NULL: none known */
 };
 
 /* One rollout as far as it concerns this node; facts beside the document are the caller's. */
 struct rollout_facts {
 	const struct rollout *rollout;
-	uint64_t share;                /* share_of_digest(rollout id, node id) */
-	bool approved[ROLLOUT_STAGES_MAX]; /* by stage index: every approval the policies ask for is there, or exempt */
-	bool in_window;                /* the window of the rollout, judged in the node's zone; true if it has none */
-	bool in_blackout;              /* the same for its blackouts */
-	int64_t window_opens;          /* when neither stops it, 0: unknown */
+	uint64_t share; /* share_of_digest(rollout id, node id) */
+	/* By stage index: every approval the policies ask for is there, or this node is exempt. */
+	bool approved[ROLLOUT_STAGES_MAX];
+	bool in_window; /* the window of the rollout, judged in the node's zone; true if it has none */
+	bool in_blackout; /* the same for its blackouts */
+	int64_t window_opens; /* when neither stops it, 0: unknown */
 	bool spread_passed, notice_passed, deferred;
-	bool lease_missing;            /* the disruption limit applies, a grant was asked for and is not there */
+	bool lease_missing; /* the disruption limit applies, a grant was asked for and is not there */
 };
 
 struct local_facts {
 	const char *node;
 	const struct labels *labels;
 	int64_t now;
-	bool fresh;                    /* trusted metadata unexpired */
+	bool fresh; /* trusted metadata unexpired */
 	bool stuck;
-	const char *busy;              /* component of the update between stopping and good; NULL: none */
-	bool inhibited;                /* a workload holds an inhibitor */
-	bool held;                     /* local hold */
+	const char *busy; /* component of the update between stopping and good; NULL: none */
+	bool inhibited; /* a workload holds an inhibitor */
+	bool held; /* local hold */
 	const char *hold_reason;
-	unsigned max_swaps_per_day;    /* 6; 0: no limit */
+	unsigned max_swaps_per_day; /* 6; 0: no limit */
 };
 
 enum decision_kind {
-	DECIDE_STAY,   /* nothing to do */
+	DECIDE_STAY, /* nothing to do */
 	DECIDE_TARGET, /* go to `version` */
-	DECIDE_WAIT,   /* wants `version`, waits for `reason` */
+	DECIDE_WAIT, /* wants `version`, waits for `reason` */
 };
 
+/* clang-format off */
 /* X(id, "name", "sentence", "what would change it") */
 #define REASONS(X)                                                                                                       \
 	X(NONE, "none", "nothing to wait for", "nothing")                                                                \
@@ -109,12 +111,13 @@ enum decision_kind {
 	X(LEASE, "lease", "too many nodes of the group are down", "a grant from the controller")                         \
 	X(RETRY, "retry", "the last attempt failed; waiting before the next", "the backoff ends")                         \
 	X(DEADLINE, "deadline", "the rollout's deadline has passed", "a newer rollout")
+/* clang-format on */
 
 enum reason {
 #define REASON_ENUM_(id, name, sentence, change) REASON_##id,
 	REASONS(REASON_ENUM_)
 #undef REASON_ENUM_
-	REASON_COUNT,
+		REASON_COUNT,
 };
 const char *reason_name(enum reason r);
 const char *reason_sentence(enum reason r);
@@ -126,23 +129,23 @@ enum cause { CAUSE_NONE, CAUSE_ROLLOUT, CAUSE_ORDER_ROLLBACK, CAUSE_ORDER_PIN, C
 struct decision {
 	enum decision_kind kind;
 	enum cause cause;
-	const char *version;           /* target; "" = absent */
+	const char *version; /* target; "" = absent */
 	const struct rollout *rollout; /* CAUSE_ROLLOUT and CAUSE_UNDO */
 	const struct stage *stage;
 	const struct release_ref *release; /* CAUSE_ROLLOUT */
 	const struct order_rollback *order;
 	const struct order_pin *pin;
-	enum reason reason;            /* DECIDE_WAIT, and why it stays for DECIDE_STAY */
-	int64_t until;                 /* when the reason may end, 0: unknown */
-	bool deny_from;                /* the order's `from` is to be denied (DENIED_FORCED) in any case */
-	bool order_refused;            /* `order` or `pin` names what is not permitted here: report it (RESULT_ORDER_REFUSED) */
-	bool may_stage;                /* DECIDE_WAIT: download ahead is fine (window, notice, lease, busy ...) */
+	enum reason reason; /* DECIDE_WAIT, and why it stays for DECIDE_STAY */
+	int64_t until; /* when the reason may end, 0: unknown */
+	bool deny_from; /* the order's `from` is to be denied (DENIED_FORCED) in any case */
+	bool order_refused; /* `order` or `pin` names what is not permitted here: report it (RESULT_ORDER_REFUSED) */
+	bool may_stage; /* DECIDE_WAIT: download ahead is fine (window, notice, lease, busy ...) */
 };
 
 /* `rollouts` in any order; `orders` NULL: none; `index` for its freezes. */
 struct decision decide(const struct local_facts *local, const struct component_facts *component,
-		       const struct rollout_facts *rollouts, size_t rollout_count, const struct rollout_index *index,
-		       const struct node_orders *orders);
+		       const struct rollout_facts *rollouts, size_t rollout_count,
+		       const struct rollout_index *index, const struct node_orders *orders);
 
 /* Does a freeze of the index cover this node and component now? Returns it or NULL. */
 const struct freeze *freeze_covers(const struct rollout_index *index, const struct local_facts *local,

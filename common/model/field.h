@@ -36,7 +36,7 @@ static inline void text_freep(char **text)
 }
 
 struct field_error {
-	int r;          /* 0: nothing wrong so far */
+	int r; /* 0: nothing wrong so far */
 	char *sentence; /* NULL if there was no memory for it */
 };
 
@@ -50,10 +50,10 @@ struct fields {
 struct text_rule {
 	size_t max;
 	bool (*guard)(const char *); /* NULL: any */
-	const char *what;            /* "an id": it must be ... */
+	const char *what; /* "an id": it must be ... */
 };
-extern const struct text_rule rule_id, rule_version, rule_range, rule_path, rule_line, rule_word, rule_text, rule_hex,
-	rule_sha256;
+extern const struct text_rule rule_id, rule_version, rule_range, rule_path, rule_line, rule_word, rule_text,
+	rule_hex, rule_sha256;
 
 /* Not an object: -ERR_FIELD_TYPE. */
 struct fields fields_of(const struct json *document, struct field_error *error);

@@ -38,11 +38,11 @@ NODISCARD int string_list_add(struct string_list *l, const char *s);
 bool string_list_has(const struct string_list *l, const char *s);
 
 struct release_artifact {
-	char *path;  /* "web/1.1.0/web.tar.zst": below the release's own folder */
+	char *path; /* "web/1.1.0/web.tar.zst": below the release's own folder */
 	uint64_t length;
 	uint8_t sha256[SHA256_BYTES];
 	bool is_delta;
-	char *from;  /* version, deltas only */
+	char *from; /* version, deltas only */
 	char *media; /* "application/x-tar+zstd" ... */
 };
 
@@ -59,16 +59,25 @@ struct release_command {
 
 /* Exactly one of `unit` (a service manager's) and `start` (a program of our own, kept in the foreground). */
 struct release_service {
-	char *name;                    /* an id, unique on the component */
+	char *name; /* an id, unique on the component */
 	char *unit;
-	struct release_command start;  /* argv.count 0: unit */
+	struct release_command start; /* argv.count 0: unit */
 	struct release_command reload; /* argv.count 0: none; then a swap restarts it */
-	char *stop_signal;             /* "SIGTERM" by default; "SIGQUIT" ... */
-	uint64_t stop_timeout_s;       /* 10 */
-	bool stop_before_swap;         /* false: restarted (or reloaded) after the swap */
+	char *stop_signal; /* "SIGTERM" by default; "SIGQUIT" ... */
+	uint64_t stop_timeout_s; /* 10 */
+	bool stop_before_swap; /* false: restarted (or reloaded) after the swap */
 };
 
-enum check_kind { CHECK_EXEC, CHECK_HTTP_GET, CHECK_TCP_SOCKET, CHECK_UNIT, CHECK_METRIC, CHECK_LOG, CHECK_LINK, CHECK_KIND_COUNT };
+enum check_kind {
+	CHECK_EXEC,
+	CHECK_HTTP_GET,
+	CHECK_TCP_SOCKET,
+	CHECK_UNIT,
+	CHECK_METRIC,
+	CHECK_LOG,
+	CHECK_LINK,
+	CHECK_KIND_COUNT
+};
 
 /* Kubernetes' fields and defaults: delay 0, period 10, timeout 1, success 1, failure 3 (probes in core/v1). */
 struct release_check {
@@ -77,7 +86,7 @@ struct release_check {
 	struct release_command exec;
 	struct {
 		char *scheme, *host, *port, *path; /* http, 127.0.0.1; port and path may hold ${vars.NAME} */
-		char *expect_body;  /* a substring, NULL: any */
+		char *expect_body; /* a substring, NULL: any */
 	} http;
 	struct {
 		char *host, *port;
@@ -100,12 +109,12 @@ struct release_data {
 struct release {
 	char *component, *version, *kind; /* "tree" */
 	struct labels compatible;
-	char *requires_agent;             /* range, NULL: any */
+	char *requires_agent; /* range, NULL: any */
 	struct release_requirement *requires_components;
 	size_t requires_component_count;
 	struct string_list requires_files, requires_vars;
 	uint64_t requires_free_bytes;
-	char *requires_from;              /* oldest version that may update directly; NULL: any */
+	char *requires_from; /* oldest version that may update directly; NULL: any */
 	struct release_artifact *artifacts;
 	size_t artifact_count;
 	uint8_t tree_digest[SHA256_BYTES];
@@ -113,16 +122,17 @@ struct release {
 	struct release_service *services;
 	size_t service_count;
 	struct {
-		struct release_command preflight, before_swap, after_swap, after_rollback, notify; /* argv.count 0: none */
+		/* argv.count 0: none */
+		struct release_command preflight, before_swap, after_swap, after_rollback, notify;
 	} hooks;
 	struct release_check *checks;
 	size_t check_count;
 	uint64_t probation_s, watch_s, boot_attempts; /* 60, 0, 3 */
 	struct release_data *data;
 	size_t data_count;
-	bool data_compatible_back;        /* true by default */
+	bool data_compatible_back; /* true by default */
 	char *changes, *risk, *known_issues, *post_deploy_checks; /* may be NULL except risk ("low") */
-	uint64_t expected_duration_s;     /* 0: not said */
+	uint64_t expected_duration_s; /* 0: not said */
 };
 
 /* Every field with its limits; unknown ones ignored, except those `must[]` names (-ERR_AGENT_TOO_OLD), as an unknown format is. *ret_error (free it, NULL fine) names the field. */
@@ -149,9 +159,9 @@ const char *check_kind_name(enum check_kind kind); /* "httpGet" ... */
 
 /* --- policy: <component>/policy.json --- */
 struct approval_rule {
-	char *approver;       /* "team", or a role of x-selfright approvers */
+	char *approver; /* "team", or a role of x-selfright approvers */
 	struct string_list kinds; /* regular, patch, downgrade; empty: all */
-	char *exempt_label;   /* "name=value" of the node's own configuration, NULL: nobody */
+	char *exempt_label; /* "name=value" of the node's own configuration, NULL: nobody */
 };
 struct policy {
 	char *owner, *on_call, *security_floor; /* the last two may be NULL */

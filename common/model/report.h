@@ -28,6 +28,7 @@ enum {
 	UPDATE_ID_MAX = 160, /* <rollout or order id>/<component>/<attempt> */
 };
 
+/* clang-format off */
 /*
  * The states of DESIGN.md section 8, once for journal, report and controller.
  * X(id, "name")
@@ -37,11 +38,13 @@ enum {
 	X(STOPPING, "stopping") X(SWAPPING, "swapping") X(REBOOTING, "rebooting") X(PROBATION, "probation")          \
 	X(GOOD, "good") X(WATCH, "watch") X(FAILED, "failed") X(ROLLING_BACK, "rolling-back")                        \
 	X(ROLLED_BACK, "rolled-back") X(STUCK, "stuck")
+/* clang-format on */
+
 enum update_state {
 #define UPDATE_STATE_ENUM_(id, name) STATE_##id,
 	UPDATE_STATES(UPDATE_STATE_ENUM_)
 #undef UPDATE_STATE_ENUM_
-	STATE_COUNT,
+		STATE_COUNT,
 };
 const char *update_state_name(enum update_state s);
 int update_state_parse(const char *name); /* -1: none */
@@ -54,22 +57,22 @@ struct report_component {
 	char *component, *version, *previous; /* version NULL: absent */
 	struct report_denial *denied;
 	size_t denied_count;
-	char *rollout, *stage;    /* the version came by this rollout; NULL: otherwise */
+	char *rollout, *stage; /* the version came by this rollout; NULL: otherwise */
 	uint64_t seq;
-	char *why, *why_detail;   /* reason name and a sentence */
-	char *wants;              /* the version it waits for, NULL: none */
+	char *why, *why_detail; /* reason name and a sentence */
+	char *wants; /* the version it waits for, NULL: none */
 };
 struct report_result {
-	char *update;             /* <rollout or order id>/<component>/<attempt> */
+	char *update; /* <rollout or order id>/<component>/<attempt> */
 	char *component, *from, *to;
-	char *rollout, *stage;    /* NULL for orders */
+	char *rollout, *stage; /* NULL for orders */
 	uint64_t seq;
-	char *release_sha256;     /* hex or NULL */
-	uint64_t number;          /* of the catalogue */
+	char *release_sha256; /* hex or NULL */
+	uint64_t number; /* of the catalogue */
 	char *name, *class, *detail, *log_tail;
 	int64_t at;
 	uint64_t duration_ms, pause_ms;
-	uint64_t sequence;        /* of the report that first carried it: never replayed as news */
+	uint64_t sequence; /* of the report that first carried it: never replayed as news */
 };
 struct report_check {
 	char *component, *name, *kind, *state; /* "passing", "failing", "pending", "not-blamed" */
@@ -81,11 +84,11 @@ struct report {
 	int64_t at;
 	uint64_t generation;
 	uint64_t root_version, timestamp_version, snapshot_version, targets_version;
-	struct json *timestamp;   /* the trusted timestamp document, NULL: none */
+	struct json *timestamp; /* the trusted timestamp document, NULL: none */
 	struct labels labels, own_labels;
 	struct report_component *components;
 	size_t component_count;
-	struct {                  /* under way; update NULL: none */
+	struct { /* under way; update NULL: none */
 		char *update, *component, *to, *state;
 		uint64_t bytes_done, bytes_total;
 	} progress;
@@ -93,7 +96,7 @@ struct report {
 	size_t result_count;
 	struct report_check *checks;
 	size_t check_count;
-	char *nonce;              /* hex, when it wants a fresh answer; else NULL */
+	char *nonce; /* hex, when it wants a fresh answer; else NULL */
 };
 
 void report_done(struct report *r);

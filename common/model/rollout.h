@@ -32,10 +32,17 @@ enum {
 };
 
 enum rollout_kind { ROLLOUT_REGULAR, ROLLOUT_PATCH, ROLLOUT_DOWNGRADE, ROLLOUT_KIND_COUNT };
-enum rollout_state { ROLLOUT_RUNNING, ROLLOUT_PAUSED, ROLLOUT_HALTED, ROLLOUT_DONE, ROLLOUT_CANCELLED, ROLLOUT_STATE_COUNT };
+enum rollout_state {
+	ROLLOUT_RUNNING,
+	ROLLOUT_PAUSED,
+	ROLLOUT_HALTED,
+	ROLLOUT_DONE,
+	ROLLOUT_CANCELLED,
+	ROLLOUT_STATE_COUNT
+};
 const char *rollout_kind_name(enum rollout_kind k);
 const char *rollout_state_name(enum rollout_state s);
-int rollout_kind_parse(const char *name);  /* -1: none */
+int rollout_kind_parse(const char *name); /* -1: none */
 int rollout_state_parse(const char *name); /* -1: none */
 
 /* A release named by path and hash. */
@@ -46,14 +53,14 @@ struct release_ref {
 };
 
 struct stage {
-	char *name;                /* an id, unique in the rollout */
-	struct string_list nodes;  /* ids; or */
-	struct labels labels;      /* labels that must match (empty: every node) */
-	uint64_t share;            /* cumulative, of SHARE_ALL; with labels only */
-	bool by_nodes;             /* `nodes` decides, else labels and share */
+	char *name; /* an id, unique in the rollout */
+	struct string_list nodes; /* ids; or */
+	struct labels labels; /* labels that must match (empty: every node) */
+	uint64_t share; /* cumulative, of SHARE_ALL; with labels only */
+	bool by_nodes; /* `nodes` decides, else labels and share */
 	bool open;
-	struct json *approvals;    /* the array as it was, may be NULL */
-	struct json *bare;         /* the stage, as it was, without `open` and `approvals`: what an approval signs */
+	struct json *approvals; /* the array as it was, may be NULL */
+	struct json *bare; /* the stage, as it was, without `open` and `approvals`: what an approval signs */
 };
 
 struct rollout {
@@ -65,14 +72,17 @@ struct rollout {
 	size_t with_count;
 	enum rollout_kind kind;
 	enum rollout_state state;
-	struct string_list undo;      /* stage names */
+	struct string_list undo; /* stage names */
 	struct stage *stages;
 	size_t stage_count;
 	struct json *window, *blackout; /* as they were; NULL if absent (read by the zone-aware caller) */
 	uint64_t notice_s, spread_s;
-	struct { char *label; uint64_t maximum; } disruption; /* label NULL: no limit */
+	struct {
+		char *label;
+		uint64_t maximum;
+	} disruption; /* label NULL: no limit */
 	struct string_list overrides;
-	int64_t deadline;             /* 0: none */
+	int64_t deadline; /* 0: none */
 };
 
 NODISCARD int rollout_parse(const struct json *doc, struct rollout *ret, char **ret_error);
@@ -95,7 +105,7 @@ struct index_entry {
 struct freeze {
 	struct labels labels; /* empty and no components: everything */
 	struct string_list components, nodes;
-	int64_t until;        /* 0: until lifted */
+	int64_t until; /* 0: until lifted */
 	char *reason;
 };
 struct rollout_index {
@@ -126,7 +136,10 @@ struct node_orders {
 	size_t rollback_count;
 	struct order_pin *pins;
 	size_t pin_count;
-	struct { int64_t until; char *reason, *by; } hold; /* until 0: none */
+	struct {
+		int64_t until;
+		char *reason, *by;
+	} hold; /* until 0: none */
 	struct order_once *retries, *collects;
 	size_t retry_count, collect_count;
 };

@@ -25,3 +25,15 @@ foreach(name selfright-link selfright-stage selfright-recover selfright-signer)
 		install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/selfright)
 	endif()
 endforeach()
+
+# selfright-results(7) is printed from the tables of common/model.
+if(TARGET sr_model)
+	add_executable(gen_results packaging/man/gen_results.c)
+	target_link_libraries(gen_results PRIVATE sr_model)
+	add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/man/selfright-results.7
+		COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/man
+		COMMAND gen_results > ${PROJECT_BINARY_DIR}/man/selfright-results.7
+		DEPENDS gen_results VERBATIM)
+	add_custom_target(man_results ALL DEPENDS ${PROJECT_BINARY_DIR}/man/selfright-results.7)
+	install(FILES ${PROJECT_BINARY_DIR}/man/selfright-results.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
+endif()
