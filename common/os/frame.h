@@ -28,10 +28,10 @@ struct frame {
 
 struct frame_conn {
 	int fd;
-	size_t max;      /* largest payload either way */
-	struct buf in;   /* received, not yet taken */
-	struct buf out;  /* to be written */
-	size_t taken;    /* bytes of `in` that the last frame_next handed out */
+	size_t max; /* largest payload either way */
+	struct buf in; /* received, not yet taken */
+	struct buf out; /* to be written */
+	size_t taken; /* bytes of `in` that the last frame_next handed out */
 };
 
 /* Takes `fd`, sets it non-blocking. */

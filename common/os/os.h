@@ -32,8 +32,10 @@ struct os {
 	int (*ftruncate)(const struct os *os, int fd, uint64_t size);
 	int (*fsync)(const struct os *os, int fd);
 	int (*syncfs)(const struct os *os, int fd);
-	int (*renameat)(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd, const char *new_path);
-	int (*linkat)(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd, const char *new_path);
+	int (*renameat)(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
+			const char *new_path);
+	int (*linkat)(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
+		      const char *new_path);
 	int (*symlinkat)(const struct os *os, const char *target, int dirfd, const char *path);
 	int (*unlinkat)(const struct os *os, int dirfd, const char *path, int flags);
 	int (*mkdirat)(const struct os *os, int dirfd, const char *path, mode_t mode);
@@ -44,8 +46,8 @@ struct os {
 	int (*fchown)(const struct os *os, int fd, uid_t uid, gid_t gid);
 	int (*fchownat)(const struct os *os, int dirfd, const char *path, uid_t uid, gid_t gid);
 	int (*fstatvfs)(const struct os *os, int fd, struct statvfs *ret);
-	int64_t (*clock_real)(const struct os *os);         /* seconds since 1970 */
-	uint64_t (*clock_boot_ms)(const struct os *os);     /* CLOCK_BOOTTIME: counts through suspend */
+	int64_t (*clock_real)(const struct os *os); /* seconds since 1970 */
+	uint64_t (*clock_boot_ms)(const struct os *os); /* CLOCK_BOOTTIME: counts through suspend */
 	int (*random)(const struct os *os, void *data, size_t len);
 	void *state; /* of the implementation */
 };

@@ -14,22 +14,24 @@
 enum { PROCESS_FDS_MAX = 4 };
 
 struct process_options {
-	const char *const *argv;        /* argv[0] is an absolute path, or a name looked up in PATH */
-	const char *const *env;         /* NULL: a small clean environment (PATH, LANG=C, TZ kept) */
-	const char *directory;          /* NULL: "/" */
-	const char *user;               /* NULL: stay who we are; else setgroups, setgid, setuid to it */
-	bool new_session;               /* setsid and forget: it outlives us (services) */
-	bool die_with_parent;           /* PR_SET_PDEATHSIG SIGTERM */
+	const char *const *argv; /* argv[0] is an absolute path, or a name looked up in PATH */
+	const char *const *env; /* NULL: a small clean environment (PATH, LANG=C, TZ kept) */
+	const char *directory; /* NULL: "/" */
+	const char *user; /* NULL: stay who we are; else setgroups, setgid, setuid to it */
+	bool new_session; /* setsid and forget: it outlives us (services) */
+	bool die_with_parent; /* PR_SET_PDEATHSIG SIGTERM */
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null; 0 means 0 */
-	struct { int from, to; } fds[PROCESS_FDS_MAX]; /* descriptors the child gets */
+	struct {
+		int from, to;
+	} fds[PROCESS_FDS_MAX]; /* descriptors the child gets */
 	int fd_count;
-	uint64_t memory_max;            /* RLIMIT_AS in bytes, 0: none */
+	uint64_t memory_max; /* RLIMIT_AS in bytes, 0: none */
 	bool no_new_privs;
 };
 
 struct process {
-	pid_t pid;      /* 0: none */
-	pid_t group;    /* its process group, = pid */
+	pid_t pid; /* 0: none */
+	pid_t group; /* its process group, = pid */
 };
 
 /*
