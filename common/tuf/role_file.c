@@ -108,7 +108,7 @@ int delegation_load(struct tuf_client *c, struct fetcher *f, const struct delega
 	int r;
 
 	if (!entry)
-		return client_fail(c, -ERR_NOT_LISTED, "snapshot.json", "does not list a delegated role");
+		return client_fail(c, -ERR_FIELD_MISSING, "snapshot.json", "does not list a delegated role");
 	r = keyring_of_role(d->keys, d->role, &ring);
 	if (r < 0)
 		return r;

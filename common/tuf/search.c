@@ -23,7 +23,7 @@ struct search {
 	struct tuf_target *found;
 };
 
-enum { SEARCH_GOES_ON = 0, SEARCH_ENDS = 1 }; /* found, or cut off by a terminating delegation or the cap */
+enum { SEARCH_GOES_ON = 0, SEARCH_ENDS = 1 }; /* found, or cut off by a terminating delegation */
 
 /* --- which delegations a path goes to --- */
 
@@ -100,8 +100,10 @@ static int follow(struct search *s, const struct delegation *d)
 
 	if (was_visited(s, d->name))
 		return d->terminating ? SEARCH_ENDS : SEARCH_GOES_ON;
+	/* Not "not listed": absence means something to a node, and must be seen, not assumed. */
 	if (s->visited_count >= s->client->options.limits.roles_visited)
-		return SEARCH_ENDS;
+		return client_fail(s->client, -ERR_TOO_LARGE, "targets.json",
+				   "leads to more roles than the limit");
 	r = delegation_load(s->client, s->fetcher, d, &file);
 	if (r < 0)
 		return r;

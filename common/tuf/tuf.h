@@ -98,16 +98,15 @@ struct tuf_target {
 
 /*
  * Depth-first search from targets through delegations (pre-order, terminating,
- * paths, path_hash_prefixes, succinct bins), fetching roles as needed. -ERR_NOT_LISTED;
+ * paths, path_hash_prefixes, succinct bins), fetching roles as needed.
+ * -ERR_NOT_LISTED: every role that might list it was verified, and none does. A role
+ * that could not be had or verified ends the search with its error (-ERR_NETWORK,
+ * -ERR_THRESHOLD, -ERR_EXPIRED, ...; -ERR_FIELD_MISSING if the snapshot does not list
+ * it, -ERR_TOO_LARGE beyond limits.roles_visited): what stands behind it must not take its place.
  * -ERR_UNTRUSTED before a whole refresh (this run's or an earlier one's in the folder),
  * -ERR_EXPIRED if what the last refresh left has expired by its time.
  */
 NODISCARD int tuf_client_find(struct tuf_client *c, struct fetcher *f, const char *path, struct tuf_target *ret);
-
-/*
- * The search ends with the error of a role that could not be had or verified: what
- * stands behind it in the order of delegations must not take its place.
- */
 
 /* Find it, fetch it ("targets/<dir>/<sha256>.<name>" with consistent snapshots) and check length and hashes: bytes appended. */
 NODISCARD int tuf_client_read(struct tuf_client *c, struct fetcher *f, const char *path, uint64_t max,

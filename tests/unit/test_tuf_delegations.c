@@ -409,7 +409,7 @@ static void test_a_role_the_snapshot_does_not_list_ends_the_search(void **state)
 						       "\"version\":2,\"expires\":\"2027-02-01T00:00:00Z\","
 						       "\"meta\":{\"targets.json\":{\"version\":2}}}";
 	publish(f);
-	assert_int_equal(find(f, "file"), -ERR_NOT_LISTED);
+	assert_int_equal(find(f, "file"), -ERR_FIELD_MISSING);
 	assert_string_equal(tuf_client_error(f->k.c), "snapshot.json: does not list a delegated role");
 	assert_string_equal(buf_str(&f->r->log), "");
 }
@@ -458,7 +458,7 @@ static void test_cap_on_roles_visited(void **state)
 	f->k.options.limits.roles_visited = 6; /* targets and r0 to r4 */
 	repo_client_reopen(&f->k);
 	publish(f);
-	assert_int_equal(find(f, "deep"), -ERR_NOT_LISTED);
+	assert_int_equal(find(f, "deep"), -ERR_TOO_LARGE);
 	assert_null(strstr(buf_str(&f->r->log), "r5"));
 	f->k.options.limits.roles_visited = 7;
 	repo_client_reopen(&f->k);
