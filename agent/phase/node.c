@@ -347,13 +347,26 @@ static void clean_text(char *text)
 			*p = '?';
 }
 
+/* One line, without a blank at its end. */
+static void clean_sentence(char *text)
+{
+	size_t len;
+
+	clean_text(text);
+	for (char *p = text; *p; p++)
+		if (*p == '\n' || *p == '\t')
+			*p = ' ';
+	for (len = strlen(text); len > 0 && text[len - 1] == ' '; len--)
+		text[len - 1] = '\0';
+}
+
 static int fail(struct node *n, enum result number, int r, const char *fmt, va_list ap)
 {
 	struct node_update *u = &n->state->update;
 	char sentence[STATE_DETAIL_SIZE], quoted[2 * STATE_DETAIL_SIZE];
 
 	(void) vsnprintf(sentence, sizeof(sentence), fmt, ap); /* a longer one is cut */
-	clean_text(sentence);
+	clean_sentence(sentence);
 	/* The first failure is the reason; what goes wrong while cleaning up after it is not. */
 	if (u->result == 0) {
 		u->result = number;
@@ -437,7 +450,7 @@ int update_end(struct node *n, enum result number, const char *detail)
 	result->number = number;
 	STATE_SET(result->detail, detail && detail[0] ? detail : row ? row->sentence : "");
 	STATE_SET(result->log_tail, buf_str(&n->attempt.log_tail));
-	clean_text(result->detail);
+	clean_sentence(result->detail);
 	clean_text(result->log_tail);
 	result->at = n->os->clock_real(n->os);
 	result->duration_ms = now_ms > n->attempt.started_ms ? now_ms - n->attempt.started_ms : 0;
@@ -486,7 +499,7 @@ int update_note(struct node *n, enum result number, const char *component, const
 	STATE_SET(result->component, about);
 	STATE_SET(result->rollout, rollout);
 	STATE_SET(result->detail, detail);
-	clean_text(result->detail);
+	clean_sentence(result->detail);
 	result->number = number;
 	result->at = n->os->clock_real(n->os);
 	r = state_result_add(n->state, result);

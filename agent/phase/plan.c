@@ -484,12 +484,41 @@ static int check_space(struct node *n, const struct release *rel)
 	return 0;
 }
 
+/* What it must be able to go back to has its manifest here, or gets it back now: afterwards it is too late. */
+static int check_fallback(struct node *n)
+{
+	CLEANUP(buf_done)
+	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
+	const struct node_update *u = &n->state->update;
+	const struct node_component *c = state_component(n->state, u->component);
+	int r;
+
+	if (u->from[0] == '\0' || n->attempt.has_old)
+		return 0;
+	r = manifest_load(n, u->component, u->from, &n->attempt.old);
+	if (r < 0 && c && c->release_path[0] &&
+	    tuf_client_read(n->tuf, &n->fetcher, c->release_path, RELEASE_MAX_BYTES, &bytes, NULL) == 0) {
+		r = manifest_keep(n, u->component, u->from, bytes.data, bytes.len);
+		if (r == 0)
+			r = manifest_load(n, u->component, u->from, &n->attempt.old);
+	}
+	if (r < 0)
+		return update_fail_as(n, RESULT_FALLBACK_DAMAGED, r,
+				      "the manifest of %s %s, to which it would go back, is not here",
+				      u->component, u->from);
+	n->attempt.has_old = true;
+	return 0;
+}
+
 int phase_check(struct node *n)
 {
 	struct node_update *u = &n->state->update;
 	const struct release *rel = &n->attempt.release;
 	int r;
 
+	r = check_fallback(n);
+	if (r < 0)
+		return r;
 	if (u->to[0] == '\0')
 		return PHASE_DONE; /* back to absent: nothing comes */
 	for (size_t i = 0; u->cause == NODE_CAUSE_ROLLOUT && i < n->docs.rollout_count; i++) {

@@ -289,6 +289,8 @@ void report_acknowledge(struct node *n, const void *bytes, size_t len)
 
 	if (r == 0)
 		r = ack_parse(json_get(doc, "signed"), &a);
+	if (r == -ERR_UNTRUSTED)
+		return; /* nobody's word counts before the first refresh; it is said again */
 	if (r < 0) {
 		log_warning("ack-refused", "an acknowledgement was not the controller's: %s", err_text(r));
 		return;

@@ -61,8 +61,11 @@ static int apply_services(struct node *n)
 		services_stop(n->services, u->component, false);
 		return 0;
 	}
-	if (!a->has_old)
+	if (!a->has_old) {
+		/* Whatever the old one was, the new one does not run on beside the old files. */
+		services_stop(n->services, u->component, false);
 		return -ENOENT;
+	}
 	root = node_current_root(n, u->component);
 	if (!root)
 		return -ENOMEM;

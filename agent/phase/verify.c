@@ -446,6 +446,10 @@ static int judge_stage(struct reading *v, struct known_rollout *k, size_t index)
 	bool approved = !(p && p->broken);
 	int r = 0;
 
+	if (k->error < 0) {
+		k->approved[index] = true; /* refused by name once it is this node's turn, not waited for */
+		return 0;
+	}
 	while (approved && p && p->present &&
 	       (rule = approval_rule_next(&p->policy, k->rollout.kind, &v->n->config->labels, rule))) {
 		r = approver_signed(v, p, rule, &k->rollout, &k->rollout.stages[index], &approved);

@@ -193,7 +193,7 @@ def refuses_other_labels(fleet, node):
 @story
 def refuses_more_than_there_is_space(fleet, node):
     digest, _, count = tree_of(web_files("1.1.0"))
-    refused(fleet, node, "no-space", cls="node", tree=(digest, 1 << 50, count))
+    refused(fleet, node, "no-space", cls="node", tree=(digest, (1 << 42) - 1, count))
 
 
 @story
