@@ -384,6 +384,7 @@ static void test_another_user(void **state)
 		skip();
 	o.user = "nobody";
 	if (geteuid() != 0) {
+		o.user = "root";
 		assert_int_equal(process_start(&o, &(struct process){ 0, 0 }), -EPERM);
 		skip();
 	}
