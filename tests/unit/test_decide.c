@@ -201,6 +201,32 @@ static void test_membership_that_was_acted_on_sticks(void **state)
 	expect_target(w, CAUSE_ROLLOUT, "1.2.0");
 }
 
+static void test_a_member_keeps_the_stage_that_selects_it(void **state)
+{
+	struct world *w = *state;
+	struct rollout_facts *f = world_rollout_bare(w, "r1", 1, "1.1.0", RUNNING);
+
+	world_stage(f, "canary", true)->by_nodes = true; /* others */
+	(void) world_stage(f, "rest", true);
+	w->joined[w->component.joined_count++] = "r1";
+	expect_target(w, CAUSE_ROLLOUT, "1.1.0");
+	assert_string_equal(world_decide(w).stage->name, "rest");
+}
+
+static void test_equal_seqs_are_told_apart_by_id(void **state)
+{
+	for (int turn = 0; turn < 2; turn++) {
+		struct world w;
+
+		world_init(&w);
+		(void) world_rollout(&w, turn ? "a" : "b", 1, turn ? "1.1.0" : "1.2.0", RUNNING);
+		(void) world_rollout(&w, turn ? "b" : "a", 1, turn ? "1.2.0" : "1.1.0", RUNNING);
+		expect_target(&w, CAUSE_ROLLOUT, "1.2.0");
+		world_done(&w);
+	}
+	(void) state;
+}
+
 static void test_not_approved(void **state)
 {
 	struct world *w = *state;
@@ -390,6 +416,17 @@ static void test_undo_of_another_stage_does_not_concern(void **state)
 	struct rollout_facts *f = world_rollout(w, "r2", 2, "1.2.0", ROLLOUT_REGULAR, ROLLOUT_HALTED);
 
 	world_took(w, "r2", "canary", 2, "1.2.0");
+	world_undo(f, "all");
+	expect_stay(w, REASON_HALTED);
+}
+
+/* An id used twice for two releases undoes only its own. */
+static void test_undo_is_for_the_release_the_rollout_names(void **state)
+{
+	struct world *w = *state;
+	struct rollout_facts *f = world_rollout(w, "r2", 2, "1.3.0", ROLLOUT_REGULAR, ROLLOUT_HALTED);
+
+	world_took(w, "r2", "all", 2, "1.2.0");
 	world_undo(f, "all");
 	expect_stay(w, REASON_HALTED);
 }
@@ -946,6 +983,8 @@ int main(void)
 		T(test_stages),
 		T(test_a_closed_stage_does_not_hide_an_older_rollout),
 		T(test_membership_that_was_acted_on_sticks),
+		T(test_a_member_keeps_the_stage_that_selects_it),
+		T(test_equal_seqs_are_told_apart_by_id),
 		T(test_not_approved),
 		T(test_denied_is_skipped),
 		T(test_undone_is_lifted_by_a_higher_seq_only),
@@ -961,6 +1000,7 @@ int main(void)
 		T(test_halted_and_cancelled_are_ignored),
 		T(test_undo_returns_what_its_stage_took),
 		T(test_undo_of_another_stage_does_not_concern),
+		T(test_undo_is_for_the_release_the_rollout_names),
 		T(test_undo_of_a_first_install_is_absent),
 		T(test_undo_leaves_what_came_later),
 		T(test_undo_below_the_floor_waits_for_something_better),
