@@ -277,9 +277,14 @@ static bool begin_request(struct web_request *rq, const char *method, const char
 			web_fail(rq, status, "there is nothing at this path");
 		return false;
 	}
-	if (announced_too_large(rq, body_limit(rq))) {
+	/* Closed at once, the client would hear of a reset, not of the limit: what is not far too much is read first. */
+	if (announced_too_large(rq, body_limit(rq) + SWALLOWED_MAX)) {
 		web_fail(rq, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than allowed here");
 		return false;
+	}
+	if (announced_too_large(rq, body_limit(rq))) {
+		rq->failed = -ERR_TOO_LARGE;
+		return true;
 	}
 	if (rq->route->flags & WEB_UPLOAD) {
 		int r = upload_begin(&rq->upload, rq->web->options.os, rq->web->options.upload_dir,
