@@ -1,0 +1,234 @@
+/* config.h: every complaint names file and line; the defaults are those of the contract. */
+#include "agent/local/config.h"
+#include "base/err.h"
+#include "conf/conf.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+/* cmocka wants the four above */
+#include <cmocka.h>
+
+#define MINIMAL "fleet: demo\nnode: n1\n"
+
+static char dir[64];
+
+static void put(const char *name, const char *text, mode_t mode)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+static int setup(void **state)
+{
+	char path[256];
+
+	(void) state;
+	snprintf(dir, sizeof(dir), "/tmp/selfright-config-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/components.d", dir);
+	assert_int_equal(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/vars.d", dir);
+	assert_int_equal(mkdir(path, 0755), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const names[] = { "components.d/web.yaml",
+					     "components.d/We b.yaml",
+					     "components.d/readme.txt",
+					     "vars.d/a.yaml",
+					     "vars.d/b.yaml",
+					     "agent.yaml",
+					     "components.d",
+					     "vars.d",
+					     "" };
+	char path[256];
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		(void) remove(path);
+	}
+	return 0;
+}
+
+static void refused(const char *agent, const char *where, const char *what)
+{
+	struct config c = { .keep_versions = 77 };
+	struct conf_error e = { "" };
+
+	put("agent.yaml", agent, 0644);
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	if (!strstr(e.text, where) || !strstr(e.text, what))
+		fail_msg("'%s' should name %s and say '%s'", e.text, where, what);
+	assert_int_equal(c.keep_versions, 77); /* untouched */
+}
+
+static void loads(struct config *c)
+{
+	struct conf_error e = { "" };
+	int r = config_load(dir, c, &e);
+
+	if (r < 0)
+		fail_msg("%s", e.text);
+}
+
+static void test_defaults(void **state)
+{
+	struct config c = { 0 };
+
+	(void) state;
+	put("agent.yaml", MINIMAL, 0644);
+	loads(&c);
+	assert_string_equal(c.fleet, "demo");
+	assert_string_equal(c.node, "n1");
+	assert_string_equal(c.root, "/var/lib/selfright");
+	assert_string_equal(c.run, "/run/selfright");
+	assert_null(c.broker.host);
+	assert_int_equal(c.urls.count, 0);
+	assert_string_equal(c.users.link, "selfright");
+	assert_string_equal(c.users.stage, "selfright-stage");
+	assert_string_equal(c.users.component, "nobody");
+	assert_int_equal(c.poll.with_broker_s, 6 * 3600);
+	assert_int_equal(c.poll.without_broker_s, 15 * 60);
+	assert_int_equal(c.keep_versions, 3);
+	assert_int_equal(c.max_swaps_per_day, 6);
+	assert_int_equal(c.probation_cap_s, 0);
+	assert_int_equal(c.link_deadline_s, 30 * 60);
+	assert_int_equal(c.report_s, 15 * 60);
+	config_done(&c);
+	config_done(&c); /* twice is fine */
+}
+
+static void test_everything(void **state)
+{
+	struct config c = { 0 };
+	char *path;
+
+	(void) state;
+	put("agent.yaml",
+	    MINIMAL "root: /srv/sr\nrun: /srv/run\nurls: [https://a:1/, 'https://b:2/x']\n"
+		    "broker: {host: 127.0.0.1, port: 1883}\nlabels: {site: oslo, zone: Europe/Oslo}\n"
+		    "users: {link: l, stage: s, component: c}\npoll: {with_broker: 2h, without_broker: 30s}\n"
+		    "keep_versions: 5\nmax_swaps_per_day: 9\nprobation_cap: 1h\nlink_deadline: 5m\nreport: 1m\n"
+		    "programs: /nowhere\n",
+	    0644);
+	put("vars.d/a.yaml", "port: '80'\nname: first\n", 0644);
+	put("vars.d/b.yaml", "name: second\n", 0644);
+	put("components.d/web.yaml", "user: www\nusers: [a, b]\nunits: [nginx.service]\ndata: [data/web]\n", 0644);
+	put("components.d/readme.txt", "not: [yaml", 0644); /* not ours to read */
+	loads(&c);
+	assert_string_equal(c.urls.items[0], "https://a:1/");
+	assert_string_equal(c.urls.items[1], "https://b:2/x/");
+	assert_string_equal(c.broker.host, "127.0.0.1");
+	assert_int_equal(c.broker.port, 1883);
+	assert_string_equal(labels_get(&c.labels, "zone"), "Europe/Oslo");
+	assert_string_equal(labels_get(&c.vars, "port"), "80");
+	assert_string_equal(labels_get(&c.vars, "name"), "second"); /* later files win */
+	assert_int_equal(c.poll.without_broker_s, 30);
+	assert_string_equal(config_component_user(&c, "web"), "www");
+	assert_true(config_allows_user(&c, "web", "a"));
+	assert_true(config_allows_user(&c, "web", NULL));
+	assert_true(config_allows_user(&c, "web", "www"));
+	assert_false(config_allows_user(&c, "web", "root"));
+	assert_true(string_list_has(&config_component(&c, "web")->units, "nginx.service"));
+	assert_true(string_list_has(&config_component(&c, "web")->kinds, "tree"));
+	/* the absence of a file gives the defaults */
+	assert_string_equal(config_component_user(&c, "other"), "c");
+	assert_false(config_allows_user(&c, "other", "www"));
+	assert_int_equal(config_component(&c, "other")->units.count, 0);
+	assert_int_equal(config_program(&c, "selfright-link", &path), -ENOENT);
+	path = config_socket_path(&c);
+	assert_string_equal(path, "/srv/run/agent.sock");
+	free(path);
+	config_done(&c);
+}
+
+static void test_complaints(void **state)
+{
+	(void) state;
+	refused("node: n1\n", "agent.yaml", "fleet");
+	refused("fleet: demo\nnode: N1\n", "agent.yaml:2", "N1");
+	refused(MINIMAL "polls: 3\n", "agent.yaml:3", "polls");
+	refused(MINIMAL "root: relative\n", "agent.yaml:3", "absolute");
+	refused(MINIMAL "urls: [http://plain/]\n", "agent.yaml:3", "https");
+	refused(MINIMAL "urls: https://a/\n", "agent.yaml:3", "list");
+	refused(MINIMAL "broker: {port: 1}\n", "agent.yaml:3", "host");
+	refused(MINIMAL "broker: {host: a, port: 70000}\n", "agent.yaml:3", "port");
+	refused(MINIMAL "broker: {host: a, prot: 7}\n", "agent.yaml:3", "prot");
+	refused(MINIMAL "keep_versions: 0\n", "agent.yaml:3", "keep_versions");
+	refused(MINIMAL "poll: {with_broker: soon}\n", "agent.yaml:3", "soon");
+	refused(MINIMAL "poll: {with_broker: 0}\n", "agent.yaml:3", "second");
+	refused(MINIMAL "labels: [a]\n", "agent.yaml:3", "labels");
+	refused(MINIMAL "labels: {Site: a}\n", "agent.yaml:3", "Site");
+	refused(MINIMAL "labels: {site: [a]}\n", "agent.yaml:3", "site");
+}
+
+static void test_missing_and_foreign(void **state)
+{
+	struct config c = { 0 };
+	struct conf_error e = { "" };
+
+	(void) state;
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	assert_non_null(strstr(e.text, "agent.yaml"));
+	put("agent.yaml", MINIMAL, 0666);
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	assert_non_null(strstr(e.text, "chmod"));
+	put("agent.yaml", MINIMAL, 0644);
+	put("components.d/web.yaml", "user: root\n", 0664);
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	assert_non_null(strstr(e.text, "web.yaml"));
+	put("components.d/web.yaml", "usr: www\n", 0644);
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	assert_non_null(strstr(e.text, "web.yaml:1"));
+	put("components.d/web.yaml", "", 0644);
+	put("components.d/We b.yaml", "", 0644);
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	assert_non_null(strstr(e.text, "We b.yaml"));
+}
+
+static void test_users(void **state)
+{
+	struct config c = { 0 };
+	struct conf_error e = { "" };
+
+	(void) state;
+	put("agent.yaml", MINIMAL "users: {link: root, stage: root, component: root}\n", 0644);
+	loads(&c);
+	assert_int_equal(config_check_users(&c, &e), 0);
+	config_done(&c);
+	put("agent.yaml", MINIMAL "users: {link: root, stage: no-such-user-here, component: root}\n", 0644);
+	loads(&c);
+	assert_int_equal(config_check_users(&c, &e), -ERR_CONFIG);
+	assert_non_null(strstr(e.text, "no-such-user-here"));
+	config_done(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_complaints, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_missing_and_foreign, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_users, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
