@@ -464,7 +464,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
 	*socket_context = NULL;
 }
 
-static void quiet(void *cls, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void quiet(void *cls, const char *fmt, va_list args)
 {
 	char text[ERROR_TEXT], quoted[ERROR_TEXT];
 	size_t len;
