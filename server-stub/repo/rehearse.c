@@ -150,27 +150,6 @@ static int build_timestamp(struct repo *r, struct buf *out)
 	return sign(r, b, out);
 }
 
-struct walk {
-	struct tuf_client *client;
-	struct stage *stage;
-	const char *role;
-	char offender[1100];
-};
-
-/* Every path a role lists must be found by a search from the top, and in this role. */
-static int walk_target(void *user, const struct tuf_target *t)
-{
-	struct walk *w = user;
-	struct tuf_target found;
-	int e = tuf_client_find(w->client, &w->stage->fetcher, t->path, &found);
-
-	if (e >= 0 && !str_eq(found.role, w->role))
-		e = -ERR_DISAGREE;
-	if (e < 0)
-		(void) snprintf(w->offender, sizeof(w->offender), "%s", t->path);
-	return e;
-}
-
 static int ignore_target(void *user, const struct tuf_target *t)
 {
 	(void) user;
@@ -178,10 +157,29 @@ static int ignore_target(void *user, const struct tuf_target *t)
 	return 0;
 }
 
+/* Every path a role lists must be found by a search from the top, and in this role: what is listed in vain is a mistake. */
+static int find_all(struct repo *r, struct tuf_client *client, struct stage *stage, const struct role_file *f)
+{
+	const struct json *targets = json_get(f->body, "targets");
+
+	for (size_t i = 0; i < json_count(targets); i++) {
+		struct tuf_target found;
+		int e = tuf_client_find(client, &stage->fetcher, json_name_at(targets, i), &found);
+
+		if (e >= 0 && !str_eq(found.role, f->name))
+			e = -ERR_DISAGREE;
+		if (e == -ENOMEM)
+			return e;
+		if (e < 0)
+			return repo_fail(r, e, "role %s may not list %s, or another role comes before it (%s)",
+					 f->name, json_name_at(targets, i), err_text(e));
+	}
+	return 0;
+}
+
 static int walk_role(struct repo *r, struct tuf_client *client, struct stage *stage, const struct role_file *f,
 		     bool is_changed, bool is_delegated)
 {
-	struct walk w = { .client = client, .stage = stage, .role = f->name };
 	int e;
 
 	if (!is_delegated) {
@@ -191,14 +189,13 @@ static int walk_role(struct repo *r, struct tuf_client *client, struct stage *st
 	}
 	if (!is_changed && f->expires <= r->os->clock_real(r->os))
 		return 0; /* expired by itself: no reason to stop others */
-	e = tuf_client_each_target(client, &stage->fetcher, f->name, is_changed ? walk_target : ignore_target, &w);
-	if (e >= 0 || e == -ENOMEM)
+	e = tuf_client_each_target(client, &stage->fetcher, f->name, ignore_target, NULL);
+	if (e == -ENOMEM)
 		return e;
-	if (w.offender[0])
-		return repo_fail(r, e, "role %s may not list %s, or another role comes before it (%s)", f->name,
-				 w.offender, err_text(e));
-	return repo_fail(r, e, "a client would refuse %s: %s%s", f->name, tuf_client_error(client),
-			 is_changed ? "" : " (sign it again in the same publication)");
+	if (e < 0)
+		return repo_fail(r, e, "a client would refuse %s: %s%s", f->name, tuf_client_error(client),
+				 is_changed ? "" : " (sign it again in the same publication)");
+	return is_changed ? find_all(r, client, stage, f) : 0;
 }
 
 static int play(struct repo *r, struct stage *stage, int dirfd, const struct role_set *changed)
