@@ -568,25 +568,39 @@ int json_optional_bool(const struct json *object, const char *name, bool *ret)
 	return 0;
 }
 
-static int add_canonical_string(const char *s, struct buf *out)
+static bool is_control(char c)
+{
+	return (unsigned char) c < 0x20;
+}
+
+/* Where the next byte stands that cannot be written as it is; only OLPC writes control bytes so. */
+static size_t plain_length(const char *s, bool canonical)
+{
+	size_t n = 0;
+
+	while (s[n] && s[n] != '"' && s[n] != '\\' && (canonical || !is_control(s[n])))
+		n++;
+	return n;
+}
+
+static int add_string(const char *s, bool canonical, struct buf *out)
 {
 	int r = buf_add_byte(out, '"');
 
 	while (r == 0 && *s) {
-		size_t n = strcspn(s, "\"\\");
+		size_t n = plain_length(s, canonical);
 
 		r = buf_add(out, s, n);
 		s += n;
 		if (r == 0 && *s) {
-			const char escaped[2] = { '\\', *s++ };
-
-			r = buf_add(out, escaped, sizeof(escaped));
+			r = is_control(*s) ? buf_addf(out, "\\u%04x", (unsigned) *s) : buf_addf(out, "\\%c", *s);
+			s++;
 		}
 	}
 	return r < 0 ? r : buf_add_byte(out, '"');
 }
 
-static int add_canonical(const struct json *j, struct buf *out)
+static int add_value(const struct json *j, bool canonical, struct buf *out)
 {
 	bool object = j->type == JSON_OBJECT;
 	int r;
@@ -599,7 +613,7 @@ static int add_canonical(const struct json *j, struct buf *out)
 	case JSON_INTEGER:
 		return buf_addf(out, "%lld", (long long) j->u.integer);
 	case JSON_STRING:
-		return add_canonical_string(j->u.string, out);
+		return add_string(j->u.string, canonical, out);
 	case JSON_ARRAY:
 	case JSON_OBJECT:
 		break;
@@ -611,29 +625,39 @@ static int add_canonical(const struct json *j, struct buf *out)
 		if (i > 0)
 			r = buf_add_byte(out, ',');
 		if (r == 0 && object) {
-			r = add_canonical_string(item->name, out);
+			r = add_string(item->name, canonical, out);
 			if (r == 0)
 				r = buf_add_byte(out, ':');
 		}
 		if (r == 0)
-			r = add_canonical(item, out);
+			r = add_value(item, canonical, out);
 	}
 	return r < 0 ? r : buf_add_byte(out, object ? '}' : ']');
 }
 
-int json_canonical(const struct json *j, struct buf *out)
+static int write_value(const struct json *j, bool canonical, struct buf *out)
 {
 	size_t start = out->len;
 	int r;
 
 	if (!j)
 		return -ERR_FIELD_MISSING;
-	r = add_canonical(j, out);
+	r = add_value(j, canonical, out);
 	if (r < 0 && out->data) {
 		out->len = start;
 		out->data[start] = '\0';
 	}
 	return r;
+}
+
+int json_canonical(const struct json *j, struct buf *out)
+{
+	return write_value(j, true, out);
+}
+
+int json_text(const struct json *j, struct buf *out)
+{
+	return write_value(j, false, out);
 }
 
 /* Without its own name: of the root of a copy nobody asks it. */

@@ -68,6 +68,12 @@ NODISCARD int json_optional_bool(const struct json *object, const char *name, bo
  */
 NODISCARD int json_canonical(const struct json *j, struct buf *out);
 
+/*
+ * The value as one line that every JSON reader takes. The canonical form is for
+ * signatures only: with its raw control bytes it is not always JSON (RFC 8259, section 7).
+ */
+NODISCARD int json_text(const struct json *j, struct buf *out);
+
 /* A deep copy that outlives its document. */
 NODISCARD int json_copy(const struct json *j, struct json **ret);
 

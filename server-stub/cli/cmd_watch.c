@@ -77,7 +77,7 @@ static int print_event(const struct cli *c, const struct json *e)
 		say_event(c, e);
 		return 0;
 	}
-	r = json_canonical(e, &line);
+	r = json_text(e, &line);
 	if (r == 0)
 		cli_print_json(buf_str(&line));
 	return r;

@@ -663,7 +663,7 @@ static void post_node(void *user, struct web_request *rq)
 	if (r == 0)
 		r = json_parse(whole.data, whole.len, &json_limits_default, &wrapped);
 	if (r == 0)
-		r = json_canonical(json_get(wrapped, "labels"), &labels_text);
+		r = json_text(json_get(wrapped, "labels"), &labels_text);
 	if (r == 0)
 		r = db_begin(s->db);
 	if (r == 0)
@@ -1391,7 +1391,7 @@ static void post_rollout(void *user, struct web_request *rq)
 		web_fail(rq, 400, "'plan' is needed, an object with component, version and stages");
 		return;
 	}
-	r = json_canonical(json_get(doc, "plan"), &text);
+	r = json_text(json_get(doc, "plan"), &text);
 	if (r == 0)
 		r = plan_parse(text.data, text.len, "plan", &n.plan, &error);
 	if (r < 0) {
@@ -1478,7 +1478,7 @@ static int undo_stages(struct web_request *rq, const struct json *doc, const str
 	if (r == 0)
 		r = json_parse(whole.data, whole.len, &json_limits_default, &parsed);
 	if (r == 0)
-		r = json_canonical(json_get(parsed, "undo"), out);
+		r = json_text(json_get(parsed, "undo"), out);
 	if (r < 0)
 		web_fail(rq, 500, "%s", err_text(r));
 	return r;
@@ -1656,10 +1656,10 @@ static void post_freeze(void *user, struct web_request *rq)
 		web_fail(rq, 400, "'labels' is an object of names and values, 'components' a list");
 		return;
 	}
-	r = json_get(doc, "labels") ? json_canonical(json_get(doc, "labels"), &labels)
+	r = json_get(doc, "labels") ? json_text(json_get(doc, "labels"), &labels)
 				    : buf_add_str(&labels, "{}");
 	if (r == 0)
-		r = list ? json_canonical(list, &components) : buf_add_str(&components, "[]");
+		r = list ? json_text(list, &components) : buf_add_str(&components, "[]");
 	f.labels = buf_str(&labels);
 	f.components = buf_str(&components);
 	f.by = by_of(doc);

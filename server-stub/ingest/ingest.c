@@ -167,7 +167,7 @@ static int labels_text(const struct labels *labels, struct buf *out)
 	r = json_parse(whole.data, whole.len, &report_limits, &j);
 	if (r < 0)
 		return r;
-	return json_canonical(json_get(j, "labels"), out);
+	return json_text(json_get(j, "labels"), out);
 }
 
 /* The news of a report that is signed, whole and higher than all before. */
@@ -265,7 +265,7 @@ static int judge(struct db *db, const struct report *report, const struct json *
 	struct db_seen seen;
 	int r;
 
-	r = json_canonical(signed_part, &body);
+	r = json_text(signed_part, &body);
 	if (r < 0)
 		return r;
 	r = sha256_hex(body.data, body.len, digest);

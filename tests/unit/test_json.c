@@ -417,9 +417,36 @@ static void test_a_copy_outlives_its_document(void **state)
 	assert_string_equal(buf_str(&out), "{\"y\":\"s\",\"z\":{\"a\":true,\"b\":[1,\"x\",{\"k\":null}]}}");
 }
 
+static void the_text_of_a_value_is_read_back_whatever_it_holds(void **state)
+{
+	static const char text[] = "{\"b\":[1,-2,true,null,\"a\\n\\u0001\\t\\\"\\\\\\u00e9\"],\"a\\n\":{}}";
+	CLEANUP(json_freep)
+	struct json *one = NULL;
+	CLEANUP(json_freep)
+	struct json *two = NULL;
+	CLEANUP(buf_done)
+	struct buf written = BUF_INIT(1024);
+	CLEANUP(buf_done)
+	struct buf first = BUF_INIT(1024);
+	CLEANUP(buf_done)
+	struct buf second = BUF_INIT(1024);
+
+	(void) state;
+	assert_int_equal(json_parse(text, strlen(text), &json_limits_default, &one), 0);
+	assert_int_equal(json_text(one, &written), 0);
+	assert_null(memchr(written.data, '\n', written.len));
+	assert_int_equal(json_parse(written.data, written.len, &json_limits_default, &two), 0);
+	assert_int_equal(json_canonical(one, &first), 0);
+	assert_int_equal(json_canonical(two, &second), 0);
+	assert_int_equal(first.len, second.len);
+	assert_memory_equal(first.data, second.data, first.len);
+	assert_int_equal(json_text(NULL, &written), -ERR_FIELD_MISSING);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_text_of_a_value_is_read_back_whatever_it_holds),
 		cmocka_unit_test(test_what_cjson_lets_pass_is_refused),
 		cmocka_unit_test(test_bad_syntax),
 		cmocka_unit_test(test_every_prefix_of_a_document_is_refused),
