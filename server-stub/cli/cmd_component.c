@@ -274,7 +274,7 @@ static int add_component(struct publisher *p, const char *component)
 	CLEANUP(key_files_done)
 	struct key_files keys = { .count = 0 };
 	CLEANUP(json_freep)
-	struct json *targets = NULL, *have = NULL;
+	struct json *targets = NULL;
 	CLEANUP(buf_done)
 	struct buf bytes = BUF_INIT(ROLE_FILE_MAX), answer = BUF_INIT(64 * 1024);
 	CLEANUP(json_build_freep)

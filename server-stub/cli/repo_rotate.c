@@ -93,7 +93,8 @@ static const char *public_text(const struct rotation *t, const char *keyid)
 	const struct json *keys = json_get(t->role_now, "keys");
 
 	if (!keys)
-		(void) role_find(json_get(t->delegator, "signed"), t->role, &keys); /* for the keys beside the role */
+		(void) role_find(json_get(t->delegator, "signed"), t->role,
+				 &keys); /* for the keys beside the role */
 	return json_string(json_get(json_get(json_get(keys, keyid), "keyval"), "public"));
 }
 

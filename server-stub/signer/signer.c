@@ -259,8 +259,6 @@ static int check_ready(struct signer *s)
 /* What only a start asks: is there a memory at all, and is it younger than a timestamp's life? */
 static int check_start(struct signer *s, int state_result)
 {
-	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(SIGNER_MAX_BYTES);
 	const struct signer_record *mine = &s->state.roles[SIGNER_TIMESTAMP];
 	int r;
 

@@ -1024,7 +1024,7 @@ static void a_failing_disk_leaves_old_or_new(void **state)
 	bool fired = true;
 
 	(void) state;
-	for (unsigned at = 1; fired; at += 2) {
+	for (unsigned at = 1; fired; at += 3) {
 		struct fault_case c = { .os = os_quick() };
 		struct os_fault f;
 		int r;

@@ -153,8 +153,6 @@ static int ask(struct bench *b, enum signer_message type, const char *fmt, ...) 
 
 static int ask(struct bench *b, enum signer_message type, const char *fmt, ...)
 {
-	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(SIGNER_MAX_BYTES);
 	char line[8192];
 	va_list ap;
 	int r;
