@@ -85,7 +85,7 @@ void free(void *p)
 #define CAN_FAIL false
 #endif
 
-static const char json_text[] = "{\"b\":[1,2,{\"x\":\"y\",\"z\":[]}],\"a\":\"text\",\"c\":{\"d\":{\"e\":null}}}";
+static const char sample_text[] = "{\"b\":[1,2,{\"x\":\"y\",\"z\":[]}],\"a\":\"text\",\"c\":{\"d\":{\"e\":null}}}";
 static const char conf_text_sample[] = "a: 1\nb: [x, {c: d}]\ne: {f: 'g'}\n";
 
 static int parse_and_copy(void)
@@ -94,7 +94,7 @@ static int parse_and_copy(void)
 	struct json *j = NULL, *copy = NULL;
 	CLEANUP(buf_done)
 	struct buf out = BUF_INIT(1000);
-	int r = json_parse(json_text, sizeof(json_text) - 1, NULL, &j);
+	int r = json_parse(sample_text, sizeof(sample_text) - 1, NULL, &j);
 
 	if (r == 0)
 		r = json_copy(j, &copy);
