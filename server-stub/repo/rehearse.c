@@ -200,9 +200,9 @@ static int walk_role(struct repo *r, struct tuf_client *client, struct stage *st
 
 static int play(struct repo *r, struct stage *stage, int dirfd, const struct role_set *changed)
 {
+	struct os os = *r->os; /* outlives the client, which is declared after it */
 	CLEANUP(tuf_client_closep)
 	struct tuf_client *client = NULL;
-	struct os os = *r->os;
 	const struct tuf_options options = {
 		.os = &os,
 		.dirfd = dirfd,
