@@ -69,7 +69,8 @@ fails 2 "reserved" "$selfright" component add nodes --team other
 [ ! -e fleet/repo/targets/web/1.0.0 ]
 "$selfright" publish web --version 1.0.0 --changes "first" --json | jq -e '.state == "published"' >out.txt
 verify web/policy.json web/1.0.0/release.json
-"$selfright" publish web --version 1.0.0 --changes "first" | grep -q "published already"
+"$selfright" publish web --version 1.0.0 --changes "first" >out.txt
+grep -q "published already" out.txt
 echo changed >web/tree/file
 fails 3 "never changes" "$selfright" publish web --version 1.0.0 --changes "first"
 verify web/1.0.0/release.json
@@ -126,14 +127,16 @@ before=$(version root)
 verify
 [ "$(version root)" = "$before" ]
 (unset SELFRIGHT_DIR
-"$selfright" repo sign root.request.json --keys anna -o anna.json | grep -q 'role root'
+"$selfright" repo sign root.request.json --keys anna -o anna.json >out.txt
+grep -q 'role root' out.txt
 "$selfright" repo sign root.request.json --keys ben -o ben.json >out.txt)
 fails 3 "1 of 2 signatures" "$selfright" repo merge anna.json -o half.json
 sed 's/"fleet":.*"demo"/"fleet":	"other"/' anna.json >foreign.json
 fails 3 "another fleet" "$selfright" repo merge foreign.json ben.json
 jq -c '.signed.version += 1' ben.json >other.json
 fails 3 "another change" "$selfright" repo merge anna.json other.json
-"$selfright" repo merge anna.json ben.json | grep -q "is published"
+"$selfright" repo merge anna.json ben.json >out.txt
+grep -q "is published" out.txt
 verify
 [ "$(version root)" -eq $((before + 1)) ]
 client refresh
@@ -165,7 +168,8 @@ cp -a backup fleet/signer
 fails 3 "selfright repo recover" "$selfright" publish web --version 1.4.0
 verify
 [ "$(version timestamp)" = "$newest" ]
-"$selfright" repo recover | grep -q "timestamp: version"
+"$selfright" repo recover >out.txt
+grep -q "timestamp: version" out.txt
 [ -e fleet/serve/recovered ]
 verify web/1.3.0/release.json
 [ "$(version timestamp)" -gt "$newest" ]
