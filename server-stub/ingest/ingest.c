@@ -259,16 +259,20 @@ static int judge(struct db *db, const struct report *report, const struct json *
 		 struct ingest_outcome *o)
 {
 	CLEANUP(buf_done)
-	struct buf body = BUF_INIT(2 * REPORT_MAX_BYTES);
+	struct buf canonical = BUF_INIT(2 * REPORT_MAX_BYTES), body = BUF_INIT(8 * REPORT_MAX_BYTES);
 	char digest[SHA256_HEX + 1];
 	struct node_state state = { false };
 	struct db_seen seen;
 	int r;
 
-	r = json_text(signed_part, &body);
+	/* What was signed is the canonical form: a carrier that writes the same in another order changes nothing. */
+	r = json_canonical(signed_part, &canonical);
 	if (r < 0)
 		return r;
-	r = sha256_hex(body.data, body.len, digest);
+	r = sha256_hex(canonical.data, canonical.len, digest);
+	if (r < 0)
+		return r;
+	r = json_text(signed_part, &body);
 	if (r < 0)
 		return r;
 	r = db_nodes(db, report->node, read_state, &state);

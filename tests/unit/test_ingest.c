@@ -130,6 +130,7 @@ static struct ingest_outcome send(struct bench *b, struct report r)
 }
 
 struct facts {
+	bool readable;
 	uint64_t sequence;
 	bool quarantined;
 	char labels[200], boot[40];
@@ -140,6 +141,12 @@ static int read_node(void *user, const struct db_node *row)
 {
 	struct facts *f = user;
 
+	if (row->report) {
+		struct json *j = NULL;
+
+		f->readable = json_parse(row->report, strlen(row->report), &json_limits_default, &j) == 0;
+		json_free(j);
+	}
 	f->sequence = row->sequence;
 	f->quarantined = row->quarantined;
 	snprintf(f->labels, sizeof(f->labels), "%s", row->labels);
@@ -204,6 +211,18 @@ static void a_report_is_stored_and_acknowledged(void **state)
 	assert_int_equal(facts(b).results, 1);
 	assert_string_equal(facts(b).labels, "{\"site\":\"oslo\"}");
 	assert_int_equal(facts(b).strangers, 0);
+}
+
+static void what_is_stored_can_be_read_again(void **state)
+{
+	struct bench *b = *state;
+	struct report r = report(5, boot_a);
+
+	/* Log tails hold whole lines: with newlines and tabs, which the canonical form keeps as they are. */
+	add_result(&r, "web-1-0-0/web/1", RESULT_CHECK_FAILED);
+	r.results[0].log_tail = text("first line\nsecond\tline \\ \"quoted\"\n");
+	assert_int_equal(send(b, r).verdict, INGEST_STORED);
+	assert_true(facts(b).readable);
 }
 
 static void results_count_once_however_often_they_come(void **state)
@@ -272,6 +291,35 @@ static void a_late_or_replayed_report_changes_nothing(void **state)
 	assert_false(facts(b).quarantined);
 	buf_done(&old);
 	buf_done(&gap);
+}
+
+static void the_same_text_in_another_order_is_the_same(void **state)
+{
+	struct bench *b = *state;
+	struct buf e = BUF_INIT(ENVELOPE_MAX), other = BUF_INIT(ENVELOPE_MAX);
+	struct report r = report(5, boot_a);
+	const char *at;
+
+	seal(&r, b->key, &e);
+	assert_int_equal(send_as(b, "n1", &e).verdict, INGEST_STORED);
+	assert_int_equal(send(b, report(6, boot_a)).verdict, INGEST_STORED);
+	/* {"agent":"0.1.0",...}: its first member moved to the end, with blanks. */
+	at = strstr(buf_str(&e), "\"agent\":\"0.1.0\",");
+	assert_non_null(at);
+	assert_int_equal(buf_add(&other, e.data, (size_t) (at - buf_str(&e))), 0);
+	at += strlen("\"agent\":\"0.1.0\",");
+	{
+		const char *end = strstr(at, ",\"sequence\"");
+
+		assert_non_null(end);
+		assert_int_equal(buf_add(&other, at, (size_t) (end - at)), 0);
+		assert_int_equal(buf_add_str(&other, " , \"agent\" : \"0.1.0\""), 0);
+		assert_int_equal(buf_add_str(&other, end), 0);
+	}
+	assert_int_equal(send_as(b, "n1", &other).verdict, INGEST_OLD);
+	assert_false(facts(b).quarantined);
+	buf_done(&e);
+	buf_done(&other);
 }
 
 static void a_copy_is_quarantined(void **state)
@@ -509,9 +557,11 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		T(a_report_is_stored_and_acknowledged),
+		T(what_is_stored_can_be_read_again),
 		T(results_count_once_however_often_they_come),
 		T(a_duplicate_is_acknowledged_again),
 		T(a_late_or_replayed_report_changes_nothing),
+		T(the_same_text_in_another_order_is_the_same),
 		T(a_copy_is_quarantined),
 		T(one_number_for_two_texts_is_a_copy),
 		T(the_highest_number_from_another_boot_is_a_copy),
