@@ -240,7 +240,7 @@ int services_open(const struct os *os, const char *run, const char *boot_id, str
 	s->os = os;
 	(void) snprintf(s->boot_id, sizeof(s->boot_id), "%s", boot_id);
 	for (size_t i = 0; i < SERVICES_MAX; i++)
-		slot_done(&s->slots[i]);
+		s->slots[i] = (struct slot){ .pidfd = -1, .command = COMMAND_INIT };
 	r = durable_mkdir(os, rundir, "services", 0755);
 	if (r == 0)
 		r = s->dirfd = dir_open(os, rundir, "services");
