@@ -1656,8 +1656,7 @@ static void post_freeze(void *user, struct web_request *rq)
 		web_fail(rq, 400, "'labels' is an object of names and values, 'components' a list");
 		return;
 	}
-	r = json_get(doc, "labels") ? json_text(json_get(doc, "labels"), &labels)
-				    : buf_add_str(&labels, "{}");
+	r = json_get(doc, "labels") ? json_text(json_get(doc, "labels"), &labels) : buf_add_str(&labels, "{}");
 	if (r == 0)
 		r = list ? json_text(list, &components) : buf_add_str(&components, "[]");
 	f.labels = buf_str(&labels);
