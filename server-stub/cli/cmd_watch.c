@@ -54,6 +54,27 @@ static void printable(char *out, size_t size, const char *text)
 	out[n] = '\0';
 }
 
+/*
+ * The steps of an update that last a moment, or that the result says again: with
+ * --all only, so that five nodes can be followed by eye.
+ */
+static bool is_fleeting(const struct json *e)
+{
+	static const char *const states[] = { "planned", "staged", "waiting", "stopping",   "swapping",
+					      "good",	 "watch",  "failed",  "rolled-back" };
+	const char *text = fleet_text(e, "text"), *state = strchr(text, ' ');
+	size_t len;
+
+	if (strcmp(fleet_text(e, "kind"), "state") != 0 || !state)
+		return false;
+	state++;
+	len = strcspn(state, ": ");
+	for (size_t i = 0; i < ARRAY_LEN(states); i++)
+		if (strlen(states[i]) == len && strncmp(states[i], state, len) == 0)
+			return true;
+	return false;
+}
+
 static void say_event(const struct cli *c, const struct json *e)
 {
 	char when[24], text[LINE_BYTES];
@@ -67,14 +88,15 @@ static void say_event(const struct cli *c, const struct json *e)
 	       cli_colour(c, colour_of(kind, text)), text, cli_colour(c, CLI_PLAIN));
 }
 
-static int print_event(const struct cli *c, const struct json *e)
+static int print_event(const struct cli *c, const struct json *e, bool all)
 {
 	CLEANUP(buf_done)
 	struct buf line = BUF_INIT(1024 * 1024);
 	int r;
 
 	if (!c->json) {
-		say_event(c, e);
+		if (all || !is_fleeting(e))
+			say_event(c, e);
 		return 0;
 	}
 	r = json_text(e, &line);
@@ -84,7 +106,7 @@ static int print_event(const struct cli *c, const struct json *e)
 }
 
 /* Print what came after *after, and move it. Negative, or 0. */
-static int print_events(const struct cli *c, const struct json *answer, int64_t since, uint64_t *after)
+static int print_events(const struct cli *c, const struct json *answer, int64_t since, bool all, uint64_t *after)
 {
 	const struct json *list = json_get(answer, "events");
 
@@ -99,7 +121,7 @@ static int print_events(const struct cli *c, const struct json *answer, int64_t 
 			*after = (uint64_t) id;
 		if (since > 0 && (timestamp_parse(fleet_text(e, "at"), &at) < 0 || at < since))
 			continue;
-		r = print_event(c, e);
+		r = print_event(c, e, all);
 		if (r < 0)
 			return r;
 	}
@@ -122,7 +144,7 @@ static int first_event(const struct cli *c, bool from_start, uint64_t *ret)
 	return CLI_OK;
 }
 
-static int watch(const struct cli *c, uint64_t after, int64_t since, bool once)
+static int watch(const struct cli *c, uint64_t after, int64_t since, bool all, bool once)
 {
 	bool away = false;
 
@@ -150,7 +172,7 @@ static int watch(const struct cli *c, uint64_t after, int64_t since, bool once)
 		away = false;
 		r = json_parse(text.data, text.len, &json_limits_default, &answer);
 		if (r == 0)
-			r = print_events(c, answer, since, &after);
+			r = print_events(c, answer, since, all, &after);
 		if (r == -ERR_PEER_GONE)
 			return CLI_OK;
 		if (r < 0)
@@ -163,17 +185,20 @@ static int watch(const struct cli *c, uint64_t after, int64_t since, bool once)
 int cmd_watch(int argc, char **argv)
 {
 	static const char *since_text;
-	static bool once;
+	static bool once, all;
 	static const struct cli_option options[] = {
 		{ .name = "since",
 		  .value = "TIME",
 		  .help = "from 2h ago, or 2026-11-21T08:00:00Z on (default: the newest lines)",
 		  .text = &since_text },
+		{ .name = "all",
+		  .help = "also the steps that last a moment (--json always has them)",
+		  .flag = &all },
 		{ .name = "once", .help = "print what there is and end", .flag = &once },
 		{ 0 },
 	};
 	static const struct cli_command command = {
-		.usage = "watch [--since TIME] [--once]",
+		.usage = "watch [--since TIME] [--all] [--once]",
 		.summary = "the live timeline: what every node and every rollout does, one line each",
 		.example = "selfright watch --since 1h",
 		.options = options,
@@ -197,5 +222,5 @@ int cmd_watch(int argc, char **argv)
 	r = first_event(&c, since_text != NULL, &after);
 	if (r != CLI_OK)
 		return r;
-	return watch(&c, after, since, once);
+	return watch(&c, after, since, all, once);
 }
