@@ -401,12 +401,14 @@ static void set_clock(struct node *n)
 static void refresh(struct engine *e, bool pushed)
 {
 	struct node *n = &e->node;
-	bool again = !n->docs.loaded || n->refresh_error < 0;
+	bool again = !n->docs.loaded || n->refresh_error < 0, without;
 	int r;
 
 	set_clock(n);
 	r = phase_receive(n, pushed);
-	if (r > 0 || (r == 0 && again) || (r < 0 && !n->docs.loaded))
+	/* With no road at a start, what was trusted before still holds. */
+	without = r < 0 && !n->docs.loaded && tuf_client_targets_signed(n->tuf);
+	if (r > 0 || (r == 0 && again) || without)
 		r = phase_verify(n) < 0 ? -ERR_REFUSED : r;
 	if (pushed) {
 		e->push_failures = r < 0 ? e->push_failures + (e->push_failures < 6) : 0;
@@ -522,6 +524,8 @@ static void loop(struct engine *e)
 		update_step(n);
 		refresh_if_due(e);
 		tell_refusal(n);
+		if (!update_is_active(n) && !n->replan && !n->push_wanted && n->prefetched_count > 0)
+			receive_forget(n);
 	}
 }
 

@@ -360,6 +360,7 @@ static void clean_sentence(char *text)
 		text[len - 1] = '\0';
 }
 
+static int fail(struct node *n, enum result number, int r, const char *fmt, va_list ap) PRINTF_LIKE(4, 0);
 static int fail(struct node *n, enum result number, int r, const char *fmt, va_list ap)
 {
 	struct node_update *u = &n->state->update;

@@ -18,6 +18,7 @@ struct node;
 /* receive.c: bytes from outside, and the TUF workflow over them. */
 void receive_init(struct node *n);
 void receive_done(struct node *n);
+void receive_forget(struct node *n); /* drop the announced files: nobody will ask for them any more */
 void receive_announcement(struct node *n, const void *json, size_t len);
 void receive_timestamp(struct node *n, const void *bytes, size_t len);
 NODISCARD int phase_receive(struct node *n, bool pushed);

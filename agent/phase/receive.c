@@ -247,6 +247,11 @@ void receive_init(struct node *n)
 	buf_init(&n->fetch_bytes, LINK_FRAME_MAX);
 }
 
+void receive_forget(struct node *n)
+{
+	prefetch_clear(n);
+}
+
 void receive_done(struct node *n)
 {
 	prefetch_clear(n);

@@ -312,7 +312,7 @@ class Node:
         """Every report the node sent, oldest first, each checked against its identity key."""
         out = []
         for f in sorted(os.listdir(self.mail)):
-            if not f.startswith("report."):
+            if not f.startswith("report.") or f.endswith(".new"):
                 continue
             doc = json.load(open(os.path.join(self.mail, f)))
             self.identity.key.public_key().verify(bytes.fromhex(doc["signatures"][0]["sig"]),

@@ -1,6 +1,6 @@
 """What the agent does from the announcement to the report, looked at from outside: links, the service's
 own word, and reports verified with the node's key. Usage: story.py BUILD [NAME...]"""
-import hashlib, os, signal, sys, tempfile, shutil, tarfile, time, traceback
+import hashlib, multiprocessing, os, signal, sys, tempfile, shutil, tarfile, time, traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fleet import *
@@ -553,9 +553,17 @@ def run(f, build):
             shutil.rmtree(work, ignore_errors=True)
 
 
+def run_by_name(name, build):
+    return run(next(s for s in stories if s.__name__ == name), build)
+
+
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
-    failed = [s.__name__ for s in chosen if not run(s, os.path.abspath(sys.argv[1]))]
+    build = os.path.abspath(sys.argv[1])
+    # They mostly wait; each has a folder, processes and keys of its own.
+    with multiprocessing.Pool(3) as pool:
+        ended = pool.starmap(run_by_name, [(s.__name__, build) for s in chosen], chunksize=1)
+    failed = [s.__name__ for s, ok in zip(chosen, ended) if not ok]
     print(f"{len(chosen) - len(failed)} of {len(chosen)} stories")
     if failed:
         print("failed:", " ".join(failed))
