@@ -37,3 +37,18 @@ if(TARGET sr_model)
 	add_custom_target(man_results ALL DEPENDS ${PROJECT_BINARY_DIR}/man/selfright-results.7)
 	install(FILES ${PROJECT_BINARY_DIR}/man/selfright-results.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 endif()
+
+foreach(page selfright.1 selfright-agent.yaml.5 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-agent.8
+	selfright-link.8 selfright-recover.8 selfright-signer.8 selfright-stage.8)
+	string(REGEX MATCH "[0-9]$" section ${page})
+	install(FILES ${PROJECT_SOURCE_DIR}/packaging/man/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
+
+# Where systemd looks for units and users of packages is the same on every architecture.
+foreach(unit selfright selfright-agent selfright-recover)
+	configure_file(${PROJECT_SOURCE_DIR}/packaging/systemd/${unit}.service.in
+		${PROJECT_BINARY_DIR}/systemd/${unit}.service @ONLY)
+	install(FILES ${PROJECT_BINARY_DIR}/systemd/${unit}.service DESTINATION lib/systemd/system)
+endforeach()
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/sysusers/selfright.conf DESTINATION lib/sysusers.d)
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/tmpfiles/selfright.conf DESTINATION lib/tmpfiles.d)
