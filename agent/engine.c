@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timex.h>
+#include <time.h>
 #include <unistd.h>
 
 /*
@@ -608,6 +609,20 @@ static int load_identity(struct engine *e)
 	return r;
 }
 
+/*
+ * A child that an agent killed a moment ago was just starting holds its locks until it
+ * is the program it is to become; a second agent holds them for good.
+ */
+static bool wait_for_lock(unsigned *tries)
+{
+	static const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+
+	if (stop_signal || (*tries)++ >= 40)
+		return false;
+	(void) nanosleep(&pause, NULL); /* cut short it is only tried sooner */
+	return true;
+}
+
 static int open_trust(struct engine *e)
 {
 	CLEANUP(buf_done)
@@ -624,8 +639,12 @@ static int open_trust(struct engine *e)
 		.build_time = BUILD_TIME,
 		.clock_synchronised = adjtimex(&t) != TIME_ERROR,
 	};
-	int fd, r = tuf_client_open(&o, &n->tuf);
+	unsigned tries = 0;
+	int fd, r;
 
+	do
+		r = tuf_client_open(&o, &n->tuf);
+	while (r == -EBUSY && wait_for_lock(&tries));
 	if (r < 0 || tuf_client_has_root(n->tuf))
 		return r;
 	fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
@@ -719,8 +738,12 @@ static void start_services(struct node *n)
 static int open_state(struct engine *e)
 {
 	struct node *n = &e->node;
-	int r = store_open(n->os, e->config.root, &n->store);
+	unsigned tries = 0;
+	int r;
 
+	do
+		r = store_open(n->os, e->config.root, &n->store);
+	while (r == -EBUSY && wait_for_lock(&tries));
 	if (r == -EBUSY)
 		return fail(r, e->config.root, "another agent runs on this folder");
 	if (r < 0)
