@@ -38,12 +38,12 @@ DEFINE_FREEP(struct conf_file *, conf_file_free)
 const struct conf *conf_root(const struct conf_file *f); /* a map, possibly empty */
 
 enum conf_kind { CONF_MISSING, CONF_SCALAR, CONF_LIST, CONF_MAP };
-enum conf_kind conf_kind(const struct conf *c);          /* NULL: CONF_MISSING */
+enum conf_kind conf_kind(const struct conf *c); /* NULL: CONF_MISSING */
 const struct conf *conf_get(const struct conf *map, const char *key); /* marks the key as known; NULL if missing */
 size_t conf_count(const struct conf *c);
 const struct conf *conf_at(const struct conf *c, size_t i);
 const char *conf_key_at(const struct conf *map, size_t i);
-const char *conf_text(const struct conf *c);             /* NULL unless a scalar */
+const char *conf_text(const struct conf *c); /* NULL unless a scalar */
 bool conf_is_quoted(const struct conf *c);
 unsigned conf_line(const struct conf *c);
 

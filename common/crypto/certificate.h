@@ -14,11 +14,11 @@
 struct private_key;
 
 struct certificate_request {
-	const char *common_name;       /* guard_id()ed by the caller, or a host name */
-	const char *public_pem;        /* SubjectPublicKeyInfo of the holder */
-	const char *const *names;      /* subject alternative names: "DNS:x" or "IP:1.2.3.4" or "IP:::1" */
+	const char *common_name; /* guard_id()ed by the caller, or a host name */
+	const char *public_pem; /* SubjectPublicKeyInfo of the holder */
+	const char *const *names; /* subject alternative names: "DNS:x" or "IP:1.2.3.4" or "IP:::1" */
 	size_t name_count;
-	bool is_ca, server, client;    /* basic constraints, extended key usage */
+	bool is_ca, server, client; /* basic constraints, extended key usage */
 	int64_t not_before, not_after; /* seconds since 1970 */
 };
 

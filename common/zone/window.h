@@ -29,8 +29,8 @@ struct zone;
 enum { WINDOWS_MAX = 16 };
 
 struct window {
-	uint8_t days;      /* bit ZONE_MONDAY ... ZONE_SUNDAY: it begins on these */
-	int16_t from, to;  /* minutes after midnight; to above 24 * 60: on the next day */
+	uint8_t days; /* bit ZONE_MONDAY ... ZONE_SUNDAY: it begins on these */
+	int16_t from, to; /* minutes after midnight; to above 24 * 60: on the next day */
 };
 
 struct windows {

@@ -34,12 +34,12 @@ DEFINE_FREEP(struct zone *, zone_free)
 enum { ZONE_MONDAY, ZONE_TUESDAY, ZONE_WEDNESDAY, ZONE_THURSDAY, ZONE_FRIDAY, ZONE_SATURDAY, ZONE_SUNDAY };
 
 struct zone_time {
-	int year, month, day;       /* month and day from 1 */
+	int year, month, day; /* month and day from 1 */
 	int hour, minute, second;
-	int weekday;                /* ZONE_MONDAY is 0 */
-	int offset;                 /* seconds east of UTC */
+	int weekday; /* ZONE_MONDAY is 0 */
+	int offset; /* seconds east of UTC */
 	bool is_dst;
-	const char *abbreviation;   /* "CEST"; borrowed from the zone */
+	const char *abbreviation; /* "CEST"; borrowed from the zone */
 };
 
 /* What the clock there reads at `utc`. -ERR_FIELD_VALUE beyond the years 1 to 9999. */
@@ -47,7 +47,7 @@ NODISCARD int zone_local(const struct zone *z, int64_t utc, struct zone_time *re
 
 struct zone_moment {
 	int64_t utc;
-	bool skipped;  /* the clock jumps over that reading: utc is the moment of the jump */
+	bool skipped; /* the clock jumps over that reading: utc is the moment of the jump */
 	bool repeated; /* it reads that more than once: utc is the first time */
 };
 
