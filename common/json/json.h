@@ -26,9 +26,9 @@ struct json;
 enum json_type { JSON_NULL, JSON_BOOL, JSON_INTEGER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 struct json_limits {
-	size_t max_bytes;   /* of the text */
+	size_t max_bytes; /* of the text */
 	unsigned max_depth; /* an object in an object is depth 2 */
-	size_t max_values;  /* scalars, arrays and objects together */
+	size_t max_values; /* scalars, arrays and objects together */
 };
 
 extern const struct json_limits json_limits_default; /* 8 MiB, depth 32, 1,000,000 values */
@@ -42,20 +42,21 @@ enum json_type json_type(const struct json *j); /* NULL answers JSON_NULL */
 bool json_is(const struct json *j, enum json_type type); /* false for NULL pointers, whatever the type */
 
 const struct json *json_get(const struct json *object, const char *name); /* NULL: not there, or no object */
-size_t json_count(const struct json *container);  /* members or elements; 0 for others */
+size_t json_count(const struct json *container); /* members or elements; 0 for others */
 const struct json *json_at(const struct json *container, size_t index);
 const char *json_name_at(const struct json *object, size_t index); /* in the order of the text */
 
-const char *json_string(const struct json *j);               /* NULL if it is no string */
-bool json_integer(const struct json *j, int64_t *ret);       /* false if it is none */
-bool json_bool(const struct json *j, bool otherwise);        /* `otherwise` if it is none */
+const char *json_string(const struct json *j); /* NULL if it is no string */
+bool json_integer(const struct json *j, int64_t *ret); /* false if it is none */
+bool json_bool(const struct json *j, bool otherwise); /* `otherwise` if it is none */
 
 /*
  * Required members with their type: 0, -ERR_FIELD_MISSING, -ERR_FIELD_TYPE,
  * -ERR_FIELD_VALUE. `optional` variants answer 0 and leave *ret when it is missing.
  */
 NODISCARD int json_need_string(const struct json *object, const char *name, const char **ret);
-NODISCARD int json_need_u64(const struct json *object, const char *name, uint64_t min, uint64_t max, uint64_t *ret);
+NODISCARD int json_need_u64(const struct json *object, const char *name, uint64_t min, uint64_t max,
+			    uint64_t *ret);
 NODISCARD int json_need(const struct json *object, const char *name, enum json_type type, const struct json **ret);
 NODISCARD int json_optional_string(const struct json *object, const char *name, const char **ret);
 NODISCARD int json_optional_u64(const struct json *object, const char *name, uint64_t min, uint64_t max,
