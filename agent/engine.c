@@ -45,6 +45,7 @@ enum {
 	FIRST_POLL_JITTER_MS = 300,
 	PUSH_SPACING_MS = 300,
 	REPORT_SPACING_MS = 100,
+	REPORT_AGAIN_MS = 5000,
 	IDENTITY_MAX = 16 * 1024,
 	ROOT_MAX = 512 * 1024,
 	LINK_MEMORY_MAX = 512 * 1024 * 1024,
@@ -73,6 +74,7 @@ struct engine {
 
 	uint64_t poll_at_ms, push_at_ms;
 	unsigned push_failures;
+	bool report_failed; /* the last one could not be noted or signed */
 	struct backoff poll_backoff;
 };
 
@@ -464,6 +466,15 @@ static void earlier(uint64_t *at, uint64_t other)
 		*at = other;
 }
 
+/* When the next report goes out, as long as there is a link to carry it. */
+static uint64_t report_due(const struct engine *e)
+{
+	const struct node *n = &e->node;
+	uint64_t spacing = e->report_failed ? REPORT_AGAIN_MS : REPORT_SPACING_MS;
+
+	return n->reported_ms + (n->report_wanted ? spacing : e->config.report_s * 1000);
+}
+
 static int timeout_until(struct engine *e, uint64_t services_at)
 {
 	struct node *n = &e->node;
@@ -480,23 +491,20 @@ static int timeout_until(struct engine *e, uint64_t services_at)
 		earlier(&at, n->attempt.wake_ms);
 	else
 		earlier(&at, n->replan ? now : n->plan_ms);
-	if (n->report_wanted)
-		earlier(&at, n->reported_ms + REPORT_SPACING_MS);
-	earlier(&at, n->reported_ms + e->config.report_s * 1000);
+	if (n->link)
+		earlier(&at, report_due(e));
 	return at <= now ? 0 : (int) (at - now);
 }
 
 static void report_if_due(struct engine *e)
 {
 	struct node *n = &e->node;
-	uint64_t now = node_now_ms(n);
 
-	if (now - n->reported_ms >= e->config.report_s * 1000)
-		n->report_wanted = true;
-	if (!n->report_wanted || now - n->reported_ms < REPORT_SPACING_MS || !n->link)
+	if (!n->link || node_now_ms(n) < report_due(e))
 		return;
-	if (phase_report(n) < 0)
-		n->report_wanted = true; /* again, after the spacing */
+	e->report_failed = phase_report(n) < 0;
+	if (e->report_failed)
+		n->report_wanted = true;
 }
 
 static void loop(struct engine *e)

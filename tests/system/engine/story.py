@@ -470,6 +470,21 @@ def no_road_is_no_end(fleet, node):
     node.until_result("good", to="1.0.0", seconds=40)
 
 
+@story
+def without_a_link_it_waits_quietly(fleet, node):
+    os.rename(node.programs + "/selfright-link", node.programs + "/gone")
+    node.start()
+    node.until("it says so", lambda: node.status()["link"]["running"] is False)
+
+    def cpu_ticks():
+        return sum(int(x) for x in open(f"/proc/{node.process.pid}/stat").read().rsplit(")", 1)[1].split()[11:13])
+    before = cpu_ticks()
+    time.sleep(2)
+    assert cpu_ticks() - before < 20, "it spins"
+    os.rename(node.programs + "/gone", node.programs + "/selfright-link")
+    node.until("it reports", lambda: node.reports(), 60)
+
+
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
 
 
@@ -542,8 +557,8 @@ def run(f, build):
                 print(json.dumps(list(node.results().values()), indent=1)[-3000:])
             except Exception:
                 pass
-            print(open(node.home + "/agent.log", errors="replace").read()[-6000:])
             try:
+                print(open(node.home + "/agent.log", errors="replace").read()[-6000:])
                 node.stop()
             except BaseException as e:
                 print("stopping:", e)

@@ -1,0 +1,149 @@
+"""What hostile or broken neighbours can do to a node: local users, a link that is gone, a team that publishes
+nonsense, programs that misbehave. Usage: attack.py BUILD [NAME...]"""
+import socket, struct
+
+import story as stories_of_good_days
+from story import *
+
+stories = stories_of_good_days.stories = []
+
+
+def story(f):
+    stories.append(f)
+    return f
+
+
+def busy(node, seconds=1.5):
+    """The share of one processor that the agent uses."""
+    def ticks():
+        fields = open(f"/proc/{node.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+    before = ticks()
+    time.sleep(seconds)
+    return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+
+
+@story
+def a_link_that_is_gone_costs_no_processor(fleet, node):
+    install(fleet, node)
+    os.unlink(node.programs + "/selfright-link")
+    for line in subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(node.process.pid)], text=True).split():
+        if "link.py" in open(f"/proc/{line}/cmdline").read():
+            os.kill(int(line), signal.SIGKILL)
+    node.until("the link is missed", lambda: not node.status()["link"]["running"])
+    node.poke()
+    share = busy(node)
+    assert share < 0.2, share
+
+
+@story
+def a_program_that_closes_its_output_costs_no_processor(fleet, node):
+    install(fleet, node)
+    files = web_files("1.1.0")
+    files["bin/mute"] = (0o755, b"#!/bin/sh\nexec >/dev/null 2>&1\nsleep 4\n")
+    fleet.release("web", "1.1.0", files, doc=dict(WEB, hooks={"preflight": {"command": ["bin/mute"], "timeout": 20}}))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("it waits for the hook", lambda: node.status()["state"] == "waiting")
+    time.sleep(0.5)
+    assert node.status()["state"] == "waiting"
+    share = busy(node)
+    assert share < 0.2, share
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def idle_neighbours_do_not_lock_the_console(fleet, node):
+    install(fleet, node)
+    crowd = []
+
+    def crowd_in():
+        for _ in range(64):
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(0.2)
+            s.connect(node.run + "/agent.sock")
+            crowd.append(s)
+    if os.geteuid() == 0:  # another user than the agent's
+        code = ("import socket,sys,time\nl=[]\nfor _ in range(48):\n s=socket.socket(socket.AF_UNIX)\n"
+                f" s.connect({node.run + '/agent.sock'!r})\n l.append(s)\nprint('in',flush=True)\ntime.sleep(60)")
+        p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, user="nobody", group="nogroup")
+        assert p.stdout.readline() == b"in\n"
+        try:
+            begin = time.monotonic()
+            p2 = subprocess.run([node.build + "/bin/selfright-agent", "hold", "--release", "--config-dir", node.etc],
+                                capture_output=True, text=True, timeout=5)
+            assert p2.returncode == 0, p2
+            assert time.monotonic() - begin < 3
+        finally:
+            p.kill()
+            p.wait()
+
+
+@story
+def a_refused_manifest_replaces_none(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    before = open(node.root + "/manifests/web/1.0.0.json").read()
+    # The team signs another 1.0.0 with the same number and sends the fleet there.
+    fleet.release("web", "1.0.0", web_files("1.0.0", extra=b"more"))
+    fleet.rollout("r3", "web", "1.0.0", kind="downgrade")
+    fleet.publish()
+    node.push()
+    node.until_result("version-changed")
+    assert open(node.root + "/manifests/web/1.0.0.json").read() == before
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back", to="1.0.0")
+    assert node.current() == "1.0.0"
+
+
+@story
+def one_teams_nonsense_does_not_silence_support(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.release("content", "1.0.0", {"a": (0o644, b"a")}, doc={})
+    fleet.rollout("c1", "content", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    node.until("content is there", lambda: node.current("content") == "1.0.0")
+    node.until("and judged", lambda: node.status()["state"] == "idle")
+    fleet.listed["team-content"]["content/policy.json"] = b"{ no JSON"
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back", to="1.0.0")
+    assert node.current() == "1.0.0"
+
+
+@story
+def an_abandoned_download_is_not_kept(fleet, node):
+    install(fleet, node)
+    for i in range(3):
+        open(f"{node.root}/spool/{i:064x}.part", "wb").write(b"x" * 1000)
+        open(f"{node.root}/spool/{i:064x}.etag", "wb").write(b'"x"')
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert os.listdir(node.root + "/spool") == [], os.listdir(node.root + "/spool")
+
+
+if __name__ == "__main__":
+    chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
+    build = os.path.abspath(sys.argv[1])
+    with multiprocessing.Pool(3) as pool:
+        ended = pool.starmap(run_by_name, [(s.__name__, build) for s in chosen], chunksize=1)
+    failed = [s.__name__ for s, ok in zip(chosen, ended) if not ok]
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} stories")
+    if failed:
+        print("failed:", " ".join(failed))
+    sys.exit(1 if failed else 0)
