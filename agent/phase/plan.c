@@ -90,6 +90,9 @@ static int deny_from(struct node *n, const char *component, const struct decisio
 	if (known && known->cause == NODE_DENIED_FORCED)
 		return 0;
 	component_deny(c, from, NODE_DENIED_FORCED, c->seq);
+	/* What a rollout of that number was refused for is not what support asks for: it does not wait it out. */
+	if (d->kind != DECIDE_STAY && d->version)
+		state_retry_clear(n->state, component, d->version);
 	n->report_wanted = true;
 	log_notice("version-denied", "component=%s version=%s cause=forced order=%s", component, from,
 		   d->order->id);
@@ -244,10 +247,8 @@ int phase_plan(struct node *n)
 
 /* --- may it run here, before the first byte --- */
 
-static int read_release(struct node *n)
+static int read_release(struct node *n, struct buf *bytes)
 {
-	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 	struct node_update *u = &n->state->update;
@@ -256,7 +257,7 @@ static int read_release(struct node *n)
 	char *error = NULL;
 	int r;
 
-	r = tuf_client_read(n->tuf, &n->fetcher, u->release_path, RELEASE_MAX_BYTES, &bytes, &t);
+	r = tuf_client_read(n->tuf, &n->fetcher, u->release_path, RELEASE_MAX_BYTES, bytes, &t);
 	if (r == -ERR_NETWORK || r == -ERR_DEADLINE || r == -ERR_PEER_GONE || r == -ERR_HTTP_STATUS ||
 	    r == -ERR_TLS || r == -ENOENT)
 		return update_fail_as(n, RESULT_METADATA_UNREACHABLE, r, "%s could not be fetched: %s",
@@ -271,7 +272,7 @@ static int read_release(struct node *n)
 		return update_fail(n, -ERR_DISAGREE, "rollout %s names another %s than its team signed",
 				   u->rollout, u->release_path);
 	STATE_SET(u->release_sha256, hex);
-	r = json_parse(bytes.data, bytes.len, &json_limits_default, &doc);
+	r = json_parse(bytes->data, bytes->len, &json_limits_default, &doc);
 	if (r < 0)
 		return update_fail(n, r, "%s is malformed: %s", u->release_path, err_text(r));
 	r = release_parse(doc, &n->attempt.release, &error);
@@ -286,12 +287,14 @@ static int read_release(struct node *n)
 	    !str_eq(n->attempt.release.version, u->to))
 		return update_fail(n, -ERR_DISAGREE, "%s says it is %s %s, or names a file outside its folder",
 				   u->release_path, n->attempt.release.component, n->attempt.release.version);
-	r = manifest_keep(n, u->component, u->to, bytes.data, bytes.len);
-	return r < 0 ? update_fail(n, r, "the manifest could not be kept: %s", err_text(r)) : 0;
+	return 0;
 }
 
-/* The version is meant to be in the store; its manifest beside it. Else the repository still has it. */
-static int find_release(struct node *n)
+/*
+ * The version is meant to be in the store; its manifest beside it. Else the repository
+ * still has it: then `bytes` are the manifest's.
+ */
+static int find_release(struct node *n, struct buf *bytes)
 {
 	struct node_update *u = &n->state->update;
 	int r;
@@ -306,7 +309,7 @@ static int find_release(struct node *n)
 	if (!u->release_path[0])
 		(void) snprintf(u->release_path, sizeof(u->release_path), "%s/%s/release.json", u->component,
 				u->to);
-	return read_release(n);
+	return read_release(n, bytes);
 }
 
 static int check_unchanged(struct node *n)
@@ -512,6 +515,8 @@ static int check_fallback(struct node *n)
 
 int phase_check(struct node *n)
 {
+	CLEANUP(buf_done)
+	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
 	struct node_update *u = &n->state->update;
 	const struct release *rel = &n->attempt.release;
 	int r;
@@ -531,7 +536,7 @@ int phase_check(struct node *n)
 		release_done(&n->attempt.release);
 		n->attempt.has_release = false;
 	}
-	r = find_release(n);
+	r = find_release(n, &bytes);
 	if (r == 0)
 		r = check_unchanged(n);
 	if (r == 0)
@@ -546,6 +551,12 @@ int phase_check(struct node *n)
 		r = check_space(n, rel);
 	if (r < 0)
 		return r;
+	/* Only now: the way back to a version of this number that is stored here must not go by a refused manifest. */
+	if (bytes.len > 0) {
+		r = manifest_keep(n, u->component, u->to, bytes.data, bytes.len);
+		if (r < 0)
+			return update_fail(n, r, "the manifest could not be kept: %s", err_text(r));
+	}
 	hex_encode(u->digest, rel->tree_digest, SHA256_BYTES);
 	u->probation_ms = rel->probation_s * 1000;
 	if (n->config->probation_cap_s && u->probation_ms > n->config->probation_cap_s * 1000)
