@@ -28,6 +28,7 @@ struct reading {
 	struct node *n;
 	struct documents docs;
 	struct string_list used; /* names in documents/ */
+	bool authentic; /* the document read last is what its role signed, or signed to be too large */
 	char error[512];
 };
 
@@ -58,6 +59,13 @@ static void keep(struct reading *v, const char *hex, const struct buf *bytes)
 	(void) n->os->close(n->os, fd); /* whatever reached the disk is verified again when read */
 }
 
+/* Said by a team's own metadata, not by the road it came on: bytes that are not the signed ones are the road's. */
+static bool is_its_signers(int r)
+{
+	return r == -ERR_EXPIRED || (err_class(r) == ERR_CLASS_PERMANENT && r <= -ERR_SYNTAX && r != -ERR_DIGEST &&
+				     r != -ERR_LENGTH && r != -ERR_TOO_LARGE && r != -ERR_PROTOCOL);
+}
+
 /* The target's bytes as a parsed document. -ERR_NOT_LISTED: there is none. */
 static int read_document(struct reading *v, const char *path, uint64_t max, struct json **ret,
 			 struct tuf_target *ret_target)
@@ -67,12 +75,15 @@ static int read_document(struct reading *v, const char *path, uint64_t max, stru
 	struct json_limits limits = json_limits_default;
 	struct tuf_target t = { 0 };
 	char hex[SHA256_HEX + 1];
-	int r = tuf_client_find(v->n->tuf, &v->n->fetcher, path, &t);
+	int r;
 
+	v->authentic = false;
+	r = tuf_client_find(v->n->tuf, &v->n->fetcher, path, &t);
 	if (r == -ERR_NOT_LISTED)
 		return r;
 	if (r < 0)
 		return fail(v, r, "%s", tuf_client_error(v->n->tuf));
+	v->authentic = t.length > max;
 	hex_encode(hex, t.sha256, SHA256_BYTES);
 	r = tuf_client_read(v->n->tuf, &v->n->fetcher, path, max, &bytes, &t);
 	if (r < 0 && v->n->os->unlinkat(v->n->os, v->n->documents_fd, hex, 0) == 0) {
@@ -82,6 +93,7 @@ static int read_document(struct reading *v, const char *path, uint64_t max, stru
 	}
 	if (r < 0)
 		return fail(v, r, "%s: %s", path, err_text(r));
+	v->authentic = true;
 	limits.max_bytes = (size_t) max;
 	r = json_parse(bytes.data, bytes.len, &limits, ret);
 	if (r < 0)
@@ -202,8 +214,7 @@ static int check_release(struct reading *v, struct known_rollout *k)
 	r = tuf_client_find(v->n->tuf, &v->n->fetcher, path, &t);
 	if (r == -ERR_NOT_LISTED)
 		return set_trouble(k, r, "%s is listed by no trusted team", path);
-	if (r == -ERR_THRESHOLD || r == -ERR_SIGNATURE || r == -ERR_VERSION || r == -ERR_EXPIRED ||
-	    r == -ERR_DIGEST || r == -ERR_LENGTH || r == -ERR_ROLLBACK)
+	if (is_its_signers(r) || r == -ERR_DIGEST || r == -ERR_LENGTH)
 		return set_trouble(k, r, "%s", tuf_client_error(v->n->tuf));
 	if (r < 0)
 		return fail(v, r, "%s", tuf_client_error(v->n->tuf));
@@ -330,9 +341,11 @@ static int read_policy(struct reading *v, const char *component)
 	r = read_document(v, path, POLICY_MAX_BYTES, &doc, &t);
 	if (r == -ERR_NOT_LISTED)
 		return 0;
-	if (r == -ERR_THRESHOLD || r == -ERR_SIGNATURE || r == -ERR_EXPIRED) {
-		p->broken = true; /* its rollouts are in the same trouble; other teams' are not */
-		return 0;
+	if (r < 0 && (v->authentic || is_its_signers(r)) && r != -ENOMEM) {
+		/* Its rollouts are in the same trouble; other teams', and orders, are not. */
+		p->broken = true;
+		log_warning("policy-refused", "component=%s error=%s detail=%s", component, err_name(r), v->error);
+		return update_note(v->n, catalogue_from_error(r), component, NULL, v->error);
 	}
 	if (r < 0)
 		return r;
@@ -491,6 +504,25 @@ static void prune(struct reading *v)
 	name_list_done(&names);
 }
 
+/* What a policy forbade it forbids until another one can be read. */
+static void keep_policies(struct documents *old, struct documents *docs)
+{
+	for (size_t i = 0; i < docs->policy_count; i++) {
+		struct known_policy *p = &docs->policies[i];
+
+		for (size_t k = 0; p->broken && !p->present && k < old->policy_count; k++) {
+			struct known_policy *before = &old->policies[k];
+
+			if (!before->present || !str_eq(before->component, p->component))
+				continue;
+			p->policy = before->policy;
+			p->present = true;
+			before->policy = (struct policy){ 0 };
+			before->present = false;
+		}
+	}
+}
+
 static int read_all(struct reading *v)
 {
 	int r = read_index(v);
@@ -520,6 +552,7 @@ int phase_verify(struct node *n)
 		n->refresh_error = r;
 		documents_done(&v.docs);
 	} else {
+		keep_policies(&n->docs, &v.docs);
 		documents_done(&n->docs);
 		n->docs = v.docs;
 		n->docs.loaded = true;
