@@ -93,7 +93,7 @@ static int load_root(struct tuf_client *c)
 	struct buf bytes = BUF_INIT(SIZE_MAX - 1);
 	int r;
 
-	r = store_load(&c->store, role_type_name(ROLE_ROOT), c->options.limits.root, &bytes);
+	r = tuf_store_load(&c->store, role_type_name(ROLE_ROOT), c->options.limits.root, &bytes);
 	if (r == -ENOENT)
 		return client_fail(c, -ERR_UNTRUSTED, "root.json", NULL);
 	if (r >= 0)
@@ -120,7 +120,7 @@ static int load_role(struct tuf_client *c, enum role_type type, struct metadata 
 	r = metadata_ring(c->root, type, &ring);
 	if (r < 0)
 		return r;
-	r = store_load(&c->store, role_type_name(type), limit_of(c, type), &bytes);
+	r = tuf_store_load(&c->store, role_type_name(type), limit_of(c, type), &bytes);
 	if (r >= 0)
 		r = metadata_accept(type, bytes.data, bytes.len, ring, c->options.foreign_keyids, trusted);
 	return r == -ENOMEM ? r : 0;
@@ -149,7 +149,7 @@ static int load_floor(struct tuf_client *c)
 
 	if (!c->options.hold_time_floor)
 		return 0;
-	r = store_load_floor(&c->store, &bytes);
+	r = tuf_store_load_floor(&c->store, &bytes);
 	if (r == -ENOMEM)
 		return r;
 	if (r >= 0)
@@ -206,7 +206,7 @@ int tuf_client_open(const struct tuf_options *o, struct tuf_client **ret)
 		c->options.prefix = "";
 	if (!c->options.targets_prefix)
 		c->options.targets_prefix = "";
-	r = store_open(&c->store, o->os, o->dirfd);
+	r = tuf_store_open(&c->store, o->os, o->dirfd);
 	if (r < 0)
 		return r;
 	r = load_floor(c);
@@ -238,7 +238,7 @@ void tuf_client_close(struct tuf_client *c)
 	metadata_free(c->snapshot);
 	metadata_free(c->targets);
 	time_floor_done(&c->floor);
-	store_close(&c->store);
+	tuf_store_close(&c->store);
 	free(c);
 }
 
@@ -247,7 +247,7 @@ static int take_root(struct tuf_client *c, struct metadata **root)
 {
 	int r;
 
-	r = store_save(&c->store, role_type_name(ROLE_ROOT), (*root)->bytes.data, (*root)->bytes.len);
+	r = tuf_store_save(&c->store, role_type_name(ROLE_ROOT), (*root)->bytes.data, (*root)->bytes.len);
 	if (r < 0)
 		return r;
 	metadata_free(c->root);
@@ -425,12 +425,12 @@ static int save_timestamp(struct tuf_client *c, struct metadata **m)
 		if (r > 0) {
 			r = time_floor_save(&c->floor, &text);
 			if (r >= 0)
-				r = store_save_floor(&c->store, text.data, text.len);
+				r = tuf_store_save_floor(&c->store, text.data, text.len);
 			if (r < 0)
 				return r;
 		}
 	}
-	r = store_save(&c->store, role_type_name(ROLE_TIMESTAMP), (*m)->bytes.data, (*m)->bytes.len);
+	r = tuf_store_save(&c->store, role_type_name(ROLE_TIMESTAMP), (*m)->bytes.data, (*m)->bytes.len);
 	if (r < 0)
 		return r;
 	metadata_free(c->timestamp);
@@ -539,7 +539,7 @@ static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_t
 	if (r >= 0 && client_expired(c, m))
 		r = -ERR_EXPIRED;
 	if (r >= 0)
-		r = store_save(&c->store, role, m->bytes.data, m->bytes.len);
+		r = tuf_store_save(&c->store, role, m->bytes.data, m->bytes.len);
 	if (r < 0)
 		return fail_role(c, r, role, shown, NULL);
 	metadata_free(*trusted);

@@ -25,7 +25,7 @@ struct role_file {
 
 struct tuf_client {
 	struct tuf_options options;
-	struct store store;
+	struct tuf_store store;
 	struct metadata *root, *timestamp, *snapshot, *targets; /* trusted; NULL: none */
 	bool whole; /* the three files that hang on root name each other, in version and hashes */
 	struct role_file *roles;

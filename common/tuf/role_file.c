@@ -41,7 +41,7 @@ static int load_local(struct tuf_client *c, struct role_file *file, const struct
 	struct metadata *m = NULL;
 	int r;
 
-	r = store_load(&c->store, file->name, c->options.limits.targets, &bytes);
+	r = tuf_store_load(&c->store, file->name, c->options.limits.targets, &bytes);
 	if (r >= 0)
 		r = metadata_accept(ROLE_TARGETS, bytes.data, bytes.len, ring, c->options.foreign_keyids, &m);
 	if (r == -ENOMEM)
@@ -128,7 +128,7 @@ int delegation_load(struct tuf_client *c, struct fetcher *f, const struct delega
 	if (r < 0)
 		return fail_delegated(c, r, d->name);
 	if (!file->stored) {
-		r = store_save(&c->store, d->name, file->metadata->bytes.data, file->metadata->bytes.len);
+		r = tuf_store_save(&c->store, d->name, file->metadata->bytes.data, file->metadata->bytes.len);
 		if (r < 0)
 			return fail_delegated(c, r, d->name);
 		file->stored = true;

@@ -70,7 +70,7 @@ static void sweep(const struct os *os, int dirfd)
 	name_list_done(&list);
 }
 
-int store_open(struct store *s, const struct os *os, int dirfd)
+int tuf_store_open(struct tuf_store *s, const struct os *os, int dirfd)
 {
 	int fd;
 
@@ -83,19 +83,19 @@ int store_open(struct store *s, const struct os *os, int dirfd)
 		(void) os->close(os, fd); /* nothing was written */
 		return r;
 	}
-	*s = (struct store){ .os = os, .dirfd = dirfd, .lock = fd };
+	*s = (struct tuf_store){ .os = os, .dirfd = dirfd, .lock = fd };
 	sweep(os, dirfd);
 	return 0;
 }
 
-void store_close(struct store *s)
+void tuf_store_close(struct tuf_store *s)
 {
 	if (s->lock >= 0)
 		(void) s->os->close(s->os, s->lock); /* an empty file; closing gives up the lock */
 	s->lock = -1;
 }
 
-int store_load(const struct store *s, const char *role, uint64_t max, struct buf *ret)
+int tuf_store_load(const struct tuf_store *s, const char *role, uint64_t max, struct buf *ret)
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(NAME_MAX);
@@ -107,7 +107,7 @@ int store_load(const struct store *s, const char *role, uint64_t max, struct buf
 	return file_read(s->os, s->dirfd, buf_str(&name), max < SIZE_MAX ? (size_t) max : SIZE_MAX, ret);
 }
 
-int store_save(const struct store *s, const char *role, const void *bytes, size_t len)
+int tuf_store_save(const struct tuf_store *s, const char *role, const void *bytes, size_t len)
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(NAME_MAX);
@@ -119,12 +119,12 @@ int store_save(const struct store *s, const char *role, const void *bytes, size_
 	return durable_write_file(s->os, s->dirfd, buf_str(&name), bytes, len, FILE_MODE);
 }
 
-int store_load_floor(const struct store *s, struct buf *ret)
+int tuf_store_load_floor(const struct tuf_store *s, struct buf *ret)
 {
 	return file_read(s->os, s->dirfd, floor_name, FLOOR_BYTES_MAX, ret);
 }
 
-int store_save_floor(const struct store *s, const void *bytes, size_t len)
+int tuf_store_save_floor(const struct tuf_store *s, const void *bytes, size_t len)
 {
 	return durable_write_file(s->os, s->dirfd, floor_name, bytes, len, FILE_MODE);
 }

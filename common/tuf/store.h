@@ -16,24 +16,24 @@
 
 struct os;
 
-struct store {
+struct tuf_store {
 	const struct os *os;
 	int dirfd; /* borrowed */
 	int lock; /* -1: none */
 };
 
 /* Take the lock; -EBUSY if somebody has it. */
-NODISCARD int store_open(struct store *s, const struct os *os, int dirfd);
-void store_close(struct store *s);
+NODISCARD int tuf_store_open(struct tuf_store *s, const struct os *os, int dirfd);
+void tuf_store_close(struct tuf_store *s);
 
 /* The bytes of a role's file, at most `max`, appended. -ENOENT. */
-NODISCARD int store_load(const struct store *s, const char *role, uint64_t max, struct buf *ret);
+NODISCARD int tuf_store_load(const struct tuf_store *s, const char *role, uint64_t max, struct buf *ret);
 
 /* Durable when it returns 0. */
-NODISCARD int store_save(const struct store *s, const char *role, const void *bytes, size_t len);
+NODISCARD int tuf_store_save(const struct tuf_store *s, const char *role, const void *bytes, size_t len);
 
 /* The same for the time floor. */
-NODISCARD int store_load_floor(const struct store *s, struct buf *ret);
-NODISCARD int store_save_floor(const struct store *s, const void *bytes, size_t len);
+NODISCARD int tuf_store_load_floor(const struct tuf_store *s, struct buf *ret);
+NODISCARD int tuf_store_save_floor(const struct tuf_store *s, const void *bytes, size_t len);
 
 #endif

@@ -43,8 +43,6 @@ layer(zone common/zone INTERNAL base os)
 layer(tree common/tree INTERNAL base os crypto)
 layer(pack common/pack INTERNAL base os crypto tree EXTERNAL PkgConfig::archive PkgConfig::zstd PkgConfig::zlib)
 layer(tuf common/tuf INTERNAL base os json crypto)
-# Its private store and the node's (agent/store) meet in one program.
-target_compile_definitions(sr_tuf PRIVATE store_open=tuf_store_open store_load=tuf_store_load store_save=tuf_store_save)
 layer(model common/model INTERNAL base json)
 layer(fetch common/fetch INTERNAL base os EXTERNAL PkgConfig::curl)
 layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto)
