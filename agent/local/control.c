@@ -15,8 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Those who may only ask get half of the places: they never keep those out who may act. */
+enum { STRANGERS_MAX = CONTROL_CLIENTS_MAX / 2 };
+
 struct client {
 	bool used, allowed, closing; /* closing: once the answer is written */
+	uint64_t number; /* in the order they came */
 	struct frame_conn conn;
 	struct json *waiting; /* a request that has to wait */
 	uint32_t waiting_id;
@@ -28,6 +32,7 @@ struct control {
 	control_changes *changes;
 	control_handler *handler;
 	void *user;
+	uint64_t number;
 	struct client clients[CONTROL_CLIENTS_MAX];
 };
 
@@ -88,16 +93,15 @@ size_t control_prepare(struct control *c, struct pollfd *fds)
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		struct client *k = &c->clients[i];
 
-		if (!k->used) {
-			room = true;
+		room = room || !k->used || !k->allowed;
+		if (!k->used)
 			continue;
-		}
 		fds[n++] = (struct pollfd){
 			.fd = k->conn.fd,
 			.events = (short) (POLLIN | (frame_wants_write(&k->conn) ? POLLOUT : 0)),
 		};
 	}
-	/* While all places are taken the others wait in the socket's queue. */
+	/* While all places are taken by those who may act, the others wait in the socket's queue. */
 	if (room)
 		fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
 	return n;
@@ -156,20 +160,48 @@ static void take_request(struct control *c, struct client *k, const struct frame
 	answer(c, k, request, f->id);
 }
 
+/* A free place; for whom there is none, that of the stranger who has been here longest. NULL: all may act. */
+static struct client *place_for(struct control *c, bool allowed)
+{
+	struct client *oldest = NULL, *free_place = NULL;
+	size_t strangers = 0;
+
+	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *k = &c->clients[i];
+
+		if (!k->used)
+			free_place = k;
+		if (!k->used || k->allowed)
+			continue;
+		strangers++;
+		if (!oldest || k->number < oldest->number)
+			oldest = k;
+	}
+	if (free_place && (allowed || strangers < STRANGERS_MAX))
+		return free_place;
+	if (oldest)
+		client_drop(oldest);
+	return oldest;
+}
+
 static void accept_clients(struct control *c)
 {
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-		struct client *k = &c->clients[i];
+		struct client *k;
 		uid_t uid = (uid_t) -1;
 		pid_t pid = 0;
-		int fd;
+		bool allowed;
+		int fd = unixsock_accept(c->fd, &uid, &pid);
 
-		if (k->used)
-			continue;
-		fd = unixsock_accept(c->fd, &uid, &pid);
 		if (fd < 0)
 			return;
-		*k = (struct client){ .used = true, .allowed = uid == 0 || uid == geteuid() };
+		allowed = uid == 0 || uid == geteuid();
+		k = place_for(c, allowed);
+		if (!k) {
+			close(fd);
+			return;
+		}
+		*k = (struct client){ .used = true, .allowed = allowed, .number = ++c->number };
 		frame_conn_init(&k->conn, fd, CONTROL_MAX_BYTES);
 	}
 }
