@@ -191,13 +191,18 @@ void tail_add(struct buf *b, const void *data, size_t len)
 static void drain(struct command *c)
 {
 	char chunk[2048];
-	ssize_t n;
+	ssize_t n = 1;
 
 	if (c->fd < 0)
 		return;
 	/* A program that never stops talking must not keep us here: the rest waits in the pipe. */
 	for (int i = 0; i < 64 && (n = read(c->fd, chunk, sizeof(chunk))) > 0; i++)
 		tail_add(&c->output, chunk, (size_t) n);
+	if (n != 0)
+		return;
+	/* One that closes its output and goes on: a pipe at its end would wake every poll at once. */
+	close(c->fd);
+	c->fd = -1;
 }
 
 int command_step(struct command *c, uint64_t now_ms)

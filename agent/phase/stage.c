@@ -10,6 +10,7 @@
 #include "agent/store/seal.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "os/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PROGRESS_MS = 10 * 1000, LOOK_MS = 1000, URLS_MAX = 16, ARGS_MAX = 24 + 2 * URLS_MAX };
+/* URLS_MAX: selfright-stage takes no more. */
+enum { PROGRESS_MS = 10 * 1000, LOOK_MS = 1000, READS_MAX = 64, URLS_MAX = 8, ARGS_MAX = 24 + 2 * URLS_MAX };
 
 static const struct release_artifact *full_artifact(const struct release *rel)
 {
@@ -100,6 +102,23 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	return r;
 }
 
+/* What is left of downloads that nobody wants any more; one that is interrupted goes on. */
+static void clean_spool(struct node *n, const struct release_artifact *wanted)
+{
+	struct name_list names = { 0 };
+	char hex[SHA256_HEX + 1];
+	int r;
+
+	hex_encode(hex, wanted->sha256, SHA256_BYTES);
+	r = dir_list(n->os, n->dirs->spool, ".", &names);
+	for (size_t i = 0; r == 0 && i < names.count; i++)
+		if (strncmp(names.names[i], hex, SHA256_HEX) != 0)
+			r = tree_remove(n->os, n->dirs->spool, names.names[i]);
+	name_list_done(&names);
+	if (r < 0)
+		log_warning("spool-not-cleaned", "old downloads take up space: %s", err_text(r));
+}
+
 static int begin(struct node *n)
 {
 	struct attempt *t = &n->attempt;
@@ -110,6 +129,7 @@ static int begin(struct node *n)
 	if (!a)
 		return update_fail(n, -ERR_AGENT_TOO_OLD,
 				   "it offers only deltas, which this agent cannot apply yet");
+	clean_spool(n, a);
 	partial = seal_begin(n->os, n->dirs->store, u->component, u->to, n->stage_uid, n->stage_gid);
 	if (partial < 0)
 		return update_fail(n, partial, "no folder to unpack into: %s", err_text(partial));
@@ -171,13 +191,24 @@ static void take_line(struct node *n, char *line)
 	}
 }
 
+static void close_progress(struct attempt *t)
+{
+	if (t->stage_fd >= 0)
+		close(t->stage_fd);
+	t->stage_fd = -1;
+}
+
 static void read_progress(struct node *n)
 {
 	struct attempt *t = &n->attempt;
 	char chunk[1024], *newline;
-	ssize_t len;
+	ssize_t len = 1;
 
-	while (t->stage_fd >= 0 && (len = read(t->stage_fd, chunk, sizeof(chunk))) > 0) {
+	/* It is not ours to trust: neither endless talk nor a closed pipe keeps the engine busy. */
+	for (int i = 0; i < READS_MAX && t->stage_fd >= 0; i++) {
+		len = read(t->stage_fd, chunk, sizeof(chunk));
+		if (len <= 0)
+			break;
 		if (t->stage_line.len + (size_t) len > t->stage_line.max)
 			buf_clear(&t->stage_line); /* no line of ours is that long */
 		(void) !buf_add(&t->stage_line, chunk, (size_t) len); /* a lost line is lost progress */
@@ -187,6 +218,8 @@ static void read_progress(struct node *n)
 			buf_consume(&t->stage_line, (size_t) (newline + 1 - (char *) t->stage_line.data));
 		}
 	}
+	if (len == 0)
+		close_progress(t);
 }
 
 static void tell_progress(struct node *n)
@@ -246,8 +279,7 @@ static int finish(struct node *n, int status)
 	char text[64];
 
 	read_progress(n);
-	close(t->stage_fd);
-	t->stage_fd = -1;
+	close_progress(t);
 	t->stage = (struct process){ 0 };
 	if (t->stage_error < 0)
 		return fail_download(n, t->stage_error);
