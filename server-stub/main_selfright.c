@@ -26,6 +26,7 @@ static const struct row rows[] = {
 	{ "release", cmd_release, "Release", "the signed statement's text for a version" },
 	{ "publish", cmd_publish, "Release", "pack, sign and publish a version" },
 	{ "rollout", cmd_rollout, "Roll out", "start, watch, pause, halt and undo rollouts" },
+	{ "approve", cmd_approve, "Roll out", "sign that a stage of a rollout may go on" },
 	{ "freeze", cmd_freeze, "Roll out", "stop regular rollouts for a while" },
 	{ "watch", cmd_watch, "Roll out", "what happens in the fleet, live" },
 	{ "tuf", cmd_tuf, "Look closer", "a client for any TUF repository" },

@@ -179,6 +179,7 @@ int cmd_publish(int argc, char **argv);
 int cmd_tuf(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_rollout(int argc, char **argv);
+int cmd_approve(int argc, char **argv);
 int cmd_freeze(int argc, char **argv);
 int cmd_node(int argc, char **argv);
 int cmd_watch(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include "os/durable.h"
 #include "os/os.h"
 #include "os/process.h"
+#include "server-stub/cli/component_policy.h"
 #include "server-stub/cli/publisher.h"
 #include "server-stub/repo/component.h"
 #include "server-stub/repo/repo.h"
@@ -376,6 +377,7 @@ int cmd_component(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
 		{ "init", "make component.yaml and tree/, from scratch or of a running service", init },
+		{ "policy", "approvals, floor, revoked versions: what its team asks", component_policy },
 		{ "add", "give a component to a team: keys, delegation, policy", add },
 		{ 0 },
 	};

@@ -561,6 +561,7 @@ int cmd_repo(int argc, char **argv)
 		{ "sign-request", "a request to be signed where the keys are", sign_request },
 		{ "sign", "add signatures to a request", sign },
 		{ "merge", "put signatures together and publish", merge },
+		{ "approvers", "people beyond the teams whose word a policy may ask", cmd_repo_approvers },
 		{ "recover", "go on after a restored backup", cmd_repo_recover },
 		{ 0 },
 	};

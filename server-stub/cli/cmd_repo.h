@@ -6,6 +6,7 @@
 
 int cmd_repo_init(int argc, char **argv);
 int cmd_repo_rotate(int argc, char **argv);
+int cmd_repo_approvers(int argc, char **argv);
 int cmd_repo_recover(int argc, char **argv);
 
 #endif

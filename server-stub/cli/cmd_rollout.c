@@ -285,6 +285,31 @@ static int cmd_start(int argc, char **argv)
 
 /* --- show, list --- */
 
+/* Whose approval the component's policy asks for, stage by stage. */
+static void say_approvals(const struct cli *c, const struct json *answer)
+{
+	const struct json *list = json_get(answer, "approvals");
+
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *o = json_at(list, i);
+		const char *exempt = fleet_text(o, "exempt_label");
+		bool met = json_bool(json_get(o, "met"), false);
+		int64_t valid = 0, threshold = 0;
+
+		(void) json_integer(json_get(o, "valid"), &valid); /* only shown */
+		(void) json_integer(json_get(o, "threshold"), &threshold); /* the same */
+		cli_say(c, "stage %s: %s%s%s of %s%s%s%s, %lld of %lld signatures%s%s", fleet_text(o, "stage"),
+			cli_colour(c, met ? CLI_GREEN : CLI_YELLOW),
+			met ? "has the approval" : "needs the approval", cli_colour(c, CLI_PLAIN),
+			fleet_text(o, "approver"), *exempt ? " (not on nodes labelled " : "", exempt,
+			*exempt ? ")" : "", (long long) valid, (long long) threshold, met ? ", until " : "",
+			met ? fleet_text(o, "expires") : "");
+		if (!json_bool(json_get(o, "known"), true))
+			cli_say(c, "  nobody is named %s: selfright repo approvers add %s --help",
+				fleet_text(o, "approver"), fleet_text(o, "approver"));
+	}
+}
+
 static int show_one(const struct cli *c, const char *id)
 {
 	CLEANUP(json_freep)
@@ -311,6 +336,7 @@ static int show_one(const struct cli *c, const char *id)
 	for (size_t i = 0; i < json_count(json_get(answer, "undo")); i++)
 		cli_say(c, "  undone: stage %s", json_string(json_at(json_get(answer, "undo"), i)));
 	say_stages(c, answer);
+	say_approvals(c, answer);
 	return CLI_OK;
 }
 

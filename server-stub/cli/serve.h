@@ -4,6 +4,7 @@
  * serve_trust   signer process, repository, publications and what is announced of them
  * serve_broker  the private mosquitto: configuration, start, supervision; the connection to it
  * serve_control rollouts: who belongs to which stage, what happens next, documents
+ * serve_approval signatures of approvers: taken, published with their stage, what is missing
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
  */
 #ifndef SELFRIGHT_CLI_SERVE_H
@@ -29,6 +30,7 @@ struct mqtt;
 struct repo;
 struct signer_client;
 struct db_rollout;
+struct json;
 struct json_node;
 
 enum { SERVE_NAMES_MAX = 16, TOPIC_MAX = 256, ANNOUNCEMENT_MAX = 64 * 1024, SERVE_TEXT_MAX = 16 * 1024 * 1024 };
@@ -145,6 +147,14 @@ void control_shorten(const struct serve *s, int *timeout_ms);
 NODISCARD int control_publish_now(struct serve *s);
 /* The highest seq that was ever published here. */
 NODISCARD int control_published_seq(struct serve *s, uint64_t *ret);
+
+/* --- serve_approval.c --- */
+/* The approvals of each stage as its document holds them: ret[i] is the caller's, untouched if there is none. */
+NODISCARD int approvals_gather(struct serve *s, const char *id, size_t stage_count, struct json **ret);
+/* What the component's policy asks for each stage of a published rollout, and what is there. */
+NODISCARD int approvals_show(struct serve *s, const char *id, struct json_node *list);
+/* POST /v1/rollouts/<id>/approvals {"stage","expires","signatures":[{"keyid","sig"}],"by"} */
+void approvals_post(void *user, struct web_request *rq);
 
 /* --- serve_api.c --- */
 extern const struct web_route serve_routes[];

@@ -1138,7 +1138,11 @@ static void get_rollout(void *user, struct web_request *rq)
 	}
 	write_evaluation(f.o, &e);
 	evaluation_done(&e);
-	answer(rq, 200, b);
+	r = approvals_show(s, id, node_array(f.o, "approvals"));
+	if (r < 0)
+		web_fail(rq, 500, "the approvals cannot be read: %s", err_text(r));
+	else
+		answer(rq, 200, b);
 }
 
 struct conflict {
@@ -1815,6 +1819,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },
 	{ "POST", "/v1/rollouts", WEB_UNIX, BODY_MAX, post_rollout, 0 },
 	{ "GET", "/v1/rollouts/*", WEB_UNIX, 0, get_rollout, 0 },
+	{ "POST", "/v1/rollouts/*/approvals", WEB_UNIX, BODY_MAX, approvals_post, 0 },
 	{ "POST", "/v1/rollouts/*/*", WEB_UNIX, BODY_MAX, post_rollout_verb, 0 },
 	{ "GET", "/v1/freeze", WEB_UNIX, 0, get_freezes, 0 },
 	{ "POST", "/v1/freeze", WEB_UNIX, BODY_MAX, post_freeze, 0 },

@@ -451,6 +451,7 @@ struct listed {
 	struct plan plan;
 	struct string_list undo;
 	bool open[PLAN_STAGES_MAX];
+	struct json *approvals[PLAN_STAGES_MAX];
 	char *id, *component, *path, *plan_json;
 };
 
@@ -465,6 +466,8 @@ static void listing_done(struct listing *l)
 	for (size_t i = 0; i < l->count; i++) {
 		plan_done(&l->items[i].plan);
 		string_list_done(&l->items[i].undo);
+		for (size_t k = 0; k < PLAN_STAGES_MAX; k++)
+			json_free(l->items[i].approvals[k]);
 		free(l->items[i].id);
 		free(l->items[i].component);
 		free(l->items[i].path);
@@ -607,6 +610,10 @@ static int add_rollout(struct publication *p, struct listed *it, struct index_en
 	it->document.open = it->open;
 	it->document.release_path = it->path;
 	it->document.undo = &it->undo;
+	r = approvals_gather(p->serve, it->id, it->plan.stage_count, it->approvals);
+	if (r < 0)
+		return r;
+	it->document.approvals = it->approvals;
 	r = document_rollout_path(it->id, &path);
 	if (r == 0)
 		r = document_rollout(&it->document, &text);

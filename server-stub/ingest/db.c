@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 1, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 2, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 struct cached {
 	const char *sql; /* the address of the literal: each call site has one */
@@ -84,6 +84,9 @@ static const char *const migrations[] = {
 	"CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit only grows'); END;"
 	"CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit only grows'); END;"
 	"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",
+	"CREATE TABLE approvals (rollout TEXT NOT NULL REFERENCES rollouts, position INTEGER NOT NULL,"
+	" expires INTEGER NOT NULL, keyid TEXT NOT NULL, sig TEXT NOT NULL, at INTEGER NOT NULL, by TEXT,"
+	" PRIMARY KEY (rollout, position, expires, keyid)) STRICT, WITHOUT ROWID;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -903,6 +906,52 @@ int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t n
 
 	db->generation++;
 	return changed_one(r, changes);
+}
+
+int db_approval_add(struct db *db, const struct db_approval *a)
+{
+	unsigned changes = 0;
+	int r = change(db,
+		       "INSERT INTO approvals (rollout, position, expires, keyid, sig, at, by)"
+		       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+		       &changes, "siissis", a->rollout, (int64_t) a->position, a->expires, a->keyid, a->sig, a->at,
+		       a->by);
+
+	db->generation++;
+	return r < 0 ? r : changes > 0;
+}
+
+struct each_approval {
+	int (*each)(void *user, const struct db_approval *row);
+	void *user;
+	const char *rollout;
+};
+
+static int give_approval(void *context, sqlite3_stmt *row)
+{
+	struct each_approval *e = context;
+	struct db_approval a = { .rollout = e->rollout,
+				 .position = (size_t) sqlite3_column_int64(row, 0),
+				 .expires = sqlite3_column_int64(row, 1),
+				 .keyid = text_at(row, 2),
+				 .sig = text_at(row, 3),
+				 .at = sqlite3_column_int64(row, 4),
+				 .by = text_at(row, 5) };
+
+	return e->each(e->user, &a);
+}
+
+int db_approvals(struct db *db, const char *rollout, int64_t now,
+		 int (*each)(void *user, const struct db_approval *row), void *user)
+{
+	struct each_approval e = { each, user, rollout };
+	int r = query(
+		db,
+		"SELECT position, expires, keyid, sig, at, by FROM approvals WHERE rollout = ?1 AND expires > ?2"
+		" ORDER BY position, expires, keyid",
+		give_approval, &e, "si", rollout, now);
+
+	return r > 0 ? 0 : r;
 }
 
 int db_member_put(struct db *db, const char *rollout, const char *node, size_t position, bool acted)

@@ -157,6 +157,18 @@ NODISCARD int db_stages(struct db *db, const char *rollout, int (*each)(void *us
 			void *user);
 NODISCARD int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t now);
 
+/* One approver's signature for one stage (DESIGN.md section 4 "Approval"); those with one `expires` belong together. */
+struct db_approval {
+	const char *rollout, *keyid, *sig, *by; /* hex, hex; `by` may be NULL */
+	size_t position; /* of the stage */
+	int64_t expires, at;
+};
+/* 1: new; 0: this key has signed this already. */
+NODISCARD int db_approval_add(struct db *db, const struct db_approval *a);
+/* Those of a rollout that have not expired, by stage and expiry. */
+NODISCARD int db_approvals(struct db *db, const char *rollout, int64_t now,
+			   int (*each)(void *user, const struct db_approval *row), void *user);
+
 /* Who is expected in which stage; `acted` never goes back to false and pins the stage. */
 NODISCARD int db_member_put(struct db *db, const char *rollout, const char *node, size_t position, bool acted);
 /* Forget a node that no open stage selects any more and that has not acted. */

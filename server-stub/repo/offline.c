@@ -473,6 +473,37 @@ static int set_control_keys(const struct json *body, const struct key_files *key
 	return r < 0 ? r : built(b, ret);
 }
 
+int offline_set_approver(const struct json *body, const char *approver, const struct key_files *keys,
+			 unsigned threshold, int64_t now, struct json **ret)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	const struct json *ours = json_get(body, "x-selfright"), *before = json_get(ours, "approvers");
+	struct json_node *o = json_build_root(b), *out, *approvers, *entry;
+	int r;
+
+	if (!keys && !json_get(before, approver))
+		return -ERR_NOT_LISTED;
+	if (keys && (threshold < 1 || threshold > keys->count))
+		return -ERR_FIELD_VALUE;
+	r = next(body, "x-selfright", now, o);
+	out = node_object(o, "x-selfright");
+	for (size_t i = 0; i < json_count(ours); i++)
+		if (!str_eq(json_name_at(ours, i), "approvers"))
+			node_copy(out, json_name_at(ours, i), json_at(ours, i));
+	approvers = node_object(out, "approvers");
+	for (size_t i = 0; i < json_count(before); i++)
+		if (!str_eq(json_name_at(before, i), approver))
+			node_copy(approvers, json_name_at(before, i), json_at(before, i));
+	if (keys) {
+		entry = node_object(approvers, approver);
+		if (r >= 0)
+			r = write_keys(node_object(entry, "keys"), keys);
+		node_integer(entry, "threshold", threshold);
+	}
+	return r < 0 ? r : built(b, ret);
+}
+
 int offline_set_keys(const struct json *body, const char *role, const struct key_files *keys, unsigned threshold,
 		     int64_t now, struct json **ret)
 {

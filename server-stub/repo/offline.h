@@ -86,6 +86,10 @@ NODISCARD int offline_renew(const struct json *body, int64_t now, struct json **
 NODISCARD int offline_set_keys(const struct json *body, const char *role, const struct key_files *keys,
 			       unsigned threshold, int64_t now, struct json **ret);
 
+/* Name `approver` in a targets body, with these keys; `keys` NULL: no more (-ERR_NOT_LISTED if there is none). */
+NODISCARD int offline_set_approver(const struct json *body, const char *approver, const struct key_files *keys,
+				   unsigned threshold, int64_t now, struct json **ret);
+
 /* Delegate to `role`: new with its keys, or, if it is there already, its paths added. -EEXIST if another role has a path. */
 NODISCARD int offline_delegate(const struct json *targets, const struct offline_role *role, int64_t now,
 			       struct json **ret);

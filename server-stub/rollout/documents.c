@@ -74,7 +74,8 @@ int document_rollout(const struct document_rollout *in, struct buf *out)
 					    .labels = s->labels,
 					    .share = s->share,
 					    .by_nodes = s->by_nodes,
-					    .open = in->open[i] };
+					    .open = in->open[i],
+					    .approvals = in->approvals ? in->approvals[i] : NULL };
 		r = bare_stage(s, &stages[i].bare);
 	}
 	doc.stages = stages;

@@ -24,6 +24,7 @@ struct document_rollout {
 	const char *release_path;
 	uint8_t release_sha256[SHA256_BYTES];
 	const struct string_list *undo; /* stage names; NULL: none */
+	struct json *const *approvals; /* by stage, each an array or NULL; NULL: none at all */
 };
 NODISCARD int document_rollout(const struct document_rollout *in, struct buf *out);
 

@@ -1,0 +1,259 @@
+/*
+ * Approve a stage of a rollout: the statement is built here from the published document, shown, and signed
+ * with a key that never leaves this machine.
+ */
+#include "base/err.h"
+#include "base/text.h"
+#include "base/timestamp.h"
+#include "crypto/key.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "model/approval.h"
+#include "os/os.h"
+#include "server-stub/cli/cli.h"
+#include "server-stub/cli/fleet.h"
+#include "tuf/tuf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_FILE_MAX = 16 * 1024, DEFAULT_LIFE_S = 30 * 86400, REUSED_LIFE_S = 3600, SIGNATURE_MAX = 256 };
+
+static const char *key_file, *passphrase_file, *expires_in;
+static struct cli_values stages;
+static bool all_stages;
+
+static int load_key(const struct cli *c, struct private_key **ret)
+{
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(KEY_FILE_MAX), passphrase = BUF_INIT(1024);
+	const char *path = passphrase_file ? passphrase_file : getenv("SELFRIGHT_PASSPHRASE_FILE");
+	int r = cli_read_file(c, key_file, KEY_FILE_MAX, &pem);
+
+	if (r != CLI_OK)
+		return r;
+	if (path && *path) {
+		r = cli_read_file(c, path, 1024, &passphrase);
+		if (r != CLI_OK)
+			return r;
+		passphrase.len = strcspn(buf_str(&passphrase), "\r\n");
+		if (passphrase.data)
+			passphrase.data[passphrase.len] = '\0';
+	}
+	r = private_key_load(pem.data, pem.len, passphrase.len > 0 ? buf_str(&passphrase) : NULL, ret);
+	if (pem.data)
+		explicit_bzero(pem.data, pem.len);
+	if (passphrase.data)
+		explicit_bzero(passphrase.data, passphrase.len);
+	return r < 0 ? cli_fail_error(c, r, "%s", key_file) : CLI_OK;
+}
+
+/* Approvers who sign after each other must sign the same words: one that is there already sets the time. */
+static int64_t choose_expiry(const struct stage *stage, int64_t now, uint64_t life_s)
+{
+	int64_t best = 0;
+
+	for (size_t i = 0; life_s == 0 && i < json_count(stage->approvals); i++) {
+		struct approval a;
+
+		if (approval_parse(json_at(stage->approvals, i), &a, NULL) < 0)
+			continue;
+		if (a.expires > best)
+			best = a.expires;
+		approval_done(&a);
+	}
+	if (best > now + REUSED_LIFE_S)
+		return best;
+	return now + (int64_t) (life_s ? life_s : DEFAULT_LIFE_S);
+}
+
+static void show_statement(const struct cli *c, const char *fleet, const struct rollout *r, const struct stage *s,
+			   int64_t expires)
+{
+	char hex[SHA256_HEX + 1], stamp[TIMESTAMP_LEN + 1];
+
+	hex_encode(hex, r->release.sha256, SHA256_BYTES);
+	timestamp_format(stamp, expires);
+	cli_say(c, "fleet %s, rollout %s (%s), stage %s", fleet, r->id, rollout_kind_name(r->kind), s->name);
+	cli_say(c, "  release %s\n  sha256  %s", r->release.path, hex);
+	for (size_t i = 0; i < r->with_count; i++)
+		cli_say(c, "  with    %s", r->with[i].path);
+	if (s->by_nodes)
+		cli_say(c, "  for %zu named nodes", s->nodes.count);
+	else
+		cli_say(c, "  for %llu.%02llu %% of the nodes with %zu labels given",
+			(unsigned long long) (s->share / 100), (unsigned long long) (s->share % 100),
+			s->labels.count);
+	for (size_t i = 0; i < r->overrides.count; i++)
+		cli_say(c, "  overrides %s", r->overrides.items[i]);
+	cli_say(c, "  this approval ends %s", stamp);
+}
+
+static int add_signature(const struct buf *statement, const struct private_key *key, struct json_node *o)
+{
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(KEY_FILE_MAX), described = BUF_INIT(KEY_FILE_MAX), sig = BUF_INIT(SIGNATURE_MAX);
+	char keyid[SHA256_HEX + 1], hex[2 * SIGNATURE_MAX + 1];
+	struct json_node *s;
+	int r = private_key_public_pem(key, &pem);
+
+	if (r == 0)
+		r = tuf_key_describe(buf_str(&pem), &described, keyid);
+	if (r == 0)
+		r = private_key_sign(key, statement->data, statement->len, &sig);
+	if (r < 0)
+		return r;
+	hex_encode(hex, sig.data, sig.len);
+	s = node_object(node_array(o, "signatures"), NULL);
+	node_string(s, "keyid", keyid);
+	node_string(s, "sig", hex);
+	return 0;
+}
+
+static void show_missing(const struct cli *c, const struct json *answer)
+{
+	const struct json *list = json_get(answer, "approvals");
+
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *o = json_at(list, i);
+		int64_t valid = 0, threshold = 0;
+
+		(void) json_integer(json_get(o, "valid"), &valid); /* only shown */
+		(void) json_integer(json_get(o, "threshold"), &threshold); /* the same */
+		cli_say(c, "  stage %s: %lld of %lld signatures of %s%s", fleet_text(o, "stage"),
+			(long long) valid, (long long) threshold, fleet_text(o, "approver"),
+			json_bool(json_get(o, "met"), false) ? ": approved" : "");
+	}
+}
+
+static int approve_stage(const struct cli *c, const char *fleet, const struct rollout *rollout,
+			 const struct stage *stage, const struct private_key *key, uint64_t life_s)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf statement = BUF_INIT(APPROVAL_STATEMENT_MAX);
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	int64_t expires = choose_expiry(stage, os_posix.clock_real(&os_posix), life_s);
+	char stamp[TIMESTAMP_LEN + 1], path[ID_MAX + 64];
+	int r;
+
+	show_statement(c, fleet, rollout, stage, expires);
+	r = approval_statement(fleet, rollout, stage, expires, &statement);
+	if (r == 0)
+		r = add_signature(&statement, key, json_build_root(b));
+	if (r < 0)
+		return cli_fail_error(c, r, "stage %s", stage->name);
+	timestamp_format(stamp, expires);
+	node_string(json_build_root(b), "stage", stage->name);
+	node_string(json_build_root(b), "expires", stamp);
+	node_string(json_build_root(b), "by", fleet_by());
+	(void) snprintf(path, sizeof(path), "/v1/rollouts/%s/approvals", rollout->id);
+	r = fleet_send(c, "POST", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(c, "signed with %s and sent:", key_file);
+	show_missing(c, answer);
+	fleet_say_published(c, answer);
+	return CLI_OK;
+}
+
+static bool is_chosen(const char *name)
+{
+	for (size_t i = 0; i < stages.count; i++)
+		if (str_eq(stages.items[i], name))
+			return true;
+	return all_stages;
+}
+
+static int approve(const struct cli *c, const struct rollout *rollout)
+{
+	CLEANUP(buf_done)
+	struct buf fleet = BUF_INIT(ID_MAX + 1);
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	uint64_t life_s = 0;
+	size_t known = 0;
+	int r;
+
+	for (size_t i = 0; i < rollout->stage_count; i++)
+		for (size_t k = 0; k < stages.count; k++)
+			known += str_eq(stages.items[k], rollout->stages[i].name);
+	if (known < stages.count)
+		return cli_fail(c, CLI_USAGE, "rollout %s has no such stage (selfright rollout show %s)",
+				rollout->id, rollout->id);
+	if (expires_in && (cli_parse_seconds(expires_in, &life_s) < 0 || life_s == 0))
+		return cli_fail(c, CLI_USAGE, "--expires takes a time such as 12h or 7d");
+	r = cli_fleet_name(c, &fleet);
+	if (r >= 0)
+		return r;
+	r = load_key(c, &key);
+	for (size_t i = 0; r == CLI_OK && i < rollout->stage_count; i++)
+		if (is_chosen(rollout->stages[i].name))
+			r = approve_stage(c, buf_str(&fleet), rollout, &rollout->stages[i], key, life_s);
+	return r;
+}
+
+int cmd_approve(int argc, char **argv)
+{
+	static const struct cli_option options[] = {
+		{ .name = "stage", .value = "NAME", .help = "which stage; may be repeated", .values = &stages },
+		{ .name = "all-stages", .help = "every stage of the rollout", .flag = &all_stages },
+		{ .name = "key", .value = "FILE", .help = "the approver's key file", .text = &key_file },
+		{ .name = "passphrase-file",
+		  .value = "FILE",
+		  .help = "opens the key file",
+		  .text = &passphrase_file },
+		{ .name = "expires",
+		  .value = "TIME",
+		  .help = "how long it holds (as one that is there already, else 30d)",
+		  .text = &expires_in },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "approve ROLLOUT --stage NAME --key FILE",
+		.summary = "sign that a stage of a rollout may go on, as its component's policy asks",
+		.details = "What is signed is shown first: fleet, rollout, kind, releases with their hashes, the "
+			   "stage "
+			   "and its nodes.\n"
+			   "Each node counts the signatures itself; a rollout that changes any of it needs a new "
+			   "approval.",
+		.example = "selfright approve web-1-1-0 --stage rest --key qa-1.pem --dir fleet",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+	CLEANUP(json_freep)
+	struct json *document = NULL;
+	struct rollout rollout;
+	char path[ID_MAX + 64];
+	char *error = NULL;
+	struct cli c;
+	int r = cli_parse(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	if (r >= 0)
+		return r;
+	r = fleet_check_id(&c, "rollout", c.args[0]);
+	if (r >= 0)
+		return r;
+	if (!key_file || (stages.count == 0 && !all_stages))
+		return cli_fail(&c, CLI_USAGE, "say which stage (--stage NAME) and with which key (--key FILE)");
+	(void) snprintf(path, sizeof(path), "/v1/target?path=rollouts/%s.json", c.args[0]);
+	r = cli_call_json(&c, "GET", path, NULL, &document);
+	if (r != CLI_OK)
+		return r;
+	r = rollout_parse(document, &rollout, &error);
+	if (r < 0) {
+		r = cli_fail(&c, CLI_FAILED, "rollout %s: %s", c.args[0], error ? error : err_text(r));
+		free(error);
+		return r;
+	}
+	r = approve(&c, &rollout);
+	rollout_done(&rollout);
+	return r;
+}
