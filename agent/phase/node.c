@@ -21,7 +21,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EVENT_MAX = 4096, HISTORY_LINE_MAX = 6000 };
+#define NOTE_PREFIX "note-"
+
+enum { EVENT_MAX = 4096, HISTORY_LINE_MAX = 6000, NOTES_WAITING_MAX = 8 };
 
 uint64_t node_now_ms(const struct node *n)
 {
@@ -482,6 +484,15 @@ static uint32_t hash_text(uint32_t hash, const char *text)
 	return (hash ^ 0xff) * 16777619u;
 }
 
+static size_t waiting_notes(const struct node *n)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < n->state->result_count; i++)
+		count += str_starts(n->state->results[i]->update, NOTE_PREFIX);
+	return count;
+}
+
 int update_note(struct node *n, enum result number, const char *component, const char *rollout, const char *detail)
 {
 	const char *about = component && guard_id(component) ? component : "agent";
@@ -492,11 +503,15 @@ int update_note(struct node *n, enum result number, const char *component, const
 	for (size_t i = 0; i < NOTED_MAX; i++)
 		if (n->noted[i] == hash)
 			return 0;
+	/* What any carrier can cause must not push out what happened here and is not acknowledged yet. */
+	if (!component && waiting_notes(n) >= NOTES_WAITING_MAX)
+		return 0;
 	result = calloc(1, sizeof(*result));
 	if (!result)
 		return -ENOMEM;
-	(void) snprintf(result->update, sizeof(result->update), "%s/%s/%llu", rollout ? rollout : "metadata",
-			about, (unsigned long long) n->state->report_sequence + 1);
+	/* Not the rollout's own id: an update of it may get this very number. */
+	(void) snprintf(result->update, sizeof(result->update), NOTE_PREFIX "%08x/%s/%llu", hash, about,
+			(unsigned long long) n->state->report_sequence + 1);
 	STATE_SET(result->component, about);
 	STATE_SET(result->rollout, rollout);
 	STATE_SET(result->detail, detail);
