@@ -52,20 +52,19 @@ static int load_key(const struct cli *c, struct private_key **ret)
 /* Approvers who sign after each other must sign the same words: one that is there already sets the time. */
 static int64_t choose_expiry(const struct stage *stage, int64_t now, uint64_t life_s)
 {
-	int64_t best = 0;
+	int64_t wanted = now + (int64_t) (life_s ? life_s : DEFAULT_LIFE_S);
+	int64_t least = now + (int64_t) (life_s ? life_s / 2 : REUSED_LIFE_S), best = 0;
 
-	for (size_t i = 0; life_s == 0 && i < json_count(stage->approvals); i++) {
+	for (size_t i = 0; i < json_count(stage->approvals); i++) {
 		struct approval a;
 
 		if (approval_parse(json_at(stage->approvals, i), &a, NULL) < 0)
 			continue;
-		if (a.expires > best)
+		if (a.expires > best && a.expires >= least && (life_s == 0 || a.expires <= wanted))
 			best = a.expires;
 		approval_done(&a);
 	}
-	if (best > now + REUSED_LIFE_S)
-		return best;
-	return now + (int64_t) (life_s ? life_s : DEFAULT_LIFE_S);
+	return best ? best : wanted;
 }
 
 static void show_statement(const struct cli *c, const char *fleet, const struct rollout *r, const struct stage *s,

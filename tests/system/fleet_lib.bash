@@ -1,0 +1,118 @@
+# Sourced by system tests that need a real fleet: a controller with its signer and broker, and agents.
+# Everything lives in $tmp, on loopback, on free ports; only what was started here is ended.
+bin=${1:?usage: $0 BUILD_FOLDER}/bin
+export PATH=$bin:/usr/sbin:$PATH
+unset http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY SELFRIGHT_PASSPHRASE_FILE
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/selfright-fleet.XXXXXX") || exit 1
+chmod 711 "$tmp"
+export SELFRIGHT_DIR=$tmp/fleet
+serve_pid='' pids=() failed=0 count=0
+
+finish() {
+	local pid file user
+	for pid in "${pids[@]}" $serve_pid; do kill "$pid" 2>/dev/null; done
+	for pid in "${pids[@]}" $serve_pid; do wait "$pid" 2>/dev/null; done
+	# Services outlive their agents on purpose; their records say which they are.
+	for file in "$tmp"/nodes/*/run/services/*.json; do
+		[ -f "$file" ] && kill -- "-$(jq .pid "$file")" 2>/dev/null
+	done
+	[ -n "${KEEP:-}" ] && echo "kept: $tmp" || rm -rf "$tmp"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
+
+cd "$tmp" || exit 1
+
+check() { # SENTENCE COMMAND...
+	count=$((count + 1))
+	local sentence=$1
+	shift
+	if "$@" >"$tmp/check.log" 2>&1; then
+		echo "ok $count - $sentence"
+	else
+		echo "not ok $count - $sentence"
+		sed 's/^/    /' "$tmp/check.log"
+		for log in "$tmp"/serve.log "$tmp"/nodes/*/agent.log; do
+			[ -f "$log" ] && tail -n 4 "$log" | sed "s/^/    $(basename "$(dirname "$log")"): /"
+		done
+		failed=1
+	fi
+}
+ended() {
+	echo "$count checks, $([ $failed = 0 ] && echo all passed || echo SOME FAILED)"
+	exit $failed
+}
+not() { ! "$@"; }
+says() { # CODE TEXT COMMAND...: it exits with CODE and says TEXT
+	local code=$1 text=$2 got=0
+	shift 2
+	"$@" >"$tmp/said" 2>&1 || got=$?
+	cat "$tmp/said"
+	[ "$got" -eq "$code" ] || { echo "exit $got, not $code: $*"; return 1; }
+	grep -qF -- "$text" "$tmp/said" || { echo "no '$text' from: $*"; return 1; }
+}
+within() { # SECONDS COMMAND...
+	local end=$((SECONDS + $1 + 1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+# jq 1.6 is content with no input at all; we are not.
+holds() { local out; out=$(jq -e "$@") && [ -n "$out" ]; }
+api() { curl -s --max-time 10 --unix-socket "$SELFRIGHT_DIR/serve/control.sock" "$@"; }
+serve_is_ready() { api http://x/v1/status | holds '.broker_connected and .signer_connected'; }
+start_serve() {
+	selfright serve "$@" >>"$tmp/serve.log" 2>&1 &
+	serve_pid=$!
+	within 20 serve_is_ready
+}
+stop_serve() {
+	kill "$serve_pid"
+	wait "$serve_pid" 2>/dev/null
+	serve_pid=
+}
+start_agent() {
+	selfright-agent run --config-dir "$tmp/nodes/$1/etc" >>"$tmp/nodes/$1/agent.log" 2>&1 &
+	eval "agent_$1=$!"
+	pids+=($!)
+}
+stop_agent() {
+	local -n pid=agent_$1
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+	return 0
+}
+add_node() { # NAME [--label ...]
+	local node=$1
+	shift
+	mkdir -p "$tmp/nodes/$node"
+	selfright node add "$node" --var port=1 "$@" -o "$tmp/nodes/$node/join" >/dev/null &&
+		selfright-agent join "$tmp/nodes/$node/join" --config-dir "$tmp/nodes/$node/etc" --root "$tmp/nodes/$node/root" \
+			--run "$tmp/nodes/$node/run" >/dev/null || return 1
+	# Started as root it gives its processes away; to a user that is there everywhere.
+	echo "users: {link: nobody, stage: nobody, component: nobody}" >>"$tmp/nodes/$node/etc/agent.yaml"
+	start_agent "$node"
+}
+agent() { # NODE COMMAND...
+	local node=$1
+	shift
+	selfright-agent "$@" --config-dir "$tmp/nodes/$node/etc"
+}
+runs() { [ "$(basename "$(readlink "$tmp/nodes/$1/root/current/$2")")" = "$3" ]; }
+waits_for() { agent "$1" why --json | holds --arg r "$2" '[.components[].reason] | index($r)'; }
+rollout_is() { selfright rollout show "$1" --json | holds --arg s "$2" '.state == $s'; }
+believes() { selfright node show "$1" --json | holds --arg c "$2" --arg v "$3" '.components[] | select(.component == $c).version == $v'; }
+
+# A component of files only, that is good after a second.
+make_component() { # NAME
+	mkdir -p "$1/tree"
+	echo "first" >"$1/tree/file"
+	printf 'component: %s\nteam: %s\nkind: tree\ntree: tree\nprobation: 1s\nchecks:\n  - {name: there, exec: {command: [/bin/true]}, periodSeconds: 1}\n' \
+		"$1" "$1" >"$1/component.yaml"
+}
+publish() { # COMPONENT VERSION
+	echo "$2" >"$1/tree/file"
+	selfright publish "$1" --version "$2" --changes "$2"
+}
