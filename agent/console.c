@@ -5,6 +5,7 @@
 #include "agent/phase/node.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
+#include "agent/trust.h"
 #include "agent/update.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -392,6 +393,9 @@ void console_answer(void *user, const struct json *request, struct buf *answer)
 		answer_rollback(n, request, answer, o);
 	else if (str_eq(command, "hold"))
 		answer_hold(n, request, answer, o);
+	else if (str_eq(command, "trust-replace"))
+		trust_answer_replace(n, json_string(json_get(request, "root")),
+				     json_string(json_get(request, "sha256")), answer, o);
 	else
 		control_refuse(answer, CONTROL_USAGE, "this agent knows no command of that name");
 	if (answer->len == 0 && json_build_text(b, false, answer) < 0)

@@ -5,6 +5,7 @@
 #include "agent/local/config.h"
 #include "agent/local/control.h"
 #include "agent/local/join.h"
+#include "agent/trust.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/timestamp.h"
@@ -434,6 +435,7 @@ static void print_help(FILE *out)
 	fprintf(out, "Usage: selfright-agent COMMAND [ARGUMENTS] [--config-dir DIR] [--json]\n\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out, "  %-9s %s\n", "trust", "what this node trusts: show, export, replace a lost root");
 	fprintf(out,
 		"\nselfright-agent COMMAND --help says more. The configuration is read from %s unless\n"
 		"--config-dir names another folder.\n%s",
@@ -565,6 +567,8 @@ int main(int argc, char **argv)
 	}
 	if (str_eq(argv[1], "--version"))
 		return command_version(&a);
+	if (str_eq(argv[1], "trust"))
+		return trust_main(argc - 1, argv + 1);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (str_eq(commands[i].name, argv[1]))
 			c = &commands[i];
