@@ -217,6 +217,20 @@ static bool something_is_wanted(struct node *n)
 	return wanted;
 }
 
+/* It was reported as good; that it is not any more is a result of its own, with an id of its own. */
+static void begin_regression(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	struct node_component *c = state_component(n->state, u->component);
+
+	u->result = RESULT_REGRESSED;
+	if (!c)
+		return; /* it was installed by this update: it is there */
+	u->attempt = ++c->attempts;
+	(void) snprintf(u->id, sizeof(u->id), "%s/%s/%llu", u->source, u->component,
+			(unsigned long long) u->attempt);
+}
+
 /*
  * The same checks for longer. Another update ends it: what that one replaces needs no
  * watching, and no two updates are judged at once.
@@ -227,8 +241,12 @@ int phase_watch(struct node *n)
 	struct node_update *u = &n->state->update;
 	const struct probe_status *why = NULL;
 	uint64_t now = node_now_ms(n);
-	int r = check_services(n);
+	int r;
 
+	/* That it was good is told; the next failure is the first. */
+	u->result = 0;
+	u->detail[0] = '\0';
+	r = check_services(n);
 	if (r == 0 && !a->probes) {
 		r = begin(n);
 		if (r < 0)
@@ -240,7 +258,7 @@ int phase_watch(struct node *n)
 			r = fail_check(n, why);
 	}
 	if (r < 0) {
-		u->result = RESULT_REGRESSED;
+		begin_regression(n);
 		return r;
 	}
 	if (now - a->entered_ms >= u->watch_ms || something_is_wanted(n))

@@ -150,6 +150,23 @@ def an_abandoned_download_is_not_kept(fleet, node):
     assert os.listdir(node.root + "/spool") == [], os.listdir(node.root + "/spool")
 
 
+@story
+def a_late_regression_is_news_of_its_own(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(WEB, watch=60))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    good = node.until_result("good", to="1.1.0")
+    open(node.root + "/data/web/running", "w").write("something else")
+    late = node.until_result("regressed", to="1.1.0", seconds=30)
+    # The controller keeps one result per id.
+    assert late["update"] != good["update"] and late["rollout"] == "r2", (good, late)
+    assert late["class"] == "release" and "answers" in late["detail"], late
+    assert node.current() == "1.0.0"
+    assert [d["version"] for d in node.component()["denied"]] == ["1.1.0"]
+
+
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
     build = os.path.abspath(sys.argv[1])
