@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -374,6 +375,9 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, struct c
 		ret->dir = getenv("SELFRIGHT_DIR");
 	if (!ret->dir || !*ret->dir)
 		ret->dir = is_fleet_folder(".") ? "." : "";
+	/* Programs that are started for us work in another folder. One that is not there keeps its name for the complaint. */
+	if (*ret->dir && realpath(ret->dir, ret->dir_absolute))
+		ret->dir = ret->dir_absolute;
 	return -1;
 }
 
@@ -609,6 +613,14 @@ int cli_program(const char *name, struct buf *ret)
 	return -ENOENT;
 }
 
+static bool is_peer(int fd, pid_t pid)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == pid;
+}
+
 int cli_start_signer(const char *dir, const char *user, struct process *ret)
 {
 	CLEANUP(buf_done)
@@ -640,10 +652,14 @@ int cli_start_signer(const char *dir, const char *user, struct process *ret)
 			/* 3 is its own code for a folder that is held. */
 			return WIFEXITED(status) && WEXITSTATUS(status) == 3 ? -EBUSY : -ERR_CHILD;
 		}
+		/* Another signer may still answer there while ours finds the folder held. */
 		fd = unixsock_connect(buf_str(&path));
 		if (fd >= 0) {
+			bool ours = is_peer(fd, ret->pid);
+
 			(void) close(fd); /* a socket nothing was written to */
-			return 0;
+			if (ours)
+				return 0;
 		}
 		(void) nanosleep(&moment, NULL); /* shorter is fine */
 	}

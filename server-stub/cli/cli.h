@@ -35,6 +35,7 @@
 #include "base/attr.h"
 #include "base/buf.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -80,8 +81,9 @@ struct cli_command {
 };
 
 struct cli {
-	const char
-		*dir; /* never NULL: --dir, $SELFRIGHT_DIR, else the current folder if it is a fleet's, else "" */
+	const char *
+		dir; /* never NULL: --dir, $SELFRIGHT_DIR, else the current folder if it is a fleet's, else ""; absolute if it is there */
+	char dir_absolute[PATH_MAX]; /* what `dir` points to then */
 	bool json;
 	bool colour; /* standard output is a terminal, and NO_COLOR is not set */
 	const char *args[CLI_ARGS_MAX + 1];
@@ -165,8 +167,10 @@ NODISCARD int cli_program(const char *name, struct buf *ret);
 
 /*
  * Start selfright-signer on `dir` and wait until it answers. The caller ends it by
- * process_end; it dies with us as well. -EBUSY: another one holds the folder. `user`: NULL, or whose it becomes.
+ * process_end; it dies with us as well. -EBUSY: another one holds the folder, perhaps a command's for a
+ * moment (SIGNER_WAIT_MS is patience enough). `user`: NULL, or whose it becomes.
  */
+enum { SIGNER_WAIT_MS = 15000, SIGNER_AGAIN_MS = 100 };
 NODISCARD int cli_start_signer(const char *dir, const char *user, struct process *ret);
 
 /* --- the commands; each returns the exit code --- */

@@ -275,9 +275,7 @@ static int cmd_node_list(int argc, char **argv)
 	if (r != CLI_OK || c.json)
 		return r;
 	list = json_get(answer, "nodes");
-	if (json_count(list) == 0)
-		cli_say(&c, "no nodes yet; make one with: selfright node add NAME");
-	t = json_count(list) ? cli_table_new(headings, ARRAY_LEN(headings)) : NULL;
+	t = cli_table_new(headings, json_count(list) ? ARRAY_LEN(headings) : 0);
 	for (size_t i = 0; i < json_count(list); i++) {
 		const struct json *o = json_at(list, i);
 		bool online = json_bool(json_get(o, "online"), false),
@@ -302,6 +300,8 @@ static int cmd_node_list(int argc, char **argv)
 		cli_table_cell(t, CLI_YELLOW, "%s", orders);
 	}
 	cli_table_print(&c, t);
+	if (json_count(list) == 0)
+		cli_say(&c, "no nodes yet; selfright node add NAME makes the file that joins one");
 	list = json_get(answer, "strangers");
 	for (size_t i = 0; i < json_count(list); i++)
 		cli_say(&c, "%snot counted%s: %s: %s", cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN),
@@ -519,7 +519,8 @@ static int follow(const struct cli *c, const char *node, const char *component, 
 		way = json_get(n, "under_way");
 		if (*fleet_text(way, "state") && strcmp(before, fleet_text(way, "state")) != 0) {
 			snprintf(before, sizeof(before), "%s", fleet_text(way, "state"));
-			cli_say(c, "  %s", before);
+			cli_say(c, "  %s %s: %s", fleet_text(way, "component"),
+				*fleet_text(way, "to") ? fleet_text(way, "to") : "absent", before);
 		}
 		list = json_get(n, "components");
 		for (size_t k = 0; k < json_count(list); k++) {
@@ -639,8 +640,9 @@ static int cmd_node_hold(int argc, char **argv)
 	};
 	static const struct cli_command command = {
 		.usage = "node hold NAME --for TIME --reason TEXT | NAME --withdraw",
-		.summary = "no rollouts on one node for a while; its own fallback and patches of security are not "
-			   "held",
+		.summary = "no rollouts on one node for a while, patches and downgrades included",
+		.details = "Its own fallback, undo of a rollout, and orders of support to this node go on. At "
+			   "most 90 days;\nit ends by itself.",
 		.example = "selfright node hold oslo-1 --for 2d --reason 'acceptance test by the customer'",
 		.options = options,
 		.min_args = 1,

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TICK_MS = 1000, FDS = WEB_LISTENERS_MAX + 2 };
@@ -191,6 +192,33 @@ static int open_database(struct serve *s, const char *path)
 	return db_open(path, &s->db);
 }
 
+/* What a part failed with, and where it says more, if it came so far. */
+static int fail_with_log(const struct cli *c, int r, const char *part, const char *dir, const char *file)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/%s", dir, file) < (int) sizeof(path) && access(path, R_OK) == 0)
+		return cli_fail_error(c, r, "%s; see %s", part, path);
+	return cli_fail_error(c, r, "%s", part);
+}
+
+/* A command may hold the folder for a moment. */
+static int start_signer(struct serve *s)
+{
+	int r = trust_start(s);
+
+	for (unsigned waited = 0; r == -EBUSY && waited < SIGNER_WAIT_MS && !stop_signal;
+	     waited += SIGNER_AGAIN_MS) {
+		const struct timespec moment = { 0, SIGNER_AGAIN_MS * 1000 * 1000 };
+
+		if (waited == 0)
+			log_notice("signer-waits", "another signer holds the folder; waiting for it to end");
+		(void) nanosleep(&moment, NULL); /* shorter is fine */
+		r = trust_start(s);
+	}
+	return r;
+}
+
 static int start(struct serve *s, const struct cli *c)
 {
 	CLEANUP(buf_done)
@@ -207,10 +235,15 @@ static int start(struct serve *s, const struct cli *c)
 	r = open_database(s, path);
 	if (r < 0)
 		return cli_fail_error(c, r, "%s", path);
-	r = trust_start(s);
-	if (r < 0)
-		return cli_fail_error(c, r, "the signer or the published folder; see %s/signer/signer.log",
+	r = start_signer(s);
+	if (r == -EBUSY)
+		return cli_fail_error(c, r,
+				      "another signer holds %s: a command that does not end, or a "
+				      "selfright-signer that was started by hand",
 				      s->options.dir);
+	if (r < 0)
+		return fail_with_log(c, r, "the signer or the published folder", s->options.dir,
+				     "signer/signer.log");
 	r = trust_server_certificate(s, &key, &cert);
 	if (r < 0)
 		return cli_fail_error(c, r, "the server's certificate");
@@ -225,7 +258,7 @@ static int start(struct serve *s, const struct cli *c)
 	}
 	r = broker_start(s);
 	if (r < 0)
-		return cli_fail_error(c, r, "the broker; see %s/mosquitto/mosquitto.log", s->serve_dir);
+		return fail_with_log(c, r, "the broker", s->serve_dir, "mosquitto/mosquitto.log");
 	r = broker_connect(s);
 	if (r < 0)
 		return cli_fail_error(c, r, "the connection to the broker");

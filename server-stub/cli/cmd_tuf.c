@@ -19,11 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { URL_MAX = 16 * 1024, NAMES_MAX = 4096 };
+enum { URL_MAX = 16 * 1024, NAMES_MAX = 4096, CA_MAX = 1024 * 1024 };
 
 struct arguments {
 	const char *word, *operand;
-	const char *metadata_dir, *metadata_url, *target_dir, *target_base_url;
+	const char *metadata_dir, *metadata_url, *target_dir, *target_base_url, *ca;
 	const char *names[NAMES_MAX];
 	size_t name_count;
 };
@@ -37,7 +37,8 @@ static const char usage_text[] =
 	"A client for any TUF repository (specification 1.0.34): init takes ROOTFILE as trusted\n"
 	"root, refresh updates the trusted metadata in DIR, download refreshes and then fetches\n"
 	"the targets in order, each verified before it gets its name. Options may stand before\n"
-	"or after the word. The exit status is 0, or 1 for any failure.\n"
+	"or after the word. --ca FILE trusts that CA (PEM) alone for https, for a server with a\n"
+	"certificate of its own. The exit status is 0, or 1 for any failure.\n"
 	"\n"
 	"example: selfright tuf --metadata-dir trust init root.json\n"
 	"         selfright tuf --metadata-dir trust --metadata-url https://example.org/metadata refresh\n";
@@ -70,6 +71,7 @@ enum option_id {
 	OPT_TARGET_NAME,
 	OPT_TARGET_DIR,
 	OPT_TARGET_BASE_URL,
+	OPT_CA,
 	OPT_HELP
 };
 
@@ -79,6 +81,7 @@ static const struct option options[] = {
 	{ "target-name", required_argument, NULL, OPT_TARGET_NAME },
 	{ "target-dir", required_argument, NULL, OPT_TARGET_DIR },
 	{ "target-base-url", required_argument, NULL, OPT_TARGET_BASE_URL },
+	{ "ca", required_argument, NULL, OPT_CA },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ NULL, 0, NULL, 0 },
 };
@@ -123,6 +126,9 @@ static int parse(int argc, char **argv, struct arguments *a)
 		case OPT_TARGET_BASE_URL:
 			a->target_base_url = optarg;
 			break;
+		case OPT_CA:
+			a->ca = optarg;
+			break;
 		case OPT_HELP:
 		case 'h':
 			return 1;
@@ -165,14 +171,20 @@ static int metadata_get(struct fetcher *f, const char *name, uint64_t max, struc
 	return buf_add(ret, body.data, body.len);
 }
 
-static int open_http(const char *url, struct http **ret)
+static int open_http(const char *url, const char *ca, struct http **ret)
 {
-	const struct http_options o = {
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(CA_MAX);
+	struct http_options o = {
 		.base_url = url,
 		.user_agent = "selfright-tuf/" SELFRIGHT_VERSION,
 		.allow_plain_http = true,
 	};
+	int r = ca ? file_read(&os_posix, AT_FDCWD, ca, CA_MAX, &pem) : 0;
 
+	if (r < 0)
+		return r;
+	o.ca_pem = ca ? buf_str(&pem) : NULL;
 	return http_open(&o, ret);
 }
 
@@ -293,7 +305,7 @@ static int refresh(struct tuf_client *c, const struct arguments *a, struct metad
 
 	if (!tuf_client_has_root(c))
 		return fail_client(c, -ERR_UNTRUSTED);
-	r = open_http(a->metadata_url, &ret_fetcher->http);
+	r = open_http(a->metadata_url, a->ca, &ret_fetcher->http);
 	if (r < 0)
 		return fail(a->metadata_url, r);
 	ret_fetcher->fetcher.get = metadata_get;
@@ -310,7 +322,7 @@ static int download(struct tuf_client *c, const struct arguments *a, struct meta
 	status = refresh(c, a, metadata);
 	if (status != 0)
 		return status;
-	r = open_http(a->target_base_url, &targets);
+	r = open_http(a->target_base_url, a->ca, &targets);
 	if (r < 0)
 		return fail(a->target_base_url, r);
 	if (mkdir(a->target_dir, 0755) < 0 && errno != EEXIST)

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PASSPHRASE_MAX = 1024, PUBLISH_TIMEOUT_MS = 10 * 60 * 1000 };
@@ -81,6 +82,27 @@ void publisher_close(struct publisher *p)
 	*p = (struct publisher){ .cli = NULL };
 }
 
+/* One that runs already, or our own; who holds the folder without answering starts or ends just now. */
+static int reach_signer(struct publisher *p, const char *socket)
+{
+	for (unsigned waited = 0;; waited += SIGNER_AGAIN_MS) {
+		const struct timespec moment = { 0, SIGNER_AGAIN_MS * 1000 * 1000 };
+		int r = signer_connect(socket, &p->signer);
+
+		if (r != -ENOENT && r != -ECONNREFUSED)
+			return r;
+		r = cli_start_signer(p->cli->dir, NULL, &p->process);
+		if (r >= 0)
+			return signer_connect(socket, &p->signer);
+		if (r != -EBUSY || waited >= SIGNER_WAIT_MS)
+			return r;
+		if (waited == 0)
+			(void) fprintf(stderr, "selfright: another signer holds %s; waiting for it\n",
+				       p->cli->dir); /* nowhere else to say it */
+		(void) nanosleep(&moment, NULL); /* shorter is fine */
+	}
+}
+
 int publisher_own(struct publisher *p)
 {
 	CLEANUP(buf_done)
@@ -91,17 +113,12 @@ int publisher_own(struct publisher *p)
 	if (p->signer)
 		return CLI_OK;
 	r = buf_addf(&path, "%s/signer/signer.sock", p->cli->dir);
-	if (r >= 0)
-		r = signer_connect(buf_str(&path), &p->signer);
-	if (r == -ENOENT || r == -ECONNREFUSED) {
-		r = cli_start_signer(p->cli->dir, NULL, &p->process);
-		if (r == -ENOENT)
-			return cli_fail(
-				p->cli, CLI_FAILED,
+	if (r < 0)
+		return cli_fail_error(p->cli, r, "%s", p->cli->dir);
+	r = reach_signer(p, buf_str(&path));
+	if (r == -ENOENT)
+		return cli_fail(p->cli, CLI_FAILED,
 				"selfright-signer is neither beside this program nor in ../libexec/selfright");
-		if (r >= 0)
-			r = signer_connect(buf_str(&path), &p->signer);
-	}
 	if (r < 0)
 		return cli_fail_error(p->cli, r, "the signer of %s cannot be reached", p->cli->dir);
 	r = repo_open(&os_posix, p->cli->dir, p->signer, &repo);

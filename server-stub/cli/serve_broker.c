@@ -150,7 +150,10 @@ static int write_password(struct serve *s, int dirfd, const struct owner *owner)
 	if (r == 0 && status != 0)
 		r = -ERR_CHILD;
 	if (r < 0) {
-		log_error("broker-password", "mosquitto_passwd failed: %s", err_text(r));
+		char quoted[400];
+
+		log_error("broker-password", "mosquitto_passwd failed: %s: %s", err_text(r),
+			  log_quote(quoted, sizeof(quoted), buf_str(&output)));
 		return r;
 	}
 	if (owner->drops)

@@ -40,7 +40,8 @@ static int stranger(struct db *db, struct ingest_outcome *o, enum ingest_verdict
 		    const char *text, int64_t now)
 {
 	verdict(o, v, text);
-	return db_stranger(db, node, text, now);
+	/* One budget for all: names cost nothing. */
+	return db_budget(db, DB_BUDGET_STRANGERS, "", now) ? db_stranger(db, node, text, now) : 0;
 }
 
 /* A version, state or name for a sentence; "nothing" for the absent component. */
@@ -56,6 +57,8 @@ static int result_event(struct db *db, const struct report *report, const struct
 	CLEANUP(buf_done)
 	struct buf detail = BUF_INIT(REPORT_MAX_BYTES);
 	const struct catalogue_row *row = r->number <= INT32_MAX ? catalogue_find((int) r->number) : NULL;
+	const char *sentence = row ? row->sentence : or_nothing(r->name);
+	bool more = r->detail && *r->detail && strcmp(r->detail, sentence) != 0;
 	struct json_node *o = json_build_root(b);
 	char text[LINE_BYTES];
 	int e;
@@ -76,9 +79,8 @@ static int result_event(struct db *db, const struct report *report, const struct
 	if (r->number == RESULT_GOOD)
 		snprintf(text, sizeof(text), "%s is good (was %s)", or_nothing(r->to), or_nothing(r->from));
 	else
-		snprintf(text, sizeof(text), "%s: %s%s%s", or_nothing(r->to),
-			 row ? row->sentence : or_nothing(r->name), r->detail && *r->detail ? ": " : "",
-			 r->detail ? r->detail : "");
+		snprintf(text, sizeof(text), "%s: %s%s%s", or_nothing(r->to), sentence, more ? ": " : "",
+			 more ? r->detail : "");
 	return db_event_add(db, &(struct db_event){
 					.at = now,
 					.kind = r->number == RESULT_GOOD ? "good" : "result",
@@ -305,7 +307,9 @@ static int judge(struct db *db, const struct report *report, const struct json *
 				  "two boots used one report number: its key is on two machines", now);
 	if (report->sequence == seen.highest) {
 		verdict(o, INGEST_DUPLICATE, "known already");
-		acknowledge(o, report, seen.highest, now);
+		/* Whoever got hold of a report can say it again and again: not each is worth a signature. */
+		if (db_budget(db, DB_BUDGET_AGAIN, report->node, now))
+			acknowledge(o, report, seen.highest, now);
 		return 0;
 	}
 	if (seen.sequence_seen && !seen.same)
@@ -373,6 +377,10 @@ int ingest_report(struct db *db, const char *fleet, const char *node, const void
 		r = stranger(db, ret, INGEST_UNSIGNED, node, "a report of another node or fleet", now);
 		goto out;
 	}
+	if (!db_budget(db, DB_BUDGET_REPORTS, node, now)) {
+		verdict(ret, INGEST_OLD, "more reports in a minute than a node has to send");
+		goto out;
+	}
 	r = db_begin(db);
 	if (r < 0)
 		goto out;
@@ -411,6 +419,7 @@ int ingest_event(struct db *db, const char *node, const void *bytes, size_t len,
 	struct event event;
 	struct last_state last = { &event, false, false };
 	char text[LINE_BYTES];
+	bool more;
 	int r;
 
 	if (ret_shown)
@@ -420,6 +429,8 @@ int ingest_event(struct db *db, const char *node, const void *bytes, size_t len,
 	r = json_parse(bytes, len, &event_limits, &doc);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
+	if (!db_budget(db, DB_BUDGET_EVENTS, node, now))
+		return 0;
 	r = event_parse(doc, &event);
 	if (r < 0 || strcmp(event.node, node) != 0 || !guard_id(event.component))
 		return r == -ENOMEM ? r : 0;
@@ -432,8 +443,9 @@ int ingest_event(struct db *db, const char *node, const void *bytes, size_t len,
 			     event.bytes_total);
 	if (r < 0 || last.same)
 		return r;
-	snprintf(text, sizeof(text), "%s %s%s%s", event.version, event.state, event.detail[0] ? ": " : "",
-		 event.detail);
+	more = event.detail[0] && strcmp(event.detail, event.state) != 0;
+	snprintf(text, sizeof(text), "%s %s%s%s", or_nothing(event.version), event.state, more ? ": " : "",
+		 more ? event.detail : "");
 	r = db_event_add(db, &(struct db_event){
 				     .at = now,
 				     .kind = "state",
@@ -457,6 +469,8 @@ int ingest_presence(struct db *db, const char *node, const void *bytes, size_t l
 	r = json_parse(bytes, len, &event_limits, &doc);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
+	if (!db_budget(db, DB_BUDGET_EVENTS, node, now))
+		return 0;
 	r = db_node_presence(db, node, json_bool(json_get(doc, "online"), false), now);
 	return r == -ENOENT ? 0 : r;
 }
