@@ -11,6 +11,8 @@
 
 enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 2, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
+enum { BUDGET_PLACES = 16 * 1024 };
+
 struct cached {
 	const char *sql; /* the address of the literal: each call site has one */
 	sqlite3_stmt *stmt;
@@ -24,6 +26,8 @@ struct db {
 	int64_t last_event;
 	bool in_transaction;
 	char error[ERROR_BYTES];
+	int64_t budget_minute;
+	uint16_t spent[DB_BUDGET_COUNT][BUDGET_PLACES];
 };
 
 /* One entry per schema version; the text that leads there from the one before. */
@@ -649,6 +653,30 @@ int db_component_store(struct db *db, const char *node, const struct db_componen
 		      " why_detail, wants, denies) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
 		      NULL, "sssssssssb", node, c->component, c->version, c->previous, c->rollout, c->stage,
 		      c->why, c->why_detail, c->wants, c->denies);
+}
+
+bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now)
+{
+	static const uint16_t per_minute[DB_BUDGET_COUNT] = {
+		[DB_BUDGET_STRANGERS] = 300, /* each is a write to the disk that anybody can cause */
+		[DB_BUDGET_EVENTS] = 240, /* an update has about ten */
+		[DB_BUDGET_REPORTS] = 600, /* agents leave 100 ms between two */
+		[DB_BUDGET_AGAIN] = 60, /* the same report: its acknowledgement was lost */
+	};
+	uint32_t hash = 2166136261u; /* FNV-1a */
+	uint16_t *spent;
+
+	if (now / 60 != db->budget_minute) {
+		db->budget_minute = now / 60;
+		memset(db->spent, 0, sizeof(db->spent));
+	}
+	for (const char *p = name; *p; p++)
+		hash = (hash ^ (uint8_t) *p) * 16777619u;
+	spent = &db->spent[kind][hash % BUDGET_PLACES];
+	if (*spent >= per_minute[kind])
+		return false;
+	(*spent)++;
+	return true;
 }
 
 int db_stranger(struct db *db, const char *name, const char *reason, int64_t now)

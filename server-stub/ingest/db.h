@@ -103,6 +103,13 @@ NODISCARD int db_report_store(struct db *db, const struct db_report *r, const ch
 NODISCARD int db_component_store(struct db *db, const char *node, const struct db_component *c);
 NODISCARD int db_components_clear(struct db *db, const char *node);
 
+/*
+ * What one name may cost in a minute, kept in memory: false when it is used up. Names share
+ * places, so one may pay for another's; nothing that counts for a gate depends on it alone.
+ */
+enum db_budget { DB_BUDGET_STRANGERS, DB_BUDGET_EVENTS, DB_BUDGET_REPORTS, DB_BUDGET_AGAIN, DB_BUDGET_COUNT };
+bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now);
+
 /* Somebody unknown or unverified spoke: shown, never counted; the newest thousand are kept. */
 struct db_stranger {
 	const char *name, *reason;

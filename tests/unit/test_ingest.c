@@ -544,6 +544,51 @@ static void presence_is_display_only(void **state)
 	assert_int_equal(facts(b).events, 0);
 }
 
+/* What one node, or a stranger, can make us write is bounded by time, and others are not touched by it. */
+static void nobody_fills_the_disk(void **state)
+{
+	struct bench *b = *state;
+	struct event e = { .node = "n1", .update = "r/web/1", .component = "web", .version = "1.1.0", .at = NOW };
+	struct ingest_outcome o;
+	unsigned shown = 0, acknowledged = 0;
+
+	for (int i = 0; i < 2000; i++) {
+		struct buf bytes = BUF_INIT(10000);
+		bool one = false;
+		char name[32];
+
+		snprintf(e.state, sizeof(e.state), "%s", i % 2 ? "staging" : "waiting");
+		write_event(&e, &bytes);
+		assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &one), 0);
+		shown += one;
+		buf_done(&bytes);
+		snprintf(name, sizeof(name), "s%d", i);
+		assert_int_equal(ingest_report(b->db, "demo", name, "{}", 2, NOW, &o), 0);
+		assert_int_equal(o.verdict, INGEST_UNKNOWN);
+	}
+	assert_in_range(shown, 1, 500);
+	assert_in_range(facts(b).strangers, 1, 500);
+	/* The same report again and again is no reason to sign again and again. */
+	for (int i = 0; i < 300; i++)
+		acknowledged += send(b, report(5, boot_a)).acknowledge;
+	assert_in_range(acknowledged, 2, 150);
+	assert_int_equal(facts(b).sequence, 5);
+	assert_true(send(b, report(6, boot_a)).acknowledge);
+}
+
+static void nobody_sends_more_than_a_node_has_to(void **state)
+{
+	struct bench *b = *state;
+	unsigned stored = 0;
+
+	for (unsigned i = 1; i <= 1000; i++)
+		stored += send(b, report(i, boot_a)).verdict == INGEST_STORED;
+	assert_in_range(stored, 300, 900);
+	/* The next one after a while counts as ever. */
+	assert_int_equal(facts(b).sequence, stored);
+	assert_false(facts(b).quarantined);
+}
+
 static void verdicts_have_names(void **state)
 {
 	(void) state;
@@ -571,6 +616,8 @@ int main(void)
 		T(a_report_larger_than_allowed_is_not_read),
 		T(events_are_shown_once_per_state),
 		T(presence_is_display_only),
+		T(nobody_fills_the_disk),
+		T(nobody_sends_more_than_a_node_has_to),
 		cmocka_unit_test(verdicts_have_names),
 	};
 
