@@ -291,9 +291,10 @@ static int cmd_node_list(int argc, char **argv)
 			       : online ? CLI_GREEN
 					: CLI_YELLOW,
 			       "%s",
-			       held	? "quarantined"
-			       : online ? "online"
-					: "offline");
+			       held					    ? "quarantined"
+			       : json_bool(json_get(o, "held_back"), false) ? "held back"
+			       : online					    ? "online"
+									    : "offline");
 		cli_table_cell(t, CLI_PLAIN, "%s", fleet_ago(o, "reported", ago, sizeof(ago)));
 		cli_table_cell(t, CLI_PLAIN, "%s", components);
 		cli_table_cell(t, CLI_DIM, "%s", labels);
@@ -422,6 +423,12 @@ static int cmd_node_show(int argc, char **argv)
 		fleet_ago(n, "reported", ago, sizeof(ago)),
 		*fleet_text(n, "agent") ? fleet_text(n, "agent") : "unknown");
 	cli_say(&c, "  labels: %s", *labels ? labels : "none");
+	if (json_bool(json_get(n, "held_back"), false))
+		cli_say(&c,
+			"  %sheld back%s: it reports, but has had no new metadata for hours; something between "
+			"here and "
+			"it keeps old files, or its metadata does not verify (selfright-agent status says why)",
+			cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN));
 	if (json_bool(json_get(n, "quarantined"), false))
 		cli_say(&c, "  %squarantined%s: %s; after looking into it: selfright node trust %s --reason TEXT",
 			cli_colour(&c, CLI_RED), cli_colour(&c, CLI_PLAIN), fleet_text(n, "quarantine_reason"),

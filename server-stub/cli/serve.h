@@ -4,6 +4,7 @@
  * serve_trust   signer process, repository, publications and what is announced of them
  * serve_broker  the private mosquitto: configuration, start, supervision; the connection to it
  * serve_control rollouts: who belongs to which stage, what happens next, documents
+ * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
  */
@@ -147,6 +148,14 @@ void control_shorten(const struct serve *s, int *timeout_ms);
 NODISCARD int control_publish_now(struct serve *s);
 /* The highest seq that was ever published here. */
 NODISCARD int control_published_seq(struct serve *s, uint64_t *ret);
+
+/* --- serve_restore.c --- */
+/* `repo recover` was here: rollouts come back paused, orders are to be confirmed. Cheap otherwise. */
+void restore_tick(struct serve *s);
+/* A signed report says it trusts timestamp `version`: if that is newer than anything published here, its bytes decide. */
+void restore_look(struct serve *s, const char *node, uint64_t version, const void *report, size_t len);
+/* Has this node heard nothing new although it reports? Metadata is signed anew every few hours. */
+bool restore_held_back(uint64_t timestamp, int64_t reported_at);
 
 /* --- serve_approval.c --- */
 /* The approvals of each stage as its document holds them: ret[i] is the caller's, untouched if there is none. */

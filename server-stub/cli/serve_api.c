@@ -185,6 +185,8 @@ int serve_take_report(struct serve *s, const char *node, const void *data, size_
 		return r;
 	}
 	snprintf(ret_text, text_size, "%s", o.text);
+	if (o.timestamp)
+		restore_look(s, node, o.timestamp, data, len);
 	*ret_refused = o.verdict == INGEST_UNKNOWN || o.verdict == INGEST_UNSIGNED ||
 		       o.verdict == INGEST_MALFORMED || o.verdict == INGEST_QUARANTINED;
 	if (*ret_refused)
@@ -464,6 +466,8 @@ static int write_node(void *user, const struct db_node *row)
 	node_string(o, "boot_id", row->boot_id);
 	node_bool(o, "quarantined", row->quarantined);
 	node_string(o, "quarantine_reason", row->quarantine_reason);
+	node_integer(o, "timestamp", (int64_t) row->timestamp);
+	node_bool(o, "held_back", restore_held_back(row->timestamp, row->reported_at));
 	if (row->under_way) {
 		way = node_object(o, "under_way");
 		node_string(way, "component", row->under_way);

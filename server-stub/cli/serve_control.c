@@ -833,10 +833,12 @@ int control_publish_now(struct serve *s)
 
 void control_tick(struct serve *s)
 {
-	uint64_t start = serve_now_ms(s), took;
+	uint64_t start, took;
 	int64_t now = serve_now(s);
 	int r;
 
+	restore_tick(s);
+	start = serve_now_ms(s);
 	if ((db_generation(s->db) != s->generation || s->publish_due || now >= s->wake_at) &&
 	    start >= s->look_again_ms) {
 		bool time_alone = db_generation(s->db) == s->generation && !s->publish_due;

@@ -90,7 +90,8 @@ static const char *const migrations[] = {
 	"CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",
 	"CREATE TABLE approvals (rollout TEXT NOT NULL REFERENCES rollouts, position INTEGER NOT NULL,"
 	" expires INTEGER NOT NULL, keyid TEXT NOT NULL, sig TEXT NOT NULL, at INTEGER NOT NULL, by TEXT,"
-	" PRIMARY KEY (rollout, position, expires, keyid)) STRICT, WITHOUT ROWID;",
+	" PRIMARY KEY (rollout, position, expires, keyid)) STRICT, WITHOUT ROWID;"
+	"ALTER TABLE nodes ADD COLUMN timestamp INTEGER NOT NULL DEFAULT 0;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -434,6 +435,7 @@ static int give_node(void *context, sqlite3_stmt *row)
 		.under_way_state = text_at(row, 14),
 		.bytes_done = number_at(row, 15),
 		.bytes_total = number_at(row, 16),
+		.timestamp = number_at(row, 17),
 	};
 
 	return e->each(e->user, &n);
@@ -448,7 +450,7 @@ int db_nodes(struct db *db, const char *node, int (*each)(void *user, const stru
 		  "SELECT node, identity_public, transport_public, labels, added_at, quarantine, online, "
 		  "presence_at,"
 		  " sequence, boot_id, reported_at, report, way_component, way_to, way_state, bytes_done, "
-		  "bytes_total"
+		  "bytes_total, timestamp"
 		  " FROM nodes WHERE ?1 IS NULL OR node = ?1 ORDER BY node",
 		  give_node, &e, "s", node);
 	if (r == 0 && node)
@@ -619,11 +621,11 @@ int db_report_store(struct db *db, const struct db_report *r, const char *digest
 	e = change(db,
 		   "UPDATE nodes SET sequence = ?2, boot_id = ?3, reported_at = ?4, labels = ?5, report = ?6,"
 		   " way_component = ?7, way_to = ?8, way_state = ?9, way_update = ?10, bytes_done = ?11, "
-		   "bytes_total = ?12"
+		   "bytes_total = ?12, timestamp = ?13"
 		   " WHERE node = ?1",
-		   &changes, "susissssssuu", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
+		   &changes, "susissssssuuu", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
 		   r->under_way, r->under_way_to, r->under_way_state, r->under_way_update, r->bytes_done,
-		   r->bytes_total);
+		   r->bytes_total, r->timestamp);
 	e = changed_one(e, changes);
 	if (e < 0)
 		return e;

@@ -56,6 +56,7 @@ struct db_node {
 	const char *under_way; /* component of the update under way, NULL: none */
 	const char *under_way_to, *under_way_state;
 	uint64_t bytes_done, bytes_total;
+	uint64_t timestamp; /* version of the one it trusts, as it says; 0: none */
 };
 /* -EEXIST if it is there with another identity or transport key; 0 and nothing changed with the same. */
 NODISCARD int db_node_add(struct db *db, const char *node, const char *identity_public,
@@ -87,7 +88,7 @@ struct db_report {
 	uint64_t sequence;
 	int64_t now;
 	const char *under_way, *under_way_to, *under_way_state, *under_way_update;
-	uint64_t bytes_done, bytes_total;
+	uint64_t bytes_done, bytes_total, timestamp;
 };
 struct db_seen {
 	uint64_t highest; /* sequence stored, 0: none */

@@ -186,6 +186,7 @@ static int store(struct db *db, const struct report *report, const char *body, c
 		.now = now,
 		.bytes_done = report->progress.bytes_done,
 		.bytes_total = report->progress.bytes_total,
+		.timestamp = report->timestamp_version,
 	};
 	int r;
 
@@ -385,6 +386,7 @@ int ingest_report(struct db *db, const char *fleet, const char *node, const void
 	if (r < 0)
 		goto out;
 	r = judge(db, &report, json_get(doc, "signed"), now, ret);
+	ret->timestamp = report.timestamp_version;
 	if (r == 0)
 		r = db_commit(db);
 	if (r < 0) {
