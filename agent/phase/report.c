@@ -197,6 +197,37 @@ static int compose(struct node *n, struct report *out)
 	return r;
 }
 
+/*
+ * A report that is too large is refused everywhere, for ever: first the logs go, the
+ * oldest first, then what the node's console still tells. Every result stays, for the
+ * answer acknowledges them all.
+ */
+enum { SHORTER_OLD_LOGS = 1, SHORTER_LOGS, SHORTER_ALL, LOGS_KEPT = 4 };
+
+static void forget(char **text)
+{
+	free(*text);
+	*text = NULL;
+}
+
+static void shorten(struct report *r, int how)
+{
+	for (size_t i = 0; i < r->result_count; i++)
+		if (how >= SHORTER_LOGS || (how >= SHORTER_OLD_LOGS && i + LOGS_KEPT < r->result_count))
+			forget(&r->results[i].log_tail);
+	for (size_t i = 0; how >= SHORTER_ALL && i < r->component_count; i++) {
+		struct report_component *c = &r->components[i];
+
+		forget(&c->why_detail);
+		while (c->denied_count > 0) {
+			struct report_denial *d = &c->denied[--c->denied_count];
+
+			forget(&d->version);
+			forget(&d->cause);
+		}
+	}
+}
+
 static int sign(struct node *n, struct json_build *b, struct buf *envelope)
 {
 	CLEANUP(buf_done)
@@ -211,21 +242,34 @@ static int sign(struct node *n, struct json_build *b, struct buf *envelope)
 	return r < 0 ? r : tuf_envelope_sign(signed_object, keys, 1, envelope);
 }
 
-static int send_report(struct node *n)
+static int write_and_sign(struct node *n, int how, struct buf *envelope)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
-	CLEANUP(buf_done)
-	struct buf envelope = BUF_INIT(2 * REPORT_MAX_BYTES), frame = BUF_INIT(2 * REPORT_MAX_BYTES + 8);
 	struct report report = { 0 };
-	uint8_t head[8];
 	int r = compose(n, &report);
 
-	if (r == 0)
+	if (r == 0) {
+		shorten(&report, how);
 		r = report_write(&report, json_build_root(b));
+	}
 	report_done(&report);
 	if (r == 0)
-		r = sign(n, b, &envelope);
+		r = sign(n, b, envelope);
+	return r == 0 && envelope->len > REPORT_MAX_BYTES ? -ERR_TOO_LARGE : r;
+}
+
+static int send_report(struct node *n)
+{
+	CLEANUP(buf_done)
+	struct buf envelope = BUF_INIT(2 * REPORT_MAX_BYTES), frame = BUF_INIT(2 * REPORT_MAX_BYTES + 8);
+	uint8_t head[8];
+	int r = -ERR_TOO_LARGE;
+
+	for (int how = 0; r == -ERR_TOO_LARGE && how <= SHORTER_ALL; how++) {
+		buf_clear(&envelope);
+		r = write_and_sign(n, how, &envelope);
+	}
 	for (size_t i = 0; i < sizeof(head); i++)
 		head[i] = (uint8_t) (n->state->report_sequence >> (8 * (7 - i)));
 	if (r == 0)
