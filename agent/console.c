@@ -42,6 +42,26 @@ static void put_time(struct json_node *o, const char *name, int64_t at)
 
 /* --- why --- */
 
+/* How far the update of this component is, in words. */
+static void explain_progress(const struct node *n, char *out, size_t size)
+{
+	const struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n), spent = now - n->attempt.entered_ms, of;
+
+	if (u->state == NODE_PROBATION || u->state == NODE_WATCH) {
+		of = u->state == NODE_PROBATION ? u->probation_ms : u->watch_ms;
+		if (spent < of)
+			(void) snprintf(out, size, "%s, %llu s of %llu s left", node_update_state_name(u->state),
+					(unsigned long long) ((of - spent + 999) / 1000),
+					(unsigned long long) (of / 1000));
+		else
+			(void) snprintf(out, size, "%s, waiting for its last checks",
+					node_update_state_name(u->state));
+		return;
+	}
+	(void) snprintf(out, size, "it is under way: %s", node_update_state_name(u->state));
+}
+
 struct why {
 	struct decision d;
 	enum reason reason;
@@ -72,10 +92,9 @@ static struct why why_of(struct node *n, const char *component)
 		retry = state_retry(n->state, component, w.d.version);
 		if (retry && retry->not_before > node_now(n))
 			explain_retry(retry, &w);
-		else if (update_is_active(n) && str_eq(n->state->update.component, component))
-			(void) snprintf(w.detail, sizeof(w.detail), "it is under way: %s",
-					update_state_name(update_state(n)));
 	}
+	if (!w.detail[0] && update_is_active(n) && str_eq(n->state->update.component, component))
+		explain_progress(n, w.detail, sizeof(w.detail));
 	switch (w.reason) {
 	case REASON_SUPPORT_ROLLBACK:
 		if (w.d.order)
@@ -124,13 +143,31 @@ static void put_why(struct node *n, struct json_node *o, const char *component)
 	put_time(o, "until", w.until);
 }
 
-static void answer_why(struct node *n, const struct json *request, struct json_node *o)
+static void refuse_unknown(const struct string_list *names, const char *component, struct buf *answer)
+{
+	CLEANUP(buf_done)
+	struct buf list = BUF_INIT(1024);
+
+	for (size_t i = 0; i < names->count; i++)
+		if (buf_addf(&list, "%s%s", i > 0 ? ", " : "", names->items[i]) < 0)
+			break; /* the first ones are enough */
+	if (names->count > 0)
+		control_refuse(answer, CONTROL_ERROR, "no component %s here; there are: %s", component,
+			       buf_str(&list));
+	else
+		control_refuse(answer, CONTROL_ERROR, "no component %s here; there are none", component);
+}
+
+static void answer_why(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
 {
 	const char *only = json_string(json_get(request, "component"));
 	struct json_node *list = node_array(o, "components");
 	struct string_list names = { 0 };
+	int r = node_components(n, &names);
 
-	if (node_components(n, &names) == 0)
+	if (r == 0 && only && !string_list_has(&names, only))
+		refuse_unknown(&names, guard_id(only) ? only : "of that name", answer);
+	else if (r == 0)
 		for (size_t i = 0; i < names.count; i++)
 			if (!only || str_eq(only, names.items[i]))
 				put_why(n, node_object(list, NULL), names.items[i]);
@@ -246,6 +283,7 @@ static void answer_status(struct node *n, struct json_node *o)
 	struct json_node *link, *list, *hold;
 	struct string_list names = { 0 };
 	uint64_t generation = 0;
+	char note[128];
 
 	node_string(o, "fleet", n->config->fleet);
 	node_string(o, "node", n->config->node);
@@ -258,6 +296,12 @@ static void answer_status(struct node *n, struct json_node *o)
 	node_bool(link, "running", n->link != NULL);
 	node_bool(link, "connected", n->link_connected);
 	put_text(link, "reason", n->link_reason);
+	if (n->config->broker.host && config_uses_proxy(n->config, n->config->broker.host)) {
+		(void) snprintf(note, sizeof(note), "MQTT does not go through the proxy: %s",
+				n->link_connected ? "the broker is reached directly"
+						  : "the repository is polled by HTTPS instead");
+		node_string(link, "note", note);
+	}
 	node_integer(link, "report", (int64_t) n->state->report_sequence);
 	node_integer(link, "acknowledged", (int64_t) n->acked_sequence);
 	put_metadata(n, o);
@@ -386,7 +430,7 @@ void console_answer(void *user, const struct json *request, struct buf *answer)
 	if (str_eq(command, "status"))
 		answer_status(n, o);
 	else if (str_eq(command, "why"))
-		answer_why(n, request, o);
+		answer_why(n, request, answer, o);
 	else if (str_eq(command, "history"))
 		answer_history(n, request, o);
 	else if (str_eq(command, "rollback"))

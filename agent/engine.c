@@ -50,6 +50,7 @@ enum {
 	ROOT_MAX = 512 * 1024,
 	LINK_MEMORY_MAX = 512 * 1024 * 1024,
 	LINK_STABLE_MS = 60 * 1000,
+	REASONS_SPACING_MS = 2 * 1000, /* how often a changed reason alone is worth a report */
 	LEFT_MS = 5 * 1000, /* how long a link may take to leave */
 };
 
@@ -75,6 +76,9 @@ struct engine {
 	uint64_t poll_at_ms, push_at_ms;
 	unsigned push_failures;
 	bool report_failed; /* the last one could not be noted or signed */
+	uint32_t reasons; /* what the last report said of why and wants, as a hash */
+	uint64_t reasons_at_ms; /* looked at again from then on */
+	bool reasons_due; /* something happened since they were looked at */
 	struct backoff poll_backoff;
 };
 
@@ -142,25 +146,30 @@ static uint64_t link_memory_max(void)
 #endif
 }
 
-static int link_spawn(struct engine *e)
+static int link_spawn(struct engine *e, struct conf_error *ret_error)
 {
 	struct node *n = &e->node;
 	const char *argv[] = { NULL, "--config-dir", e->config.dir, NULL };
+	struct road_environment environment = { .count = 0 };
 	char *program = NULL;
 	int sv[2], r;
 
-	r = config_program(&e->config, "selfright-link", &program);
+	r = config_program(&e->config, "selfright-link", &program, ret_error);
 	if (r < 0)
 		return r;
 	argv[0] = program;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0) {
+	r = config_road_environment(&e->config, &environment);
+	if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		r = -errno;
+	if (r < 0) {
+		road_environment_done(&environment);
 		free(program);
 		return r;
 	}
 	r = process_start(
 		&(struct process_options){
 			.argv = argv,
+			.env = (const char *const *) environment.items,
 			.user = n->as_root ? e->config.users.link : NULL,
 			.die_with_parent = true,
 			.stdin_fd = -1,
@@ -173,6 +182,7 @@ static int link_spawn(struct engine *e)
 		},
 		&e->link);
 	close(sv[1]);
+	road_environment_done(&environment);
 	free(program);
 	if (r < 0) {
 		close(sv[0]);
@@ -186,11 +196,12 @@ static int link_spawn(struct engine *e)
 
 static void link_start(struct engine *e)
 {
-	int r = link_spawn(e);
+	struct conf_error error = { "" };
+	int r = link_spawn(e, &error);
 
 	e->link_started_ms = node_now_ms(&e->node);
 	if (r < 0) {
-		link_lost(e, err_text(r));
+		link_lost(e, error.text[0] ? error.text : err_text(r));
 		return;
 	}
 	e->link_start_at_ms = UINT64_MAX;
@@ -209,6 +220,18 @@ static int32_t error_at(const uint8_t *p)
 	return r;
 }
 
+static void keep_words(char *out, size_t size, const uint8_t *words, size_t len)
+{
+	if (len >= size)
+		len = size - 1;
+	if (len > 0)
+		memcpy(out, words, len);
+	out[len] = '\0';
+	for (char *p = out; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
+}
+
 static void take_fetched(struct node *n, const struct frame *f)
 {
 	int r;
@@ -217,9 +240,12 @@ static void take_fetched(struct node *n, const struct frame *f)
 		return; /* an answer nobody waits for any more */
 	buf_clear(&n->fetch_bytes);
 	n->fetch_error = error_at(f->data);
+	n->fetch_words[0] = '\0';
 	if (n->fetch_error == 0) {
 		r = buf_add(&n->fetch_bytes, f->data + 4, f->len - 4);
 		n->fetch_error = r;
+	} else {
+		keep_words(n->fetch_words, sizeof(n->fetch_words), f->data + 4, f->len - 4);
 	}
 	n->fetch_answered = true;
 }
@@ -227,16 +253,9 @@ static void take_fetched(struct node *n, const struct frame *f)
 static void take_state(struct node *n, const struct frame *f)
 {
 	bool connected = f->len > 0 && f->data[0] == 1;
-	size_t len = f->len > 0 ? f->len - 1 : 0;
 
-	if (len >= sizeof(n->link_reason))
-		len = sizeof(n->link_reason) - 1;
-	if (len > 0)
-		memcpy(n->link_reason, f->data + 1, len);
-	n->link_reason[len] = '\0';
-	for (char *p = n->link_reason; *p; p++)
-		if (*p < 0x20 || *p > 0x7e)
-			*p = '?';
+	keep_words(n->link_reason, sizeof(n->link_reason), f->len > 0 ? f->data + 1 : NULL,
+		   f->len > 0 ? f->len - 1 : 0);
 	if (connected && !n->link_connected)
 		n->report_wanted = true; /* both sides may have moved on meanwhile */
 	n->link_connected = connected;
@@ -475,6 +494,54 @@ static uint64_t report_due(const struct engine *e)
 	return n->reported_ms + (n->report_wanted ? spacing : e->config.report_s * 1000);
 }
 
+static uint32_t add_hash(uint32_t hash, const char *text)
+{
+	do
+		hash = (hash ^ (uint8_t) *text) * 16777619u;
+	while (*text++);
+	return hash;
+}
+
+/* Why each component is what it is, and what it wants: what a report says of them. */
+static uint32_t hash_reasons(struct node *n)
+{
+	struct string_list names = { 0 };
+	uint32_t hash = 2166136261u;
+
+	if (node_components(n, &names) == 0)
+		for (size_t i = 0; i < names.count; i++) {
+			struct decision d = node_decide(n, names.items[i]);
+
+			hash = add_hash(hash, names.items[i]);
+			hash = add_hash(hash, reason_name(d.reason));
+			hash = add_hash(hash, d.kind != DECIDE_STAY && d.version ? d.version : "");
+		}
+	string_list_done(&names);
+	return hash;
+}
+
+/*
+ * A reason that changed is news to those who ask why a rollout does not move. While an
+ * update is between its stop and its verdict the others are merely busy: its result brings
+ * a report anyway.
+ */
+static void follow_reasons(struct engine *e)
+{
+	struct node *n = &e->node;
+	uint64_t now = node_now_ms(n);
+
+	if (node_is_busy(n))
+		return;
+	if (now < e->reasons_at_ms) {
+		e->reasons_due = true;
+		return;
+	}
+	e->reasons_due = false;
+	e->reasons_at_ms = now + REASONS_SPACING_MS;
+	if (hash_reasons(n) != e->reasons)
+		n->report_wanted = true;
+}
+
 static int timeout_until(struct engine *e, uint64_t services_at)
 {
 	struct node *n = &e->node;
@@ -493,6 +560,8 @@ static int timeout_until(struct engine *e, uint64_t services_at)
 		earlier(&at, n->replan ? now : n->plan_ms);
 	if (n->link)
 		earlier(&at, report_due(e));
+	if (e->reasons_due)
+		earlier(&at, e->reasons_at_ms);
 	return at <= now ? 0 : (int) (at - now);
 }
 
@@ -505,6 +574,8 @@ static void report_if_due(struct engine *e)
 	e->report_failed = phase_report(n) < 0;
 	if (e->report_failed)
 		n->report_wanted = true;
+	else
+		e->reasons = hash_reasons(n);
 }
 
 static void loop(struct engine *e)
@@ -527,6 +598,7 @@ static void loop(struct engine *e)
 		if (!n->link && node_now_ms(n) >= e->link_start_at_ms)
 			link_start(e);
 		update_step(n);
+		follow_reasons(e);
 		report_if_due(e);
 		turn(e, timeout_until(e, services_at), false);
 		empty_inbox(e);
@@ -795,6 +867,21 @@ static int open_run(struct engine *e)
 	return r;
 }
 
+/* Without them nothing would ever work here: said once, and not tried for ever. */
+static int check_programs(const struct config *c, struct conf_error *ret_error)
+{
+	static const char *const names[] = { "selfright-link", "selfright-stage" };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(names); i++) {
+		char *path = NULL;
+
+		r = config_program(c, names[i], &path, ret_error);
+		free(path);
+	}
+	return r;
+}
+
 static int start(struct engine *e, const char *config_dir)
 {
 	struct node *n = &e->node;
@@ -808,6 +895,9 @@ static int start(struct engine *e, const char *config_dir)
 	r = n->as_root ? config_check_users(&e->config, &error) : 0;
 	if (r < 0)
 		return fail(r, "configuration", error.text);
+	r = check_programs(&e->config, &error);
+	if (r < 0)
+		return fail(r, "programs", error.text);
 	r = open_state(e);
 	if (r < 0)
 		return r;

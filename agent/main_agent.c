@@ -177,6 +177,8 @@ static void show_status(const struct json *s)
 	printf("link       %s%s%s\n",
 	       json_bool(json_get(link, "connected"), false) ? "connected" : "not connected",
 	       text_of(link, "reason", "")[0] ? ": " : "", text_of(link, "reason", ""));
+	if (text_of(link, "note", "")[0])
+		printf("           %s\n", text_of(link, "note", ""));
 	printf("metadata   timestamp %" PRId64 ", %s until %s; last refresh %s%s%s\n",
 	       number_of(metadata, "timestamp"), json_bool(json_get(metadata, "fresh"), false) ? "fresh" : "STALE",
 	       text_of(metadata, "expires", "never"), text_of(metadata, "refreshed", "never"),
@@ -442,11 +444,42 @@ static void print_help(FILE *out)
 		CONFIG_DIR_DEFAULT, exit_codes);
 }
 
+static const struct {
+	const char *name, *argument, *meaning;
+} option_help[] = {
+	{ "--root", "DIR", "where versions, data and state are kept (default " CONFIG_ROOT_DEFAULT ")" },
+	{ "--run", "DIR", "where the control socket is (default " CONFIG_RUN_DEFAULT ")" },
+	{ "--force", "", "take the place of an identity that is there already" },
+	{ "--limit", "N", "the newest N lines, 1 to 10000 (default 50)" },
+	{ "--to", "VERSION", "a version that was good here (default: the newest of them before this one)" },
+	{ "--reason", "TEXT", "why, for the report and for whoever comes next" },
+	{ "--for", "TIME", "how long, at most 90d: 90s, 15m, 2h, 7d" },
+	{ "--release", "", "end the hold" },
+};
+
+/* Does the usage name this option, and not only one that begins like it? */
+static bool usage_has(const char *usage, const char *option)
+{
+	size_t len = strlen(option);
+
+	for (const char *p = usage; (p = strstr(p, option)); p += len)
+		if (p[len] == '\0' || strchr(" ]|", p[len]))
+			return true;
+	return false;
+}
+
 static void print_command_help(const struct command *c)
 {
 	printf("selfright-agent %s: %s\n\nUsage: selfright-agent %s %s%s[--config-dir DIR] [--json]\nExample: "
-	       "%s\n%s",
-	       c->name, c->summary, c->name, c->usage, c->usage[0] ? " " : "", c->example, exit_codes);
+	       "%s\n\nOptions:\n",
+	       c->name, c->summary, c->name, c->usage, c->usage[0] ? " " : "", c->example);
+	for (size_t i = 0; i < ARRAY_LEN(option_help); i++)
+		if (usage_has(c->usage, option_help[i].name))
+			printf("  %-10s %-8s %s\n", option_help[i].name, option_help[i].argument,
+			       option_help[i].meaning);
+	printf("  --config-dir DIR    the configuration's folder (default " CONFIG_DIR_DEFAULT ")\n"
+	       "  --json              the answer as JSON\n\n%s",
+	       exit_codes);
 }
 
 /* "90", "90s", "15m", "2h", "7d". */

@@ -18,6 +18,13 @@
 
 enum { HOUR = 3600, DAY = 24 * HOUR };
 
+/* Where `make install` of this build puts them. */
+#ifdef SELFRIGHT_LIBEXECDIR
+#define INSTALLED_PROGRAMS SELFRIGHT_LIBEXECDIR "/selfright"
+#else
+#define INSTALLED_PROGRAMS CONFIG_PROGRAMS_DEFAULT
+#endif
+
 /* A complaint about a file as a whole: there is no line to name. */
 static int fail_file(struct conf_error *e, const char *path, const char *fmt, ...) PRINTF_LIKE(3, 4);
 static int fail_file(struct conf_error *e, const char *path, const char *fmt, ...)
@@ -163,6 +170,25 @@ static int take_urls(const struct conf *map, struct string_list *ret, struct con
 	return 0;
 }
 
+/* The sentences do not repeat it: it may have a password. */
+static int take_proxy(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	int r = take_text(map, "proxy", NULL, &c->proxy, e);
+
+	if (r < 0)
+		return r;
+	if (c->proxy && (!str_starts(c->proxy, "http://") || strlen(c->proxy) == strlen("http://") ||
+			 strpbrk(c->proxy, " \t\r\n")))
+		return conf_fail(conf_get(map, "proxy"), e,
+				 "expected a proxy as http://[user:password@]host[:port]");
+	r = take_list(map, "no_proxy", &c->no_proxy, e);
+	for (size_t i = 0; r == 0 && i < c->no_proxy.count; i++)
+		if (strpbrk(c->no_proxy.items[i], ", \t\r\n"))
+			r = conf_fail(conf_at(conf_get(map, "no_proxy"), i), e,
+				      "expected one host or domain, found '%s'", c->no_proxy.items[i]);
+	return r;
+}
+
 static int take_broker(const struct conf *map, struct config *c, struct conf_error *e)
 {
 	const struct conf *broker = NULL;
@@ -264,6 +290,9 @@ static int take_agent(const struct conf *map, struct config *c, struct conf_erro
 	if (r < 0)
 		return r;
 	r = take_urls(map, &c->urls, e);
+	if (r < 0)
+		return r;
+	r = take_proxy(map, c, e);
 	if (r < 0)
 		return r;
 	r = take_broker(map, c, e);
@@ -476,6 +505,10 @@ void config_done(struct config *c)
 	free(c->root);
 	free(c->run);
 	free(c->programs);
+	if (c->proxy)
+		explicit_bzero(c->proxy, strlen(c->proxy));
+	free(c->proxy);
+	string_list_done(&c->no_proxy);
 	free(c->broker.host);
 	free(c->users.link);
 	free(c->users.stage);
@@ -538,39 +571,46 @@ int config_check_users(const struct config *c, struct conf_error *ret_error)
 	return 0;
 }
 
-static int program_in(const char *dir, const char *name, char **ret)
+/* 0 and *ret, or -ENOENT and one more place in `tried`. */
+static int program_in(const char *dir, const char *name, char **ret, char *tried, size_t size)
 {
+	size_t len = strlen(tried);
 	char *path = NULL;
 
 	if (asprintf(&path, "%s/%s", dir, name) < 0)
 		return -ENOMEM;
-	if (access(path, X_OK) < 0) {
-		free(path);
-		return -ENOENT;
+	if (access(path, X_OK) == 0) {
+		*ret = path;
+		return 0;
 	}
-	*ret = path;
-	return 0;
+	(void) snprintf(tried + len, size - len, "%s%s", len > 0 ? ", " : "", path); /* a longer list is cut */
+	free(path);
+	return -ENOENT;
 }
 
-int config_program(const struct config *c, const char *name, char **ret)
+int config_program(const struct config *c, const char *name, char **ret, struct conf_error *ret_error)
 {
-	char self[PATH_MAX];
-	ssize_t n;
+	char self[PATH_MAX], prefix[PATH_MAX + 32], tried[4 * 100] = "";
+	const char *places[] = { self, prefix, INSTALLED_PROGRAMS, CONFIG_PROGRAMS_DEFAULT };
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	int r = -ENOENT;
 
+	self[n > 0 ? n : 0] = '\0';
+	if (strrchr(self, '/'))
+		*strrchr(self, '/') = '\0';
+	(void) snprintf(prefix, sizeof(prefix), "%.*s/libexec/selfright",
+			strrchr(self, '/') ? (int) (strrchr(self, '/') - self) : 0, self);
 	if (c->programs)
-		return program_in(c->programs, name, ret);
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (n > 0) {
-		char *slash;
-
-		self[n] = '\0';
-		slash = strrchr(self, '/');
-		if (slash)
-			*slash = '\0';
-		if (program_in(self, name, ret) == 0)
-			return 0;
-	}
-	return program_in(CONFIG_PROGRAMS_DEFAULT, name, ret);
+		r = program_in(c->programs, name, ret, tried, sizeof(tried));
+	for (size_t i = 0; !c->programs && r == -ENOENT && i < ARRAY_LEN(places); i++)
+		if (i < 3 || !str_eq(places[i], places[2]))
+			r = program_in(places[i], name, ret, tried, sizeof(tried));
+	if (r == -ENOENT)
+		(void) snprintf(ret_error->text, sizeof(ret_error->text),
+				"%s is not there or cannot be run; tried %s (agent.yaml: programs)", name, tried);
+	else if (r < 0)
+		return out_of_memory(ret_error);
+	return r;
 }
 
 char *config_socket_path(const struct config *c)

@@ -54,7 +54,9 @@ struct config {
 	unsigned keep_versions, max_swaps_per_day;
 	uint64_t probation_cap_s; /* 0: none */
 	uint64_t link_deadline_s, report_s;
-	char *programs; /* NULL: beside the running program, else CONFIG_PROGRAMS_DEFAULT */
+	char *programs; /* NULL: looked for by config_program */
+	char *proxy; /* "http://[user:password@]host[:port]"; NULL: the environment's, if it names one */
+	struct string_list no_proxy; /* hosts that are reached without it */
 	struct config_component *components;
 	size_t component_count;
 	struct config_component otherwise; /* for components without a file */
@@ -76,8 +78,27 @@ bool config_allows_user(const struct config *c, const char *component, const cha
 /* Do the users exist that processes are to run as? Asked when started as root. -ERR_CONFIG. */
 NODISCARD int config_check_users(const struct config *c, struct conf_error *ret_error);
 
-/* The absolute path of one of our programs ("selfright-link"). -ENOENT. Free it. */
-NODISCARD int config_program(const struct config *c, const char *name, char **ret);
+/*
+ * The absolute path of one of our programs ("selfright-link"): in `programs`, else beside
+ * the running program, in ../libexec/selfright from there, where it was installed, or in
+ * CONFIG_PROGRAMS_DEFAULT. -ENOENT with every path tried in *ret_error. Free it.
+ */
+NODISCARD int config_program(const struct config *c, const char *name, char **ret, struct conf_error *ret_error);
+
+/*
+ * The environment of the processes that go out: a clean one, with https_proxy and no_proxy of
+ * the configuration, else of our own environment. Never as arguments: a proxy may have a
+ * password, and everybody can read those.
+ */
+struct road_environment {
+	char *items[8]; /* "NAME=value", the one after the last NULL */
+	size_t count;
+};
+NODISCARD int config_road_environment(const struct config *c, struct road_environment *ret);
+void road_environment_done(struct road_environment *e);
+
+/* Is a proxy in force for `host`? */
+bool config_uses_proxy(const struct config *c, const char *host);
 
 /* "<run>/agent.sock". Free it; NULL when out of memory. */
 char *config_socket_path(const struct config *c);

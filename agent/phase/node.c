@@ -217,10 +217,15 @@ static bool is_busy_state(enum node_update_state s)
 	       s == NODE_ROLLING_BACK;
 }
 
+bool node_is_busy(const struct node *n)
+{
+	return state_has_update(n->state) && is_busy_state(n->state->update.state);
+}
+
 static struct local_facts local_facts_of(const struct node *n, const char *component, int64_t now)
 {
 	const struct node_update *u = &n->state->update;
-	bool busy = state_has_update(n->state) && is_busy_state(u->state) && !str_eq(u->component, component);
+	bool busy = node_is_busy(n) && !str_eq(u->component, component);
 
 	return (struct local_facts){
 		.node = n->config->node,

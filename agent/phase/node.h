@@ -159,6 +159,7 @@ struct node {
 	bool fetch_answered;
 	int fetch_error;
 	struct buf fetch_bytes;
+	char fetch_words[192]; /* of the last failure: the road's own ("response 407 from proxy"); "": none */
 	void (*pump)(struct node *n, int timeout_ms); /* wait for frames, serving readers at the console */
 	void *engine;
 
@@ -208,6 +209,7 @@ NODISCARD int node_components(struct node *n, struct string_list *ret);
 
 /* --- the update under way --- */
 bool update_is_active(const struct node *n);
+bool node_is_busy(const struct node *n); /* between the stop of the old version and the verdict on the new one */
 enum update_state update_state(const struct node *n);
 
 /* Record the failure: number of the catalogue, a sentence; logged once. Returns r. */

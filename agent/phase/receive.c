@@ -273,15 +273,20 @@ int phase_receive(struct node *n, bool pushed)
 	if (!pushed)
 		n->polled_ms = n->refreshed_ms;
 	if (r < 0) {
-		const char *text = tuf_client_error(n->tuf);
+		bool road = r == -ERR_NETWORK || r == -ERR_TLS || r == -ERR_HTTP_STATUS;
+		const char *words = road ? n->fetch_words : "", *said = tuf_client_error(n->tuf);
 		struct prefetched *p = prefetch_find(n, timestamp_name);
+		char text[sizeof(n->refresh_text)];
+
+		(void) snprintf(text, sizeof(text), "%s%s%s%s", said[0] ? said : err_text(r), words[0] ? " (" : "",
+				words, words[0] ? ")" : ""); /* a longer sentence is cut */
 
 		if (pushed && p)
 			prefetch_forget(n, p); /* it led nowhere: the next one is judged anew */
 		if (n->refresh_error != r || !str_eq(n->refresh_text, text))
 			log_warning("refresh-failed", "error=%s detail=%s", err_name(r),
-				    log_quote(quoted, sizeof(quoted), text[0] ? text : err_text(r)));
-		(void) snprintf(n->refresh_text, sizeof(n->refresh_text), "%s", text[0] ? text : err_text(r));
+				    log_quote(quoted, sizeof(quoted), text));
+		memcpy(n->refresh_text, text, sizeof(text));
 		n->refresh_error = r;
 		n->replan = true;
 		return r;

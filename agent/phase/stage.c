@@ -10,6 +10,7 @@
 #include "agent/store/seal.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "conf/conf.h"
 #include "os/durable.h"
 
 #include <errno.h>
@@ -51,6 +52,8 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
 	char length[24], max_bytes[24], max_files[24], hex[SHA256_HEX + 1];
 	const char *argv[ARGS_MAX + 1];
+	struct road_environment environment = { .count = 0 };
+	struct conf_error error = { "" };
 	char *program = NULL;
 	size_t argc = 0;
 	int r = artifact_name(a, &name);
@@ -58,9 +61,13 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	if (r == 0)
 		r = buf_addf(&ca, "%s/ca.crt", n->config->dir);
 	if (r == 0)
-		r = config_program(n->config, "selfright-stage", &program);
-	if (r < 0)
-		return r;
+		r = config_program(n->config, "selfright-stage", &program, &error);
+	if (r == 0)
+		r = config_road_environment(n->config, &environment);
+	if (r < 0) {
+		free(program);
+		return error.text[0] ? update_fail(n, r, "%s", error.text) : r;
+	}
 	hex_encode(hex, a->sha256, SHA256_BYTES);
 	(void) snprintf(length, sizeof(length), "%" PRIu64, a->length);
 	(void) snprintf(max_bytes, sizeof(max_bytes), "%" PRIu64, rel->installed_size);
@@ -88,6 +95,7 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	r = process_start(
 		&(struct process_options){
 			.argv = argv,
+			.env = (const char *const *) environment.items,
 			.user = n->as_root ? n->config->users.stage : NULL,
 			.die_with_parent = true,
 			.stdin_fd = -1,
@@ -98,6 +106,7 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 			.no_new_privs = true,
 		},
 		&n->attempt.stage);
+	road_environment_done(&environment);
 	free(program);
 	return r;
 }

@@ -118,6 +118,7 @@ static void test_defaults(void **state)
 static void test_everything(void **state)
 {
 	struct config c = { 0 };
+	struct conf_error e = { "" };
 	char *path;
 
 	(void) state;
@@ -152,7 +153,10 @@ static void test_everything(void **state)
 	assert_string_equal(config_component_user(&c, "other"), "c");
 	assert_false(config_allows_user(&c, "other", "www"));
 	assert_int_equal(config_component(&c, "other")->units.count, 0);
-	assert_int_equal(config_program(&c, "selfright-link", &path), -ENOENT);
+	assert_int_equal(config_program(&c, "selfright-link", &path, &e), -ENOENT);
+	assert_non_null(strstr(e.text, "selfright-link"));
+	assert_non_null(strstr(e.text, "/nowhere/selfright-link")); /* and no other place: people named this one */
+	assert_null(strstr(e.text, ","));
 	path = config_socket_path(&c);
 	assert_string_equal(path, "/srv/run/agent.sock");
 	free(path);
@@ -174,9 +178,100 @@ static void test_complaints(void **state)
 	refused(MINIMAL "keep_versions: 0\n", "agent.yaml:3", "keep_versions");
 	refused(MINIMAL "poll: {with_broker: soon}\n", "agent.yaml:3", "soon");
 	refused(MINIMAL "poll: {with_broker: 0}\n", "agent.yaml:3", "second");
+	refused(MINIMAL "proxy: proxy:3128\n", "agent.yaml:3", "http://");
+	refused(MINIMAL "proxy: http://\n", "agent.yaml:3", "http://");
+	refused(MINIMAL "proxy: 'http://a b'\n", "agent.yaml:3", "http://");
+	refused(MINIMAL "no_proxy: a\n", "agent.yaml:3", "list");
+	refused(MINIMAL "no_proxy: ['a,b']\n", "agent.yaml:3", "a,b");
 	refused(MINIMAL "labels: [a]\n", "agent.yaml:3", "labels");
 	refused(MINIMAL "labels: {Site: a}\n", "agent.yaml:3", "Site");
 	refused(MINIMAL "labels: {site: [a]}\n", "agent.yaml:3", "site");
+}
+
+static bool has_item(const struct road_environment *e, const char *item)
+{
+	for (size_t i = 0; i < e->count; i++)
+		if (strcmp(e->items[i], item) == 0)
+			return true;
+	return false;
+}
+
+static void test_every_place_of_a_program_is_named(void **state)
+{
+	struct config c = { 0 };
+	struct conf_error e = { "" };
+	char *path = NULL;
+
+	(void) state;
+	put("agent.yaml", MINIMAL, 0644);
+	loads(&c);
+	assert_int_equal(config_program(&c, "no-such-program", &path, &e), -ENOENT);
+	assert_non_null(strstr(e.text, "/tests/no-such-program")); /* beside this one */
+	assert_non_null(strstr(e.text, "/libexec/selfright/no-such-program"));
+	assert_non_null(strstr(e.text, CONFIG_PROGRAMS_DEFAULT "/no-such-program"));
+	config_done(&c);
+}
+
+static void test_the_road_of_the_configuration(void **state)
+{
+	struct road_environment env = { .count = 0 };
+	struct config c = { 0 };
+	struct conf_error e = { "" };
+
+	(void) state;
+	assert_int_equal(setenv("https_proxy", "http://other:1", 1), 0);
+	assert_int_equal(setenv("no_proxy", "elsewhere.example", 1), 0);
+	put("agent.yaml",
+	    MINIMAL "proxy: http://me:secret-word@proxy.example:3128\n"
+		    "no_proxy: [127.0.0.1, .inside.example]\n",
+	    0644);
+	loads(&c);
+	assert_int_equal(config_road_environment(&c, &env), 0);
+	assert_true(has_item(&env, "https_proxy=http://me:secret-word@proxy.example:3128"));
+	assert_true(has_item(&env, "no_proxy=127.0.0.1,.inside.example"));
+	assert_true(has_item(&env, "LANG=C"));
+	assert_null(env.items[env.count]);
+	road_environment_done(&env);
+	assert_true(config_uses_proxy(&c, "updates.example"));
+	assert_true(config_uses_proxy(&c, "elsewhere.example"));
+	assert_true(config_uses_proxy(&c, "notinside.example"));
+	assert_false(config_uses_proxy(&c, "a.INSIDE.example"));
+	assert_false(config_uses_proxy(&c, "inside.example"));
+	assert_false(config_uses_proxy(&c, "127.0.0.1"));
+	config_done(&c);
+	/* a password is in no complaint */
+	put("agent.yaml", MINIMAL "proxy: ftp://me:secret-word@proxy.example\n", 0644);
+	assert_int_equal(config_load(dir, &c, &e), -ERR_CONFIG);
+	assert_null(strstr(e.text, "secret-word"));
+}
+
+static void test_the_road_of_the_environment(void **state)
+{
+	struct road_environment env = { .count = 0 };
+	struct config c = { 0 };
+
+	(void) state;
+	put("agent.yaml", MINIMAL, 0644);
+	loads(&c);
+	assert_int_equal(setenv("https_proxy", "", 1), 0);
+	assert_int_equal(setenv("HTTPS_PROXY", "http://large:1", 1), 0);
+	assert_int_equal(setenv("no_proxy", "a.example, b.example", 1), 0);
+	assert_int_equal(config_road_environment(&c, &env), 0);
+	assert_true(has_item(&env, "https_proxy=http://large:1"));
+	assert_true(has_item(&env, "no_proxy=a.example, b.example"));
+	road_environment_done(&env);
+	assert_false(config_uses_proxy(&c, "b.example"));
+	assert_true(config_uses_proxy(&c, "c.example"));
+	assert_int_equal(setenv("no_proxy", "*", 1), 0);
+	assert_false(config_uses_proxy(&c, "c.example"));
+	assert_int_equal(unsetenv("HTTPS_PROXY"), 0);
+	assert_int_equal(unsetenv("no_proxy"), 0);
+	assert_false(config_uses_proxy(&c, "c.example"));
+	assert_int_equal(config_road_environment(&c, &env), 0);
+	for (size_t i = 0; i < env.count; i++)
+		assert_null(strstr(env.items[i], "proxy"));
+	road_environment_done(&env);
+	config_done(&c);
 }
 
 static void test_missing_and_foreign(void **state)
@@ -226,6 +321,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_complaints, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_every_place_of_a_program_is_named, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_road_of_the_configuration, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_road_of_the_environment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing_and_foreign, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_users, setup, teardown),
 	};

@@ -483,6 +483,10 @@ static void test_the_program(void **state)
 	assert_int_equal(current_of(path), 3);
 	assert_int_equal(program_run((const char *const[]){ program, "--root", path, NULL }, &out), 0);
 	assert_int_equal(program_run((const char *const[]){ program, "--root", "/proc/none", NULL }, &out), 1);
+	assert_non_null(strstr(buf_str(&out), "/proc/none does not exist"));
+	assert_int_equal(
+		program_run((const char *const[]){ program, "--root", "/proc/none", "--if-present", NULL }, &out),
+		0);
 }
 
 int main(int argc, char **argv)

@@ -1,8 +1,9 @@
 """What the agent does from the announcement to the report, looked at from outside: links, the service's
 own word, and reports verified with the node's key. Usage: story.py BUILD [NAME...]"""
-import hashlib, multiprocessing, os, signal, sys, tempfile, shutil, tarfile, time, traceback
+import hashlib, json, multiprocessing, os, re, shutil, signal, subprocess, sys, tarfile, tempfile, time, traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import road
 from fleet import *
 
 stories = []
@@ -472,7 +473,8 @@ def no_road_is_no_end(fleet, node):
 
 @story
 def without_a_link_it_waits_quietly(fleet, node):
-    os.rename(node.programs + "/selfright-link", node.programs + "/gone")
+    node.write(node.programs + "/gone", open(node.programs + "/selfright-link").read(), 0o755)
+    node.write(node.programs + "/selfright-link", "#!/bin/sh\nexit 1\n", 0o755)
     node.start()
     node.until("it says so", lambda: node.status()["link"]["running"] is False)
 
@@ -483,6 +485,123 @@ def without_a_link_it_waits_quietly(fleet, node):
     assert cpu_ticks() - before < 20, "it spins"
     os.rename(node.programs + "/gone", node.programs + "/selfright-link")
     node.until("it reports", lambda: node.reports(), 60)
+
+
+@story
+def a_missing_program_is_said_once_at_the_start(fleet, node):
+    os.unlink(node.programs + "/selfright-stage")
+    node.start()
+    assert node.process.wait(10) == 1
+    log = open(node.home + "/agent.log").read()
+    assert log.count("start-failed") + log.count(node.programs + "/selfright-stage") >= 1, log
+    assert log.count(node.programs + "/selfright-stage") == 1 and "tried" in log, log
+    # Without `programs` every place is named.
+    text = open(node.etc + "/agent.yaml").read().replace(f"programs: {node.programs}\n", "")
+    node.write(node.etc + "/agent.yaml", text)
+    os.mkdir(node.home + "/bin")
+    agent = shutil.copy(node.build + "/bin/selfright-agent", node.home + "/bin/selfright-agent")
+    p = subprocess.run([agent, "run", "--config-dir", node.etc], capture_output=True, text=True, timeout=10)
+    for place in (node.home + "/bin", node.home + "/libexec/selfright", "/usr/libexec/selfright"):
+        assert place + "/selfright-link" in p.stderr, (place, p.stderr)
+    assert p.returncode == 1
+    # ../libexec/selfright beside an unpacked tarball's bin.
+    os.makedirs(node.home + "/libexec")
+    node.write(node.programs + "/selfright-stage", "#!/bin/sh\nexit 1\n", 0o755)
+    shutil.copytree(node.programs, node.home + "/libexec/selfright")
+    node.process = subprocess.Popen([agent, "run", "--config-dir", node.etc], stdout=node.log, stderr=node.log)
+    node.until("its link runs", lambda: node.status()["link"]["running"])
+
+
+def behind_a_proxy(fleet, node, password="geheim"):
+    """The product's own link and stage; the controller's name is known to the proxy alone."""
+    controller = road.Controller(fleet.repo, node.home)
+    proxy = road.Proxy(controller.port, "node:geheim")
+    text = open(node.etc + "/agent.yaml").read()
+    text = text.replace(f"programs: {node.programs}\n", f"programs: {node.build}/bin\n")
+    text = text.replace("https://127.0.0.1:1/", f"https://{road.HOST}:{controller.port}/")
+    text += f"proxy: http://node:{password}@127.0.0.1:{proxy.port}\nbroker: {{host: broker.invalid}}\n"
+    node.write(node.etc + "/agent.yaml", text)
+    node.write(node.etc + "/ca.crt", controller.ca)
+    for name in ("transport.key", "transport.crt"):
+        node.write(f"{node.etc}/{name}", open(node.home + "/server.pem").read(), 0o600)
+    return controller, proxy
+
+
+@story
+def behind_a_proxy_with_a_password(fleet, node):
+    controller, proxy = behind_a_proxy(fleet, node)
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    arguments = set()
+
+    def installed():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                arguments.add(open(f"/proc/{pid}/cmdline").read())
+            except OSError:
+                pass
+        return node.running() == "1.0.0"
+    node.start()
+    node.until("it is installed", installed)
+    mine = [a for a in arguments if node.etc in a]
+    assert mine and not [a for a in mine if "geheim" in a], "a password stands in the arguments"
+    assert any("selfright/" in t for t in proxy.tunnels) and len(proxy.tunnels) >= 2 and not proxy.refused, vars(proxy)
+    node.until("reports go the same way", lambda: controller.posted)
+    note = node.status()["link"]["note"]
+    assert "proxy" in note and "polled by HTTPS" in note, note
+    assert "geheim" not in open(node.home + "/agent.log").read()
+
+
+@story
+def a_proxy_that_refuses_is_named(fleet, node):
+    _, proxy = behind_a_proxy(fleet, node, password="wrong")
+    fleet.publish()
+    node.start()
+    node.until("it says so", lambda: "407" in node.status()["metadata"]["error"])
+    assert proxy.refused and "wrong" not in json.dumps(node.status())
+
+
+@story
+def what_is_not_known_is_not_explained(fleet, node):
+    install(fleet, node)
+    code, answer = node.cli("why", "nosuch")
+    assert code == 1 and answer["error"] == "no component nosuch here; there are: web", (code, answer)
+    assert node.cli("why", "web")[0] == 0
+
+
+@story
+def probation_says_how_long(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(WEB, probation=4))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("it is on probation", lambda: re.fullmatch(r"probation, [1-4] s of 4 s left",
+                                                          node.component()["why_detail"]))
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def a_changed_reason_is_reported(fleet, node):
+    install(fleet, node)
+
+    def told(reason):
+        return node.reports()[-1]["components"][0]["why"] == reason
+    node.until("up to date", lambda: told("up-to-date"))
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0", state="paused")
+    fleet.publish()
+    node.push()
+    node.until("the pause is told", lambda: told("paused") and node.reports()[-1]["components"][0]["wants"] == "1.1.0", 5)
+    fleet.rollouts["r2"]["state"] = "halted"
+    fleet.publish()
+    node.push()
+    node.until("the halt is told", lambda: not told("paused"), 5)
+    time.sleep(2.5)
+    before = len(node.reports())
+    time.sleep(4.5)
+    assert len(node.reports()) == before, "nothing changed and it reports"
 
 
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
