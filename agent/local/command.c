@@ -223,6 +223,8 @@ int command_step(struct command *c, uint64_t now_ms)
 			return -ERR_DEADLINE;
 		}
 		c->ended = true;
+		/* What it left behind in its group is no service: nobody would ever end it. */
+		process_kill(&c->process, SIGKILL);
 		drain(c);
 	}
 	return WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0 ? 1 : -ERR_CHILD;

@@ -167,6 +167,30 @@ def a_late_regression_is_news_of_its_own(fleet, node):
     assert [d["version"] for d in node.component()["denied"]] == ["1.1.0"]
 
 
+@story
+def a_refused_release_leaves_nothing_running(fleet, node):
+    install(fleet, node)
+    files = web_files("1.1.0")
+    files["bin/pre"] = (0o755, b"#!/bin/sh\nsleep 3000 >/dev/null 2>&1 &\necho $! >\"$SELFRIGHT_DATA/left\"\nexit 1\n")
+    fleet.release("web", "1.1.0", files, doc=dict(WEB, hooks={"preflight": {"command": ["bin/pre"]}}))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("preflight-failed")
+    pid = int(open(node.root + "/data/web/left").read())
+
+    def gone():
+        try:
+            return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+    try:
+        node.until("it is gone", gone, 3)
+    finally:
+        if not gone():
+            os.kill(pid, signal.SIGKILL)
+
+
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
     build = os.path.abspath(sys.argv[1])
