@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# A backup is restored: the signer refuses to go back, `repo recover` goes on above what nodes have seen,
+# rollouts come back paused. Then the same with everything restored, where only a node knows better; and a
+# lost root, replaced at a node's console.
+set -u
+# shellcheck source=tests/system/fleet_lib.bash
+. "$(dirname "$0")/fleet_lib.bash"
+published() { jq .signed.version "$SELFRIGHT_DIR/repo/metadata/timestamp.json"; }
+trusted() { jq .signed.version "$tmp/nodes/$1/root/trust/timestamp.json"; }
+caught_up() { [ "$(trusted "$1")" = "$(published)" ]; }
+paused_why() { selfright rollout show "$1" --json | holds '.state == "paused" and (.reason | startswith("restored from a backup"))'; }
+
+check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
+check "the controller" start_serve
+make_component web
+check "a component" selfright component add web --team web
+check "two nodes" eval 'add_node n1 && add_node n2'
+for v in 1.0.0 1.1.0 1.2.0; do check "web $v" publish web $v; done
+check "a rollout of 1.0.0" selfright rollout start --id first --component web --version 1.0.0 --stage all=all
+check "is on both" eval 'within 30 runs n1 web 1.0.0 && within 30 runs n2 web 1.0.0'
+check "and done" within 30 rollout_is first done
+check "a rollout of 1.1.0 that is still running: its first stage soaks" \
+	selfright rollout start --id second --component web --version 1.1.0 --stage one=nodes:n1,soak:1h --stage rest=all
+check "n1 has it" within 30 runs n1 web 1.1.0
+check "an order for n2" selfright node hold n2 --for 1h --reason "trade fair"
+
+# --- the backup, and what happens after it ---
+check "the controller stops for its backup" stop_serve
+mkdir backup
+cp -a fleet/signer fleet/serve backup/
+cp -a fleet/repo backup/repo
+check "and starts again" start_serve
+sleep 2 # versions are seconds
+check "something is published after the backup" selfright freeze --all --reason "after the backup" --until 1h
+check "the nodes have it" eval 'within 20 caught_up n1 && within 20 caught_up n2'
+seen=$(trusted n1)
+check "the controller is lost" stop_serve
+
+# --- signer and serve come back from the backup, the published folder is as it was ---
+restore() { # PART...
+	for part; do rm -rf "fleet/$part" && cp -a "backup/$part" fleet/ || return 1; done
+	rm -f fleet/signer/signer.sock fleet/serve/control.sock
+}
+check "signer and serve are restored" restore signer serve
+selfright serve >>serve.log 2>&1 &
+serve_pid=$!
+sleep 2
+check "the signer signs nothing: what is published is newer" eval "[ \"\$(published)\" = $seen ]"
+check "and says what to do" eval "grep -q 'repo recover' serve.log fleet/signer/signer.log"
+kill $serve_pid 2>/dev/null
+wait $serve_pid 2>/dev/null
+serve_pid=
+check "repo recover goes on above it" says 0 "Rollouts come back paused" selfright repo recover
+check "the new timestamp is above the one nodes have" eval "[ \"\$(published)\" -gt $seen ]"
+check "the controller starts" start_serve
+check "the rollout that was running is paused" within 10 paused_why second
+check "the order is to be confirmed" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"order-to-confirm\")] | length == 1'"
+check "it happens once" not test -e fleet/serve/recovered
+check "the nodes take the new metadata" eval 'within 60 caught_up n1 && within 60 caught_up n2'
+check "n2 has not moved" runs n2 web 1.0.0
+check "a new rollout gets a seq far above" eval "selfright rollout cancel second --reason 'look again' >/dev/null &&
+	selfright node hold n2 --withdraw >/dev/null && selfright rollout start --id third --component web --version 1.2.0 --stage all=all --json | holds '.seq > 1000'"
+check "and reaches the nodes" eval 'within 40 runs n1 web 1.2.0 && within 40 runs n2 web 1.2.0'
+
+# --- everything is restored: only the nodes know better ---
+check "the controller is lost again" stop_serve
+seen=$(trusted n1)
+check "signer, serve and the published folder are restored" restore signer serve repo
+selfright serve >>serve.log 2>&1 &
+serve_pid=$!
+was_told() { grep -q backup-is-old serve.log; }
+check "a node's report proves that the backup is old" within 60 was_told
+sleep 1
+old=$(published)
+sleep 3
+check "nothing is signed any more" eval "[ \"\$(published)\" = $old ] && [ $old -lt $seen ]"
+check "the nodes stay with what they have" eval "[ \"\$(trusted n1)\" -ge $seen ]"
+check "repo status says why" says 0 "recover" selfright repo status
+kill $serve_pid 2>/dev/null
+wait $serve_pid 2>/dev/null
+serve_pid=
+check "a node's trust is copied" says 0 "timestamp.json" agent n1 trust export "$tmp/exported"
+check "with its bytes" cmp "$tmp/nodes/n1/root/trust/timestamp.json" "$tmp/exported/timestamp.json"
+check "recover with it" selfright repo recover --from "$tmp/exported"
+check "is above all that was seen" eval "[ \"\$(published)\" -gt $seen ]"
+check "the controller starts" start_serve
+check "the nodes take it" eval 'within 40 caught_up n1 && within 40 caught_up n2'
+
+# --- the root is lost ---
+check "another repository is made with keys that are still there" \
+	env -u SELFRIGHT_DIR selfright repo init "$tmp/other" --fleet demo
+other=$tmp/other/repo/metadata/1.root.json
+sum=$(sha256sum "$other" | cut -d' ' -f1)
+check "without its hash from elsewhere it is not taken" says 2 "--sha256" agent n1 trust replace "$other"
+check "with another hash neither" says 4 "not the one you gave" agent n1 trust replace "$other" --sha256 "${sum/[0-9]/f}"
+sed 's/"sig":"30/"sig":"31/g' "$other" >broken.json
+check "nor one whose signatures do not hold" \
+	says 4 "" agent n1 trust replace broken.json --sha256 "$(sha256sum broken.json | cut -d' ' -f1)"
+check "the old one is trusted until then" eval "[ \"\$(jq -c .signed.roles.root nodes/n1/root/trust/root.json)\" != \"\$(jq -c .signed.roles.root $other)\" ]"
+check "with it the running agent starts from the new root" says 0 "starts from" agent n1 trust replace "$other" --sha256 "$sum"
+check "its bytes are stored" cmp "$other" nodes/n1/root/trust/root.json
+check "trust show has it" says 0 "$sum" agent n1 trust show
+refuses() { agent n1 status --json | holds '.metadata.error | length > 0'; }
+check "what the old keys sign is refused from now on" within 30 refuses
+check "what runs, runs on" runs n1 web 1.2.0
+check "back again, by the same road" agent n1 trust replace fleet/repo/metadata/1.root.json --sha256 \
+	"$(sha256sum fleet/repo/metadata/1.root.json | cut -d' ' -f1)"
+check "and the fleet's metadata is good again" within 30 not refuses
+ended
