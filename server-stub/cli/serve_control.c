@@ -143,7 +143,7 @@ static int gather_member(void *user, const struct db_member *row)
 		   (str_eq(row->under_way_to, e->plan.version) && row->is_member);
 	copy(m->node, sizeof(m->node), row->node);
 	copy(m->version, sizeof(m->version), row->version);
-	copy(m->under_way, sizeof(m->under_way), row->under_way_state);
+	copy(m->under_way, sizeof(m->under_way), row->shown_state);
 	copy(m->result, sizeof(m->result), row->result_name);
 	copy(m->detail, sizeof(m->detail), detail_of(row, verdict.state));
 	m->member = (struct schedule_member){ .stage = stage,

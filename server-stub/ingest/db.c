@@ -91,7 +91,10 @@ static const char *const migrations[] = {
 	"CREATE TABLE approvals (rollout TEXT NOT NULL REFERENCES rollouts, position INTEGER NOT NULL,"
 	" expires INTEGER NOT NULL, keyid TEXT NOT NULL, sig TEXT NOT NULL, at INTEGER NOT NULL, by TEXT,"
 	" PRIMARY KEY (rollout, position, expires, keyid)) STRICT, WITHOUT ROWID;"
-	"ALTER TABLE nodes ADD COLUMN timestamp INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE nodes ADD COLUMN timestamp INTEGER NOT NULL DEFAULT 0;"
+	/* What a signed report said is under way; way_* also follow events, which anybody on the road can make up. */
+	"ALTER TABLE nodes ADD COLUMN signed_component TEXT; ALTER TABLE nodes ADD COLUMN signed_to TEXT;"
+	"ALTER TABLE nodes ADD COLUMN signed_state TEXT;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -621,6 +624,7 @@ int db_report_store(struct db *db, const struct db_report *r, const char *digest
 	e = change(db,
 		   "UPDATE nodes SET sequence = ?2, boot_id = ?3, reported_at = ?4, labels = ?5, report = ?6,"
 		   " way_component = ?7, way_to = ?8, way_state = ?9, way_update = ?10, bytes_done = ?11, "
+		   "signed_component = ?7, signed_to = ?8, signed_state = ?9, "
 		   "bytes_total = ?12, timestamp = ?13"
 		   " WHERE node = ?1",
 		   &changes, "susissssssuuu", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
@@ -1033,6 +1037,7 @@ static int give_member(void *context, sqlite3_stmt *row)
 		.result_at = sqlite3_column_int64(row, 21),
 		.order_kind = text_at(row, 22),
 		.order_reason = text_at(row, 23),
+		.shown_state = text_at(row, 24),
 	};
 
 	return e->each(e->user, &m);
@@ -1046,11 +1051,12 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		db,
 		"SELECT n.node, n.labels, m.position, m.acted, n.added_at, n.reported_at, n.quarantine, n.online,"
 		" c.version, c.rollout, c.why, c.why_detail, c.wants,"
-		" CASE WHEN n.way_component = ?2 THEN n.way_to END,"
-		" CASE WHEN n.way_component = ?2 THEN n.way_state END,"
+		" CASE WHEN n.signed_component = ?2 THEN n.signed_to END,"
+		" CASE WHEN n.signed_component = ?2 THEN n.signed_state END,"
 		" CASE WHEN n.way_component = ?2 THEN n.bytes_done ELSE 0 END,"
 		" CASE WHEN n.way_component = ?2 THEN n.bytes_total ELSE 0 END,"
-		" r.number, r.name, r.class, r.detail, r.received_at, o.kind, o.reason"
+		" r.number, r.name, r.class, r.detail, r.received_at, o.kind, o.reason,"
+		" CASE WHEN n.way_component = ?2 THEN n.way_state END"
 		" FROM nodes n LEFT JOIN members m ON m.rollout = ?1 AND m.node = n.node"
 		" LEFT JOIN components c ON c.node = n.node AND c.component = ?2"
 		" LEFT JOIN results r ON r.id = (SELECT max(id) FROM results WHERE rollout = ?1 AND node = n.node"

@@ -192,7 +192,8 @@ struct db_member {
 	const char *version; /* of the component; NULL: absent or unknown */
 	const char *component_rollout; /* that brought it; NULL */
 	const char *why, *why_detail, *wants;
-	const char *under_way_to, *under_way_state; /* of this component, else NULL */
+	const char *under_way_to, *under_way_state; /* of this component as its last report says, else NULL */
+	const char *shown_state; /* the same by unsigned news, for people: no gate may ask it */
 	uint64_t bytes_done, bytes_total;
 	uint64_t result_number; /* newest of this rollout; 0: none */
 	const char *result_name, *result_class, *result_detail;

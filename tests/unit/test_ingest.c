@@ -521,6 +521,52 @@ static void events_are_shown_once_per_state(void **state)
 	buf_done(&bytes);
 }
 
+struct way {
+	char signed_state[32], shown[32];
+};
+
+static int read_way(void *user, const struct db_member *row)
+{
+	struct way *w = user;
+
+	if (strcmp(row->node, "n1") == 0) {
+		snprintf(w->signed_state, sizeof(w->signed_state), "%s",
+			 row->under_way_state ? row->under_way_state : "none");
+		snprintf(w->shown, sizeof(w->shown), "%s", row->shown_state ? row->shown_state : "none");
+	}
+	return 0;
+}
+
+/* A broker that withholds reports and makes up events must not make a node look lost in its swap. */
+static void events_are_never_asked_by_gates(void **state)
+{
+	struct bench *b = *state;
+	struct event e = { .node = "n1",
+			   .update = "r/web/1",
+			   .component = "web",
+			   .state = "swapping",
+			   .version = "1.1.0",
+			   .at = NOW };
+	struct buf bytes = BUF_INIT(10000);
+	struct report r = report(5, boot_a);
+	struct way w = { "", "" };
+
+	write_event(&e, &bytes);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, NULL), 0);
+	assert_int_equal(db_members(b->db, "r", "web", NOW, read_way, &w), 0);
+	assert_string_equal(w.signed_state, "none");
+	assert_string_equal(w.shown, "swapping");
+	buf_done(&bytes);
+	r.progress.update = text("r/web/1");
+	r.progress.component = text("web");
+	r.progress.to = text("1.1.0");
+	r.progress.state = text("staging");
+	assert_int_equal(send(b, r).verdict, INGEST_STORED);
+	assert_int_equal(db_members(b->db, "r", "web", NOW, read_way, &w), 0);
+	assert_string_equal(w.signed_state, "staging");
+	assert_string_equal(w.shown, "staging");
+}
+
 static int read_online(void *user, const struct db_node *row)
 {
 	*(bool *) user = row->online;
@@ -615,6 +661,7 @@ int main(void)
 		T(signed_nonsense_is_malformed),
 		T(a_report_larger_than_allowed_is_not_read),
 		T(events_are_shown_once_per_state),
+		T(events_are_never_asked_by_gates),
 		T(presence_is_display_only),
 		T(nobody_fills_the_disk),
 		T(nobody_sends_more_than_a_node_has_to),
