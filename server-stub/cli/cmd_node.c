@@ -251,6 +251,14 @@ static void orders_text(const struct json *orders, char *out, size_t size)
 	}
 }
 
+/* Of a node that is not online: nobody heard of it since the controller started, or never. */
+static const char *presence_of(const struct json *node)
+{
+	if (*fleet_text(node, "presence_at"))
+		return "offline";
+	return *fleet_text(node, "reported") ? "unknown" : "not joined";
+}
+
 static int cmd_node_list(int argc, char **argv)
 {
 	static const char *const headings[] = { "node", "link", "reported", "components", "labels", "orders" };
@@ -294,7 +302,7 @@ static int cmd_node_list(int argc, char **argv)
 			       held					    ? "quarantined"
 			       : json_bool(json_get(o, "held_back"), false) ? "held back"
 			       : online					    ? "online"
-									    : "offline");
+									    : presence_of(o));
 		cli_table_cell(t, CLI_PLAIN, "%s", fleet_ago(o, "reported", ago, sizeof(ago)));
 		cli_table_cell(t, CLI_PLAIN, "%s", components);
 		cli_table_cell(t, CLI_DIM, "%s", labels);
@@ -419,7 +427,7 @@ static int cmd_node_show(int argc, char **argv)
 		return r;
 	labels_text(json_get(n, "labels"), labels, sizeof(labels));
 	cli_say(&c, "node %s%s%s: %s, reported %s, agent %s", cli_colour(&c, CLI_BOLD), c.args[0],
-		cli_colour(&c, CLI_PLAIN), json_bool(json_get(n, "online"), false) ? "online" : "offline",
+		cli_colour(&c, CLI_PLAIN), json_bool(json_get(n, "online"), false) ? "online" : presence_of(n),
 		fleet_ago(n, "reported", ago, sizeof(ago)),
 		*fleet_text(n, "agent") ? fleet_text(n, "agent") : "unknown");
 	cli_say(&c, "  labels: %s", *labels ? labels : "none");
@@ -553,7 +561,7 @@ static int follow(const struct cli *c, const char *node, const char *component, 
 static int cmd_node_rollback(int argc, char **argv)
 {
 	static const char *to, *from;
-	static bool withdraw, wait;
+	static bool withdraw, wait, force;
 	static const struct cli_option options[] = {
 		{ .name = "to", .value = "VERSION", .help = "a version that was good on this node", .text = &to },
 		{ .name = "from",
@@ -565,6 +573,9 @@ static int cmd_node_rollback(int argc, char **argv)
 		  .help = "why, for the people who read it later",
 		  .text = &reason },
 		{ .name = "follow", .help = "wait until the node says it is there", .flag = &wait },
+		{ .name = "force",
+		  .help = "send it although the node's reports do not show that VERSION was good there",
+		  .flag = &force },
 		{ .name = "withdraw",
 		  .help = "end it: the node may take rollouts again (but not the version it left)",
 		  .flag = &withdraw },
@@ -618,6 +629,8 @@ static int cmd_node_rollback(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	node_string(json_build_root(b), "to", to);
+	if (force)
+		node_bool(json_build_root(b), "force", true);
 	if (from)
 		node_string(json_build_root(b), "from", from);
 	node_string(json_build_root(b), "reason", reason);

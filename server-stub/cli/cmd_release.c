@@ -8,6 +8,7 @@
 #include "model/release.h"
 #include "os/os.h"
 #include "server-stub/cli/publisher.h"
+#include "server-stub/repo/advice.h"
 #include "server-stub/repo/component.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/repo/role_file.h"
@@ -34,6 +35,7 @@ struct work {
 	int fd; /* the artifact, a file without a name */
 	struct artifact artifact;
 	struct buf release, release_path, artifact_path;
+	struct string_list warnings; /* what it will not achieve */
 };
 
 static void work_done(struct work *w)
@@ -41,6 +43,7 @@ static void work_done(struct work *w)
 	component_free(w->component);
 	if (w->fd >= 0)
 		(void) close(w->fd); /* it had no name */
+	string_list_done(&w->warnings);
 	buf_done(&w->release);
 	buf_done(&w->release_path);
 	buf_done(&w->artifact_path);
@@ -105,6 +108,12 @@ static int make_release(struct work *w)
 	r = component_release(w->component, version, &w->artifact, &words, &w->release, &e);
 	if (r < 0)
 		return cli_fail(w->cli, CLI_FAILED, "%s", e.text[0] ? e.text : err_text(r));
+	r = release_advice_text(w->release.data, w->release.len, &w->warnings);
+	if (r < 0)
+		return cli_fail_error(w->cli, r, "the release");
+	for (size_t i = 0; i < w->warnings.count && !w->cli->json; i++)
+		(void) fprintf(stderr, "selfright: warning: %s\n",
+			       w->warnings.items[i]); /* nowhere else to say it */
 	r = component_release_path(w->component, version, &w->release_path);
 	if (r >= 0)
 		r = component_artifact_path(w->component, version, &w->artifact_path);
@@ -118,7 +127,7 @@ static int report(const struct work *w, const char *state, const char *release_s
 	struct json_build *b = json_build_new();
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(64 * 1024);
-	struct json_node *o = json_build_root(b), *artifact;
+	struct json_node *o = json_build_root(b), *artifact, *list;
 	char sha256[SHA256_HEX + 1], tree[SHA256_HEX + 1];
 
 	hex_encode(sha256, w->artifact.sha256, SHA256_BYTES);
@@ -137,6 +146,9 @@ static int report(const struct work *w, const char *state, const char *release_s
 	node_string(o, "tree_digest", tree);
 	node_integer(o, "installed_size", (int64_t) w->artifact.installed_size);
 	node_integer(o, "files", (int64_t) w->artifact.files);
+	list = node_array(o, "warnings");
+	for (size_t i = 0; i < w->warnings.count; i++)
+		node_string(list, NULL, w->warnings.items[i]);
 	if (w->cli->json && json_build_text(b, false, &text) >= 0)
 		cli_print_json(buf_str(&text));
 	cli_say(w->cli, "%s%s%s %s: %llu files, %llu bytes installed, artifact %llu bytes",

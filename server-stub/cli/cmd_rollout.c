@@ -156,6 +156,15 @@ static void say_members(const struct cli *c, const struct json *stage)
 
 	if (json_count(nodes) == 0)
 		return;
+	for (size_t i = 0; i < json_count(nodes); i++) {
+		const struct json *n = json_at(nodes, i);
+		char ago[60];
+
+		if (*fleet_text(n, "counts_from"))
+			cli_say(c, "  %s joined %s; its success counts from %s on (min_age)",
+				fleet_text(n, "node"), fleet_ago(n, "added", ago, sizeof(ago)),
+				fleet_text(n, "counts_from"));
+	}
 	t = cli_table_new(headings, ARRAY_LEN(headings));
 	for (size_t i = 0; i < json_count(nodes); i++) {
 		const struct json *n = json_at(nodes, i);
@@ -249,6 +258,7 @@ static int cmd_start(int argc, char **argv)
 	struct json_build *b = json_build_new();
 	CLEANUP(json_freep)
 	struct json *answer = NULL;
+	const struct json *warnings;
 	struct plan plan = { 0 };
 	struct cli c;
 	int r = cli_parse(&command, argc, argv, &c);
@@ -275,6 +285,10 @@ static int cmd_start(int argc, char **argv)
 	cli_say(&c, "rollout %s%s%s of %s %s%s", cli_colour(&c, CLI_BOLD), fleet_text(answer, "id"),
 		cli_colour(&c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
 		o.dry_run ? " would be this (nothing was started):" : " is started");
+	warnings = json_get(answer, "warnings");
+	for (size_t i = 0; i < json_count(warnings); i++)
+		cli_say(&c, "%swarning%s: %s", cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN),
+			json_string(json_at(warnings, i)));
 	if (o.dry_run)
 		say_stages(&c, answer);
 	else
@@ -417,6 +431,8 @@ static int cmd_list(int argc, char **argv)
 
 /* --- verbs --- */
 
+static bool undo_anyway;
+
 static int change(const struct cli_command *command, const char *verb, const char *const *reason,
 		  const struct cli_values *stages, int argc, char **argv)
 {
@@ -438,6 +454,8 @@ static int change(const struct cli_command *command, const char *verb, const cha
 	if (!*reason || !**reason)
 		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
 	node_string(json_build_root(b), "reason", *reason);
+	if (undo_anyway)
+		node_bool(json_build_root(b), "yes", true);
 	if (stages && stages->count) {
 		struct json_node *list = node_array(json_build_root(b), "stages");
 
@@ -448,7 +466,7 @@ static int change(const struct cli_command *command, const char *verb, const cha
 	r = fleet_send(&c, "POST", path, b, &answer);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "rollout %s is %s", fleet_text(answer, "id"), fleet_text(answer, "state"));
+	cli_say(&c, "rollout %s is %s", fleet_text(answer, "id"), fleet_text(answer, "now"));
 	fleet_say_published(&c, answer);
 	return CLI_OK;
 }
@@ -492,10 +510,13 @@ static int cmd_undo(int argc, char **argv)
 		  .value = "NAME",
 		  .help = "only the nodes of this stage (repeat; default: all that opened)",
 		  .values = &undo_stages },
+		{ .name = "yes",
+		  .help = "also where nodes had no version before and are left without the component",
+		  .flag = &undo_anyway },
 		{ 0 },
 	};
 	static const struct cli_command command = {
-		.usage = "rollout undo ID --reason TEXT [--stage NAME]...",
+		.usage = "rollout undo ID --reason TEXT [--stage NAME]... [--yes]",
 		.summary = "nodes that took the release return to the version they had, from their own copy",
 		.example = "selfright rollout undo web-1-1-0 --reason 'memory grows' --stage canary",
 		.options = options,

@@ -233,6 +233,9 @@ static int start(struct serve *s, const struct cli *c)
 	if (snprintf(path, sizeof(path), "%s/selfright.db", s->serve_dir) >= (int) sizeof(path))
 		return cli_fail(c, CLI_FAILED, "%s: the path is too long", s->serve_dir);
 	r = open_database(s, path);
+	/* Who went away while nobody listened did not say so here; the broker tells again who is there. */
+	if (r == 0)
+		r = db_presence_forget(s->db);
 	if (r < 0)
 		return cli_fail_error(c, r, "%s", path);
 	r = start_signer(s);

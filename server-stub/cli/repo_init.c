@@ -286,7 +286,12 @@ static int run(struct init *in)
 		in->dir);
 	cli_say(in->cli, "  %s/signer  online keys, held by selfright-signer", in->dir);
 	cli_say(in->cli, "  %s/repo    what nodes read", in->dir);
-	cli_say(in->cli, "Next: selfright serve --dir %s\n      selfright component init FOLDER", in->dir);
+	cli_say(in->cli,
+		"Next: selfright component init web              make web/component.yaml and web/tree\n"
+		"      selfright component add web --team web --dir %s\n"
+		"      selfright publish web --version 1.0.0 --dir %s\n"
+		"      selfright serve --dir %s   and then: node add, rollout start",
+		in->dir, in->dir, in->dir);
 	return CLI_OK;
 }
 

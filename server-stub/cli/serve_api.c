@@ -5,11 +5,15 @@
 #include "conf/conf.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "model/catalogue.h"
+#include "model/release.h"
 #include "model/report.h"
 #include "mqtt/mqtt.h"
+#include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/ingest/ingest.h"
+#include "server-stub/repo/advice.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"
 #include "tuf/tuf.h"
@@ -733,6 +737,79 @@ static bool node_is_known(struct serve *s, struct web_request *rq, const char *n
 	return false;
 }
 
+/* The versions of a component that this node proved, as far as its reports tell. */
+struct proved {
+	const char *component;
+	struct string_list versions;
+};
+
+static int prove(struct proved *p, const char *version)
+{
+	if (!version || !*version || string_list_has(&p->versions, version))
+		return 0;
+	return string_list_add(&p->versions, version);
+}
+
+static int prove_by_result(void *user, const struct db_result *row)
+{
+	struct proved *p = user;
+
+	if (!str_eq(row->component, p->component) ||
+	    (row->number != RESULT_GOOD && row->number != RESULT_GOOD_UNPROVEN))
+		return 0;
+	return prove(p, row->to);
+}
+
+/* What it runs and what it would fall back to was good before it was told here, perhaps at the console. */
+static int prove_by_component(void *user, const struct db_component *row)
+{
+	struct proved *p = user;
+	int r;
+
+	if (!str_eq(row->component, p->component))
+		return 0;
+	r = prove(p, row->previous);
+	return r < 0 ? r : prove(p, row->version);
+}
+
+static int find_proved(struct serve *s, const char *node, struct proved *p)
+{
+	int r = db_results(s->db, node, NULL, prove_by_result, p);
+
+	return r < 0 ? r : db_components(s->db, node, prove_by_component, p);
+}
+
+/* May support send it there? A complaint was sent if not. `from` is left, so it is no choice. */
+static bool may_go_back(struct serve *s, struct web_request *rq, const char *node, const char *component,
+			const char *from, const char *to)
+{
+	struct proved p = { .component = component };
+	char list[600] = "";
+	size_t n = 0;
+	bool fine;
+	int r = find_proved(s, node, &p);
+
+	fine = r == 0 && string_list_has(&p.versions, to);
+	for (size_t i = 0; i < p.versions.count && n < sizeof(list); i++)
+		if (strcmp(p.versions.items[i], from) != 0)
+			n += (size_t) snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "",
+					       p.versions.items[i]);
+	string_list_done(&p.versions);
+	if (r < 0)
+		fail_database(s, rq, r);
+	else if (!fine && n > 0)
+		web_fail(rq, 409,
+			 "%s was never good on '%s', so it would refuse; it may go back to %s. --force sends the "
+			 "order anyway",
+			 to, node, list);
+	else if (!fine)
+		web_fail(rq, 409,
+			 "%s was never good on '%s', so it would refuse, and no other version of %s was. --force "
+			 "sends the order anyway",
+			 to, node, component);
+	return fine;
+}
+
 /* Store the order (instead of a live one of its kind and component), publish, answer. */
 static void give_order(struct serve *s, struct web_request *rq, struct db_order *o, const char *text,
 		       const char *action)
@@ -846,6 +923,8 @@ static void post_rollback(void *user, struct web_request *rq)
 			 component, to, node);
 		return;
 	}
+	if (!json_bool(json_get(doc, "force"), false) && !may_go_back(s, rq, node, component, from, to))
+		return;
 	snprintf(text, sizeof(text), "support sends it back from %s to %s: %s", from, to, reason);
 	o = (struct db_order){ .node = node,
 			       .kind = "rollback",
@@ -1037,9 +1116,21 @@ static void get_rollouts(void *user, struct web_request *rq)
 		answer(rq, 200, b);
 }
 
-static void write_member(struct json_node *nodes, const struct evaluated_member *m)
+/* Successes of nodes that joined a moment ago do not count yet. */
+static bool is_young(const struct serve *s, const struct evaluation *e, const struct evaluated_member *m)
+{
+	return serve_now(s) - m->member.added_at < (int64_t) e->plan.min_age_s;
+}
+
+static void write_member(const struct serve *s, struct json_node *nodes, const struct evaluation *e,
+			 const struct evaluated_member *m)
 {
 	struct json_node *o = node_object(nodes, NULL);
+
+	if (is_young(s, e, m)) {
+		node_time(o, "added", m->member.added_at);
+		node_time(o, "counts_from", m->member.added_at + (int64_t) e->plan.min_age_s);
+	}
 
 	node_string(o, "node", m->node);
 	node_string(o, "state", member_state_name(m->member.state));
@@ -1056,7 +1147,7 @@ static void write_member(struct json_node *nodes, const struct evaluated_member 
 	node_time(o, "reported", m->reported_at);
 }
 
-static void write_evaluation(struct json_node *o, const struct evaluation *e)
+static void write_evaluation(const struct serve *s, struct json_node *o, const struct evaluation *e)
 {
 	struct json_node *stages = node_array(o, "stages");
 
@@ -1071,7 +1162,7 @@ static void write_evaluation(struct json_node *o, const struct evaluation *e)
 		nodes = node_array(stage, "nodes");
 		for (size_t i = 0; i < e->count; i++)
 			if (e->members[i].selected && e->members[i].member.stage == k)
-				write_member(nodes, &e->members[i]);
+				write_member(s, nodes, e, &e->members[i]);
 	}
 	node_string(o, "why", e->decision.why);
 	node_time(o, "wake_at", e->decision.wake_at);
@@ -1140,7 +1231,7 @@ static void get_rollout(void *user, struct web_request *rq)
 		fail_database(s, rq, r);
 		return;
 	}
-	write_evaluation(f.o, &e);
+	write_evaluation(s, f.o, &e);
 	evaluation_done(&e);
 	r = approvals_show(s, id, node_array(f.o, "approvals"));
 	if (r < 0)
@@ -1328,7 +1419,8 @@ static bool prepare_rollout(struct serve *s, struct web_request *rq, const struc
 		fail_database(s, rq, r);
 		return false;
 	}
-	if (conflict.id[0] && !json_bool(json_get(doc, "replace"), false)) {
+	if (conflict.id[0] && !json_bool(json_get(doc, "replace"), false) &&
+	    !json_bool(json_get(doc, "dry_run"), false)) {
 		web_fail(rq, 409,
 			 "the rollout '%s' of %s is not finished; cancel it, or start this one in its place with "
 			 "--replace",
@@ -1337,6 +1429,40 @@ static bool prepare_rollout(struct serve *s, struct web_request *rq, const struc
 	}
 	snprintf(n->replaces, sizeof(n->replaces), "%s", conflict.id);
 	return true;
+}
+
+/* What whoever starts it should know before he wonders why nothing happens. */
+static int write_warnings(struct serve *s, struct json_node *o, const struct new_rollout *n, bool would_conflict,
+			  const struct evaluation *e)
+{
+	CLEANUP(buf_done)
+	struct buf release = BUF_INIT(RELEASE_MAX_BYTES);
+	struct json_node *list = node_array(o, "warnings");
+	struct string_list advice = { 0 };
+	size_t young = 0;
+	char span[40];
+	int r;
+
+	if (would_conflict)
+		node_stringf(list, NULL,
+			     "the rollout '%s' of %s is not finished; this one starts only in its place, with "
+			     "--replace, or after it",
+			     n->replaces, n->plan.component);
+	r = repo_read_target(s->repo, n->path, &release);
+	if (r == 0)
+		r = release_advice_text(release.data, release.len, &advice);
+	for (size_t i = 0; r == 0 && i < advice.count; i++)
+		node_string(list, NULL, advice.items[i]);
+	string_list_done(&advice);
+	for (size_t i = 0; i < e->count; i++)
+		young += e->members[i].selected && is_young(s, e, &e->members[i]);
+	if (young > 0)
+		node_stringf(
+			list, NULL,
+			"%zu of the nodes %s added less than %s ago (min_age) and cannot prove a stage before",
+			young, young == 1 ? "was" : "were",
+			cli_span(span, sizeof(span), (int64_t) e->plan.min_age_s));
+	return r;
 }
 
 static void start_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
@@ -1369,7 +1495,11 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	node_bool(o, "dry_run", dry_run);
 	node_string(o, "component", n->plan.component);
 	node_string(o, "version", n->plan.version);
-	write_evaluation(o, &e);
+	write_evaluation(s, o, &e);
+	r = write_warnings(s, o, n, dry_run && n->replaces[0] && !json_bool(json_get(doc, "replace"), false), &e);
+	if (r < 0)
+		log_warning("release-advice", "the release of rollout %s could not be looked at: %s", n->id,
+			    err_text(r));
 	evaluation_done(&e);
 	if (dry_run) {
 		answer(rq, 200, b);
@@ -1492,6 +1622,66 @@ static int undo_stages(struct web_request *rq, const struct json *doc, const str
 	return r;
 }
 
+/* Nodes that took the release as their first version of the component: undone they are without it. */
+struct bare {
+	const struct evaluation *e;
+	const struct json *stages; /* to be undone */
+	const char *version;
+	char list[600];
+	size_t len, count;
+};
+
+static int find_bare(void *user, const struct db_result *row)
+{
+	struct bare *b = user;
+
+	if ((row->from && *row->from) || (row->number != RESULT_GOOD && row->number != RESULT_GOOD_UNPROVEN))
+		return 0;
+	for (size_t i = 0; i < b->e->count; i++) {
+		const struct evaluated_member *m = &b->e->members[i];
+		bool undone = false;
+
+		if (strcmp(m->node, row->node) != 0 || !m->selected || strcmp(m->version, b->version) != 0)
+			continue;
+		for (size_t k = 0; k < json_count(b->stages); k++)
+			undone |= str_eq(json_string(json_at(b->stages, k)),
+					 b->e->plan.stages[m->member.stage].name);
+		if (!undone)
+			continue;
+		b->count++;
+		if (b->len < sizeof(b->list))
+			b->len += (size_t) snprintf(b->list + b->len, sizeof(b->list) - b->len, "%s%s",
+						    b->len ? ", " : "", m->node);
+	}
+	return 0;
+}
+
+/* Is what an undo leaves behind what was meant? A complaint was sent if not. */
+static bool may_undo(struct serve *s, struct web_request *rq, const char *id, const struct json *doc,
+		     const struct evaluation *e, const char *undo)
+{
+	CLEANUP(json_freep)
+	struct json *stages = NULL;
+	struct bare b = { .e = e, .version = e->plan.version };
+	int r = json_parse(undo, strlen(undo), &json_limits_default, &stages);
+
+	b.stages = stages;
+	if (r == 0)
+		r = db_results(s->db, NULL, id, find_bare, &b);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return false;
+	}
+	if (b.count == 0 || json_bool(json_get(doc, "yes"), false))
+		return true;
+	web_fail(
+		rq, 409,
+		"%zu node%s had no version of %s before and would be left without it: %s. --yes undoes it all the "
+		"same; --stage leaves others out",
+		b.count, b.count == 1 ? "" : "s", e->plan.component, b.list);
+	return false;
+}
+
 static int change_rollout(struct serve *s, const char *id, const struct verb *verb, const char *component,
 			  const char *state, const char *undo, const char *reason, const char *by)
 {
@@ -1554,6 +1744,8 @@ static void post_rollout_verb(void *user, struct web_request *rq)
 			return;
 		}
 		r = undo_stages(rq, doc, &e, &undo);
+		if (r == 0 && !may_undo(s, rq, id, doc, &e, buf_str(&undo)))
+			r = -EPERM;
 		evaluation_done(&e);
 		if (r < 0) {
 			free(f.plan);
@@ -1571,6 +1763,7 @@ static void post_rollout_verb(void *user, struct web_request *rq)
 	log_notice("rollout-changed", "rollout=%s state=%s", id, state);
 	node_string(json_build_root(b), "id", id);
 	node_string(json_build_root(b), "state", state);
+	node_string(json_build_root(b), "now", verb->past);
 	publish_and_answer(s, rq, 200, b);
 }
 

@@ -517,6 +517,11 @@ int db_node_presence(struct db *db, const char *node, bool online, int64_t now)
 	return changed_one(r, changes);
 }
 
+int db_presence_forget(struct db *db)
+{
+	return change(db, "UPDATE nodes SET online = 0, presence_at = 0", NULL, "");
+}
+
 int db_node_progress(struct db *db, const char *node, const char *component, const char *to, const char *state,
 		     uint64_t bytes_done, uint64_t bytes_total)
 {

@@ -69,6 +69,8 @@ NODISCARD int db_node_quarantine(struct db *db, const char *node, const char *re
 /* Trust it again: the next report is taken whatever its sequence. */
 NODISCARD int db_node_trust(struct db *db, const char *node);
 NODISCARD int db_node_presence(struct db *db, const char *node, bool online, int64_t now);
+/* Nobody is known to be online, or off: what a controller that starts knows. */
+NODISCARD int db_presence_forget(struct db *db);
 /* Live news between reports, unsigned: display only. */
 NODISCARD int db_node_progress(struct db *db, const char *node, const char *component, const char *to,
 			       const char *state, uint64_t bytes_done, uint64_t bytes_total);

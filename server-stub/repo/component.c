@@ -556,16 +556,26 @@ int component_template(const char *name, const char *team, const char *unit, str
 				    "    unit: %s\n"
 				    "    periodSeconds: 2\n",
 				    name, unit, unit)
-			 : buf_add_str(ret, "# services:\n"
-					    "#   - name: example\n"
-					    "#     start: [bin/start, \"${vars.port}\"]\n"
-					    "#     stop_signal: SIGTERM\n"
-					    "# requires: {vars: [port]}\n"
-					    "# checks:\n"
-					    "#   - name: answers\n"
-					    "#     httpGet: {port: \"${vars.port}\", path: /healthz}\n"
-					    "#     periodSeconds: 1\n"
-					    "checks:\n");
+			 : buf_add_str(
+				   ret,
+				   "# services:\n"
+				   "#   - name: example\n"
+				   "#     start: [bin/start, \"${vars.port}\"]\n"
+				   "#     stop_signal: SIGTERM\n"
+				   "# requires: {vars: [port]}\n"
+				   "# A check of the component itself proves an update; without one it ends as "
+				   "good-unproven.\n"
+				   "# checks of a service, for example:\n"
+				   "#   - name: answers\n"
+				   "#     httpGet: {port: \"${vars.port}\", path: /healthz}\n"
+				   "#     periodSeconds: 1\n"
+				   "#   - name: file\n"
+				   "#     exec: {command: [test, -e, index.html]}\n"
+				   "checks:\n"
+				   "  - name: content        # the new tree holds something; replace it by what "
+				   "users need\n"
+				   "    exec: {command: [sh, -c, \"ls | grep -q .\"]}\n"
+				   "    periodSeconds: 2\n");
 	if (r >= 0)
 		r = buf_add_str(ret, "  - name: link           # this node still reaches its controller\n"
 				     "    link: {}\n"

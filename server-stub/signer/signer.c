@@ -875,6 +875,9 @@ static int adopt_published(struct recovery *a)
 
 		if (role < 0)
 			continue;
+		/* A role whose keys are offline (inventory, as a rule) is none of ours. */
+		if (a->s->keys.rings[role].count == 0)
+			continue;
 		r = buf_addf(&name, "metadata/%s", files.names[i]);
 		if (r >= 0)
 			r = file_read(a->s->os, a->s->repofd, buf_str(&name), SIGNER_MAX_BYTES, &text);

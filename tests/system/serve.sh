@@ -230,7 +230,13 @@ check "halted stays" not selfright rollout resume content-1-1-0 --reason x
 check "its stages can be undone" selfright rollout undo content-1-1-0 --reason bad
 
 # --- orders and freezes ---
-check "support sends a node back" selfright node rollback n1 content --to 0.9.0 --reason "ticket 4711"
+rollback_is_refused() {
+	local said
+	said=$(selfright node rollback n1 content --to 0.9.0 --reason "ticket 4711" 2>&1)
+	[ $? = 3 ] && grep -q "never good on 'n1'" <<<"$said"
+}
+check "a version that was never good there is refused" rollback_is_refused
+check "support sends a node back all the same" selfright node rollback n1 content --to 0.9.0 --reason "ticket 4711" --force
 check "the order is published" holds '.rollback[0].to == "0.9.0" and .rollback[0].from == "1.0.0"' <(api "http://x/v1/target?path=nodes/n1.json")
 client sub n1 -N -t $prefix/node/n1/announce -C 1 -W 5 >orders.gz
 check "and announced to the node" holds '.files | keys | map(select(startswith("targets/nodes/"))) | length == 1' <(gzip -dc orders.gz)

@@ -1,0 +1,103 @@
+#include "server-stub/repo/advice.h"
+
+#include "base/err.h"
+#include "base/text.h"
+#include "json/json.h"
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What agents of this version refuse before they download (agent/phase/plan.c, agent/probe/probe.c). */
+#define REFUSED "agents of version " SELFRIGHT_VERSION " refuse this"
+
+static int PRINTF_LIKE(2, 3) add(struct string_list *list, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(text, sizeof(text), fmt, ap); /* cut to fit */
+	va_end(ap);
+	return string_list_add(list, text);
+}
+
+static bool is_numeric(const char *host)
+{
+	struct in6_addr address;
+
+	return !host || strstr(host, "${") || strcmp(host, "localhost") == 0 ||
+	       inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+}
+
+static int advise_check(const struct release_check *check, struct string_list *ret)
+{
+	const char *host = check->kind == CHECK_HTTP_GET ? check->http.host : check->tcp.host;
+
+	switch (check->kind) {
+	case CHECK_METRIC:
+	case CHECK_LOG:
+		return add(ret, "checks: %s is a check of kind %s; " REFUSED, check->name,
+			   check_kind_name(check->kind));
+	case CHECK_HTTP_GET:
+		if (check->http.scheme && strcmp(check->http.scheme, "http") != 0)
+			return add(ret, "checks: %s asks by %s; " REFUSED, check->name, check->http.scheme);
+		/* fall through */
+	case CHECK_TCP_SOCKET:
+		if (!is_numeric(host))
+			return add(ret, "checks: %s asks the host %s by name, not by address; " REFUSED,
+				   check->name, host);
+		return 0;
+	case CHECK_EXEC:
+	case CHECK_UNIT:
+	case CHECK_LINK:
+	case CHECK_KIND_COUNT:
+		break;
+	}
+	return 0;
+}
+
+static int advise_proof(const struct release *r, struct string_list *ret)
+{
+	for (size_t i = 0; i < r->check_count; i++)
+		if (r->checks[i].required && r->checks[i].kind != CHECK_LINK)
+			return 0;
+	return add(ret,
+		   "checks: none that is required looks at the component itself%s, so every update ends as "
+		   "good-unproven and no rollout opens a second stage; add an exec, httpGet, tcpSocket or unit "
+		   "check",
+		   r->check_count ? " (link only asks the controller)" : "");
+}
+
+int release_advice(const struct release *r, struct string_list *ret)
+{
+	int e = advise_proof(r, ret);
+
+	for (size_t i = 0; e == 0 && i < r->check_count; i++)
+		e = advise_check(&r->checks[i], ret);
+	if (e == 0 && strcmp(r->kind, "tree") != 0)
+		e = add(ret, "kind: %s; " REFUSED, r->kind);
+	if (e == 0 && r->data_count > 0)
+		e = add(ret, "data: copied before the swap; " REFUSED);
+	if (e == 0 && r->hooks.notify.argv.count > 0)
+		e = add(ret, "hooks: notify is not run by agents of version " SELFRIGHT_VERSION);
+	return e;
+}
+
+int release_advice_text(const void *document, size_t len, struct string_list *ret)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct release release = { 0 };
+	int r = json_parse(document, len, &json_limits_default, &doc);
+
+	if (r < 0)
+		return r;
+	r = release_parse(doc, &release, NULL);
+	if (r < 0)
+		return r;
+	r = release_advice(&release, ret);
+	release_done(&release);
+	return r;
+}

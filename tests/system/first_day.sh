@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# What somebody new runs into on the first day, with a real node: the fleet side says what is wrong and what to do.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/fleet_lib.bash"
+make() { python3 "$here/fake_node.py" "$@"; }
+unset SELFRIGHT_DIR
+
+check "a fleet in a relative folder" selfright repo init fleet --fleet demo
+check "says what comes next, in order" sh -c 'selfright repo init other --fleet demo | tr "\n" " " | grep -q "component init .*component add .*publish .*serve"'
+check "a component of files" selfright component init web
+check "is proved by a check of its own" grep -q "exec:" web/component.yaml
+sed -i 's/60s/1s/' web/component.yaml
+echo hello >web/tree/index.html
+selfright serve --dir fleet >>serve.log 2>&1 &
+serve_pid=$!
+check "belongs to a team while the controller starts" selfright component add web --team web --dir fleet
+export SELFRIGHT_DIR=$tmp/fleet
+check "which starts in the relative folder" within 20 serve_is_ready
+check "an empty fleet is no failure" says 0 "selfright node add" selfright node list
+check "nor with other lists" says 0 "no rollouts yet" selfright rollout list
+check "nothing complains of memory" not grep -q memory said
+check "recovering a healthy fleet frightens nobody" not grep -q "inventory" <(selfright repo recover 2>&1)
+check "the metadata is read with the server's own CA" sh -c 'selfright tuf --metadata-dir trust init fleet/repo/metadata/1.root.json &&
+	selfright tuf --metadata-dir trust --ca fleet/serve/tls/ca.crt --metadata-url "https://127.0.0.1:$(jq .https_port fleet/serve/serve.json)/metadata" refresh'
+check "and not without" not sh -c 'selfright tuf --metadata-dir trust --metadata-url "https://127.0.0.1:$(jq .https_port fleet/serve/serve.json)/metadata" refresh'
+
+# --- releases that prove nothing, or that agents refuse ---
+mkdir -p blind/tree
+echo x >blind/tree/file
+printf 'component: blind\nteam: blind\nkind: tree\ntree: tree\nprobation: 1s\nchecks:\n  - {name: link, link: {}}\n' >blind/component.yaml
+check "a team" selfright component add blind --team blind
+check "a release that proves nothing is published with a warning" says 0 "good-unproven" selfright publish blind --version 1.0.0
+check "also for programs" holds '.warnings[0] | contains("good-unproven")' <(cd blind && sed -i 's/1s/2s/' component.yaml && selfright publish . --version 1.1.0 --json)
+printf '  - {name: tls, httpGet: {scheme: https, port: 443, path: /}}\n' >>blind/component.yaml
+check "what agents refuse is named" says 0 "tls asks by https" selfright publish blind --version 1.2.0
+check "a good one has none" holds '.warnings == []' <(selfright publish web --version 1.0.0 --json)
+
+# --- a real node ---
+check "a node joins" add_node n1
+online() { selfright node list | grep "$1" | grep -q "$2"; }
+check "and is online" within 15 online n1 online
+check "a rollout of the blind one says so" says 0 "good-unproven" selfright rollout start --component blind --version 1.0.0 --stage all=all --dry-run
+printf 'component: web\nversion: 1.0.0\nstages:\n  - {name: all, all: true}\nmin_age: 24h\n' >plan.yaml
+check "young nodes are named" says 0 "counts from" selfright rollout start plan.yaml --dry-run
+check "and warned of" holds '.warnings[0] | contains("min_age")' <(selfright rollout start plan.yaml --dry-run --json)
+check "a rollout" selfright rollout start --component web --version 1.0.0 --stage canary=nodes:n1,soak:1h --stage rest=all --id first
+check "a dry run of another is answered, and names the first" says 0 "'first' of web is not finished" selfright rollout start --component web --version 1.0.0 --stage all=all --dry-run
+proved() { selfright rollout show first --json | holds '.stages[0].nodes[0].state == "good"'; }
+check "the node proves it with the check of the template" within 30 proved
+check "an undo that leaves nodes bare is refused" says 3 "without it: n1" selfright rollout undo first --reason look
+check "unless it is meant" says 0 "rollout first is undone" selfright rollout undo first --reason look --yes
+bare() { [ ! -e nodes/n1/root/current/web ]; }
+check "and done then" within 20 bare
+
+# --- presence is learned anew ---
+check "a hold has an end" says 3 "90 days" selfright node hold n1 --for 91d --reason long
+stop_serve
+stop_agent n1
+check "the controller starts again" start_serve
+check "and does not believe a node that left meanwhile to be online" not online n1 online
+ended
