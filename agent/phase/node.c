@@ -606,6 +606,15 @@ void update_event(struct node *n)
 		node_link_send(n, LINK_EVENT, 0, text.data, text.len);
 }
 
+static bool is_empty(struct node *n, const char *component)
+{
+	struct name_list names = { 0 };
+	bool empty = dir_list(n->os, n->dirs->data, component, &names) == 0 && names.count == 0;
+
+	name_list_done(&names);
+	return empty;
+}
+
 static int make_data_dir(struct node *n, const char *component)
 {
 	const char *user = config_component_user(n->config, component);
@@ -613,9 +622,13 @@ static int make_data_dir(struct node *n, const char *component)
 	struct passwd *pw;
 	int r = n->os->fstatat(n->os, n->dirs->data, component, &st);
 
-	if (r != -ENOENT)
-		return r; /* what a component keeps there is its own, whatever the owner became */
-	r = durable_mkdir(n->os, n->dirs->data, component, 0750);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	/* What a component keeps there is its own, whatever the owner became; an empty one of ours was not given away. */
+	if (r == 0 && (!n->as_root || !S_ISDIR(st.st_mode) || st.st_uid != 0 || !is_empty(n, component)))
+		return 0;
+	if (r < 0)
+		r = durable_mkdir(n->os, n->dirs->data, component, 0750);
 	if (r < 0 || !n->as_root)
 		return r;
 	pw = getpwnam(user);

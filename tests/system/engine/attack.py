@@ -191,6 +191,14 @@ def a_refused_release_leaves_nothing_running(fleet, node):
             os.kill(pid, signal.SIGKILL)
 
 
+@story
+def a_data_folder_is_given_away_however_often_it_takes(fleet, node):
+    """As if the power had gone between making it and giving it to the component's user."""
+    os.makedirs(node.root + "/data/web", 0o750)
+    os.chmod(node.root + "/data/web", 0o750)
+    install(fleet, node)
+
+
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
     build = os.path.abspath(sys.argv[1])
