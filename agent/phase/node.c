@@ -10,6 +10,7 @@
 #include "json/build.h"
 #include "json/json.h"
 #include "os/durable.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,6 +106,7 @@ void documents_done(struct documents *d)
 		policy_done(&d->policies[i].policy);
 	free(d->policies);
 	labels_done(&d->labels);
+	zone_free(d->zone);
 	*d = (struct documents){ 0 };
 }
 
@@ -291,11 +293,14 @@ struct decision node_decide(struct node *n, const char *component)
 		return (struct decision){ .kind = DECIDE_STAY, .reason = REASON_RETRY };
 	for (size_t i = 0; i < n->docs.rollout_count; i++) {
 		const struct known_rollout *k = &n->docs.rollouts[i];
+		struct opening_state opening = opening_judge(&k->opening, n->docs.zone, now);
 
 		rollouts[i] = (struct rollout_facts){
 			.rollout = &k->rollout,
 			.share = k->share,
-			.in_window = true,
+			.in_window = opening.in_window,
+			.in_blackout = opening.in_blackout,
+			.window_opens = opening.opens,
 			.spread_passed = now_ms >= k->seen_ms + k->rollout.spread_s * 1000 * k->share / SHARE_ALL,
 			.notice_passed = now_ms >= k->seen_ms + k->rollout.notice_s * 1000,
 		};
@@ -305,6 +310,38 @@ struct decision node_decide(struct node *n, const char *component)
 		   n->docs.loaded ? &n->docs.orders : NULL);
 	free(rollouts);
 	return d;
+}
+
+void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size)
+{
+	const struct known_rollout *k = NULL;
+	struct opening_state s;
+	char when[TIMESTAMP_LEN + 32] = "", at[TIMESTAMP_LEN + 1];
+
+	for (size_t i = 0; !k && i < n->docs.rollout_count; i++)
+		if (r && str_eq(n->docs.rollouts[i].rollout.id, r->id))
+			k = &n->docs.rollouts[i];
+	if (!k)
+		return;
+	if (!n->docs.zone && opening_needs_zone(&k->opening)) {
+		(void) snprintf(out, size, "the zone '%s' of the label `zone` cannot be used here: %s",
+				n->docs.zone_name,
+				n->docs.zone_error == -ENOPKG	? "there is no zone database (install tzdata)"
+				: n->docs.zone_error == -ENOENT ? "no such zone"
+								: err_text(n->docs.zone_error));
+		return;
+	}
+	s = opening_judge(&k->opening, n->docs.zone, node_now(n));
+	if (s.opens > 0) {
+		timestamp_format(at, s.opens);
+		(void) snprintf(when, sizeof(when), "; it may go on at %s", at);
+	}
+	if (s.in_blackout)
+		(void) snprintf(out, size, "a blackout of the rollout, in the zone %s%s", n->docs.zone_name, when);
+	else
+		(void) snprintf(out, size, "outside the window %s in the zone %s%s",
+				k->opening.has_window ? json_string(k->rollout.window) : "", n->docs.zone_name,
+				when);
 }
 
 static int compare_names(const void *a, const void *b)

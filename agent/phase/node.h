@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "model/catalogue.h"
 #include "model/decide.h"
+#include "model/opening.h"
 #include "model/report.h"
 #include "os/frame.h"
 #include "os/os.h"
@@ -29,6 +30,7 @@
 #include <stdint.h>
 
 struct private_key;
+struct zone;
 struct services;
 
 /* How a phase ended, when it did not fail (a negative error, said with update_fail). */
@@ -46,7 +48,9 @@ struct known_rollout {
 	char sha256[SHA256_HEX + 1];
 	uint64_t share;
 	bool approved[STAGES_MAX];
+	struct opening opening; /* its window and blackouts */
 	uint64_t seen_ms; /* when this node first saw it: spread and notice count from there */
+	bool notified; /* the hook `notify` has run for its notice period */
 	int error; /* it disagrees with something: an update by it is refused with this */
 	char *trouble; /* the sentence for it */
 };
@@ -68,6 +72,9 @@ struct documents {
 	struct known_policy *policies;
 	size_t policy_count;
 	struct labels labels; /* inventory over the node's own */
+	char zone_name[64]; /* the label `zone`, else UTC: where windows are read */
+	struct zone *zone; /* NULL: it is not known here */
+	int zone_error; /* why */
 };
 void documents_done(struct documents *d);
 const struct known_policy *documents_policy(const struct documents *d, const char *component);
@@ -204,6 +211,8 @@ void manifest_collect(struct node *n);
 
 /* The facts of `decide` for a component, and its answer. Strings live until documents or state change. */
 struct decision node_decide(struct node *n, const char *component);
+/* Why this rollout's window or blackout stops it, where and until when, in words. */
+void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size);
 /* Every component that is installed, named by a rollout or by an order, sorted; string_list_done() it. */
 NODISCARD int node_components(struct node *n, struct string_list *ret);
 

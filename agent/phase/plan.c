@@ -138,6 +138,43 @@ static void wake_at(struct node *n, int64_t at)
 		n->plan_ms = node_now_ms(n) + in;
 }
 
+static struct known_rollout *known_by_id(struct node *n, const char *id)
+{
+	for (size_t i = 0; id && i < n->docs.rollout_count; i++)
+		if (str_eq(n->docs.rollouts[i].rollout.id, id))
+			return &n->docs.rollouts[i];
+	return NULL;
+}
+
+/* Notice and spread count from the moment at which this node saw the rollout: by no clock of day. */
+static void wake_for_turn(struct node *n, const struct decision *d)
+{
+	const struct known_rollout *k = d->rollout ? known_by_id(n, d->rollout->id) : NULL;
+	uint64_t at;
+
+	if (!k || d->kind != DECIDE_WAIT || (d->reason != REASON_NOTICE && d->reason != REASON_SPREAD))
+		return;
+	at = k->seen_ms + (d->reason == REASON_NOTICE ? k->rollout.notice_s * 1000
+						      : k->rollout.spread_s * 1000 * k->share / SHARE_ALL);
+	if (at < n->plan_ms)
+		n->plan_ms = at;
+}
+
+/* What is in the store already still has to be announced here once its notice period begins. */
+static bool owes_notice(struct node *n, const char *component, const struct decision *d)
+{
+	const struct known_rollout *k = d->rollout ? known_by_id(n, d->rollout->id) : NULL;
+	struct release release = { 0 };
+	bool owes;
+
+	if (!k || k->notified || d->reason != REASON_NOTICE ||
+	    manifest_load(n, component, d->version, &release) < 0)
+		return false;
+	owes = release.hooks.notify.argv.count > 0;
+	release_done(&release);
+	return owes;
+}
+
 struct choice {
 	char component[ID_MAX + 1];
 	struct decision d;
@@ -155,6 +192,7 @@ static int consider(struct node *n, const char *component, struct choice *best)
 		return r;
 	if (d.until > 0)
 		wake_at(n, d.until);
+	wake_for_turn(n, &d);
 	weight = weight_of(&d);
 	if (weight <= best->weight)
 		return 0;
@@ -169,7 +207,7 @@ static int consider(struct node *n, const char *component, struct choice *best)
 			n->plan_ms = n->lease_again_ms;
 		return 0;
 	}
-	if (weight == 1 && is_staged(n, component, d.version))
+	if (weight == 1 && is_staged(n, component, d.version) && !owes_notice(n, component, &d))
 		return 0;
 	(void) snprintf(best->component, sizeof(best->component), "%s", component);
 	best->d = d;
@@ -576,7 +614,8 @@ enum wait_step {
 	WAIT_PREFLIGHT,
 	WAIT_BASELINE,
 	WAIT_DRAIN,
-	WAIT_PREPARE
+	WAIT_PREPARE,
+	WAIT_NOTIFY, /* beside the way to the swap: told, and put aside again */
 };
 
 static int next_step(struct node *n, unsigned step)
@@ -705,6 +744,49 @@ static int wait_hook(struct node *n, const struct release_command *hook, enum re
 	}
 	command_done(&a->command);
 	return r < 0 ? r : next_step(n, next);
+}
+
+static bool must_notify(struct node *n)
+{
+	const struct attempt *a = &n->attempt;
+	const struct known_rollout *k = known_by_id(n, n->state->update.rollout);
+
+	return k && !k->notified && a->has_release && a->release.hooks.notify.argv.count > 0 &&
+	       str_eq(n->state->update.waiting_for, reason_name(REASON_NOTICE));
+}
+
+/* People hear that something is coming. That nobody could be told holds nothing up. */
+static int wait_notify(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	struct known_rollout *k = known_by_id(n, u->rollout);
+	char text[64];
+	int r = 0;
+
+	if (a->command.process.pid == 0) {
+		char *root = node_version_root(n, u->component, u->to);
+
+		r = root ? hook_begin(n, &a->release, &a->release.hooks.notify, root) : -ENOMEM;
+		free(root);
+	}
+	if (r == 0)
+		r = command_step(&a->command, node_now_ms(n));
+	if (r == 0) {
+		a->wake_ms = node_now_ms(n) + 50;
+		return PHASE_AGAIN;
+	}
+	if (r < 0)
+		log_warning("notify-failed", "update=%s error=%s detail=%s", u->id, err_name(r),
+			    a->command.process.pid && r != -ERR_DEADLINE
+				    ? process_status_text(a->command.status, text, sizeof(text))
+				    : err_text(r));
+	else
+		log_notice("notified", "update=%s version=%s", u->id, u->to);
+	command_done(&a->command);
+	if (k)
+		k->notified = true;
+	return PHASE_DROP;
 }
 
 static int baseline_begin(struct node *n)
@@ -843,6 +925,8 @@ int phase_wait(struct node *n)
 	switch ((enum wait_step) a->step) {
 	case WAIT_DECIDE:
 		r = still_wanted(n);
+		if (r == 0 && must_notify(n))
+			return next_step(n, WAIT_NOTIFY);
 		if (r <= 0)
 			return r < 0 ? r : PHASE_DROP;
 		return next_step(n, WAIT_REFRESH);
@@ -863,6 +947,8 @@ int phase_wait(struct node *n)
 				 WAIT_PREPARE);
 	case WAIT_PREPARE:
 		return wait_prepare(n);
+	case WAIT_NOTIFY:
+		return wait_notify(n);
 	}
 	return update_fail_as(n, RESULT_INTERNAL, -EINVAL, "a step of waiting that does not exist");
 }

@@ -32,6 +32,7 @@ static int add_component(struct node *n, const char *name, struct report_compone
 	struct decision d = node_decide(n, name);
 	const struct node_retry *retry;
 	enum reason reason = d.reason;
+	char window[512] = "";
 
 	out->component = strdup(name);
 	if (c) {
@@ -56,7 +57,9 @@ static int add_component(struct node *n, const char *name, struct report_compone
 			reason = REASON_RETRY;
 	}
 	out->why = strdup(reason_name(reason));
-	out->why_detail = strdup(reason_sentence(reason));
+	if (reason == REASON_WINDOW)
+		node_explain_window(n, d.rollout, window, sizeof(window));
+	out->why_detail = strdup(window[0] ? window : reason_sentence(reason));
 	return out->component && out->why && out->why_detail ? 0 : -ENOMEM;
 }
 

@@ -14,6 +14,7 @@
 #include "json/json.h"
 #include "model/approval.h"
 #include "os/durable.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -170,6 +171,24 @@ static int read_labels(struct reading *v)
 	return r;
 }
 
+/* Windows are read in the node's own time. A zone that is not known here keeps them closed, nothing else. */
+static void load_zone(struct reading *v)
+{
+	struct documents *d = &v->docs;
+	const char *name = labels_get(&d->labels, "zone");
+
+	if (!name || strlen(name) >= sizeof(d->zone_name))
+		name = name ? "too long" : "UTC";
+	(void) snprintf(d->zone_name, sizeof(d->zone_name), "%s", name);
+	d->zone_error = zone_load(v->n->os, name, &d->zone);
+	if (d->zone_error == 0)
+		return;
+	d->zone = NULL;
+	if (!v->n->docs.loaded || !str_eq(v->n->docs.zone_name, name))
+		log_warning("zone-unknown", "rollouts with a window wait: zone=%s reason=%s", name,
+			    err_text(d->zone_error));
+}
+
 /* --- rollouts --- */
 
 static int set_trouble(struct known_rollout *k, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -227,13 +246,16 @@ static int check_release(struct reading *v, struct known_rollout *k)
 /* What this agent cannot judge it must not pass over in silence. */
 static int check_understood(struct known_rollout *k)
 {
+	char error[160] = "";
+	int r;
+
 	if (k->rollout.with_count > 0)
 		return set_trouble(k, -ERR_AGENT_TOO_OLD,
 				   "rollout %s swaps several components together, which this agent cannot yet",
 				   k->rollout.id);
-	if (k->rollout.window || k->rollout.blackout)
-		return set_trouble(k, -ERR_AGENT_TOO_OLD, "rollout %s has a window, which this agent cannot judge",
-				   k->rollout.id);
+	r = opening_parse(k->rollout.window, k->rollout.blackout, &k->opening, error, sizeof(error));
+	if (r < 0)
+		return set_trouble(k, r, "rollout %s: %s", k->rollout.id, error);
 	if (k->rollout.stage_count > STAGES_MAX)
 		return set_trouble(k, -ERR_AGENT_TOO_OLD, "rollout %s has more than %d stages", k->rollout.id,
 				   STAGES_MAX);
@@ -256,12 +278,18 @@ static int make_share(struct node *n, struct known_rollout *k)
 	return r;
 }
 
-static uint64_t seen_before(const struct node *n, const char *id)
+/* What this node has done about a rollout already does not begin again with every refresh. */
+static void remember(const struct node *n, struct known_rollout *k)
 {
-	for (size_t i = 0; i < n->docs.rollout_count; i++)
-		if (str_eq(n->docs.rollouts[i].rollout.id, id))
-			return n->docs.rollouts[i].seen_ms;
-	return node_now_ms(n);
+	k->seen_ms = node_now_ms(n);
+	for (size_t i = 0; i < n->docs.rollout_count; i++) {
+		const struct known_rollout *before = &n->docs.rollouts[i];
+
+		if (!str_eq(before->rollout.id, k->rollout.id))
+			continue;
+		k->seen_ms = before->seen_ms;
+		k->notified = before->notified;
+	}
 }
 
 static int read_rollout(struct reading *v, const struct index_entry *e)
@@ -292,7 +320,7 @@ static int read_rollout(struct reading *v, const struct index_entry *e)
 	}
 	v->docs.rollout_count++;
 	hex_encode(k->sha256, t.sha256, SHA256_BYTES);
-	k->seen_ms = seen_before(v->n, e->id);
+	remember(v->n, k);
 	if (!entry_agrees(e, &k->rollout))
 		r = set_trouble(k, -ERR_DISAGREE, "rollouts/index.json and %s disagree", path);
 	if (r == 0)
@@ -531,6 +559,8 @@ static int read_all(struct reading *v)
 		r = read_orders(v);
 	if (r == 0)
 		r = read_labels(v);
+	if (r == 0)
+		load_zone(v);
 	if (r == 0)
 		r = read_rollouts(v);
 	if (r == 0)

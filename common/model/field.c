@@ -346,7 +346,10 @@ struct json *field_copy(struct fields *f, const char *name, enum json_type type)
 	const struct json *j = member(f, name, false);
 	struct json *copy;
 
-	if (!member_is(f, name, j, type, type == JSON_ARRAY ? "an array" : "an object"))
+	if (!member_is(f, name, j, type,
+		       type == JSON_ARRAY    ? "an array"
+		       : type == JSON_STRING ? "a text"
+					     : "an object"))
 		return NULL;
 	if (json_copy(j, &copy) < 0) {
 		field_fail(f, -ENOMEM, NULL, "out of memory");

@@ -187,7 +187,7 @@ static void parse_limits(struct fields *f, struct rollout *out)
 {
 	struct fields d = field_object(f, "disruption", false);
 
-	out->window = field_copy(f, "window", JSON_OBJECT);
+	out->window = field_copy(f, "window", JSON_STRING);
 	out->blackout = field_copy(f, "blackout", JSON_ARRAY);
 	out->notice_s = field_u64(f, "notice", 0, FIELD_SECONDS_MAX, 0);
 	out->spread_s = field_u64(f, "spread", 0, FIELD_SECONDS_MAX, 0);

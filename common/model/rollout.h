@@ -75,7 +75,7 @@ struct rollout {
 	struct string_list undo; /* stage names */
 	struct stage *stages;
 	size_t stage_count;
-	struct json *window, *blackout; /* as they were; NULL if absent (read by the zone-aware caller) */
+	struct json *window, *blackout; /* as they were, a text and an array; NULL if absent; see opening.h */
 	uint64_t notice_s, spread_s;
 	struct {
 		char *label;

@@ -43,7 +43,7 @@ layer(zone common/zone INTERNAL base os)
 layer(tree common/tree INTERNAL base os crypto)
 layer(pack common/pack INTERNAL base os crypto tree EXTERNAL PkgConfig::archive PkgConfig::zstd PkgConfig::zlib)
 layer(tuf common/tuf INTERNAL base os json crypto)
-layer(model common/model INTERNAL base json)
+layer(model common/model INTERNAL base json zone)
 layer(fetch common/fetch INTERNAL base os EXTERNAL PkgConfig::curl)
 layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto)
 

@@ -12,7 +12,7 @@ static const char good[] =
 	"'state':'halted','undo':['canary'],'stages':[{'name':'canary','select':{'nodes':['n1','n2']},'open':true,"
 	"'approvals':[{'expires':'2026-12-01T00:00:00Z','signatures':[]}],'comment':'kept'},"
 	"{'name':'half','select':{'labels':{'site':'oslo'},'share':5000}},{'name':'rest','select':{}}],"
-	"'window':{'from':'02:00'},'blackout':[{'from':'x'}],'notice':60,'disruption':{'label':'site','maximum':2}"
+	"'window':'02:00-04:00','blackout':[{'from':'x'}],'notice':60,'disruption':{'label':'site','maximum':2}"
 	","
 	"'spread':3600,'overrides':['window','spread'],'deadline':'2026-12-24T00:00:00Z','must':['stages'],'new':"
 	"1}";
@@ -109,7 +109,7 @@ static const struct wrong wrongs[] = {
 	{ "'open':true", "'open':'yes'", -ERR_FIELD_TYPE, "stages[0].open: must be true or false" },
 	{ "'approvals':[", "'approvals':{'x':[]},'y':[", -ERR_FIELD_TYPE,
 	  "stages[0].approvals: must be an array" },
-	{ "'window':{", "'window':7,'x':{", -ERR_FIELD_TYPE, "window: must be an object" },
+	{ "'window':'02:00-04:00'", "'window':7", -ERR_FIELD_TYPE, "window: must be a text" },
 	{ "'blackout':[", "'blackout':{},'x':[", -ERR_FIELD_TYPE, "blackout: must be an array" },
 	{ "'notice':60", "'notice':-1", -ERR_FIELD_VALUE, "notice: must be from 0" },
 	{ "'label':'site',", "", -ERR_FIELD_MISSING, "disruption.label: is missing" },

@@ -604,6 +604,103 @@ def a_changed_reason_is_reported(fleet, node):
     assert len(node.reports()) == before, "nothing changed and it reports"
 
 
+def staged(node, version):
+    return os.path.isdir(f"{node.root}/store/web/{version}")
+
+
+@story
+def a_blackout_is_waited_out_with_the_bytes_here(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    end = time.time() + 6
+    fleet.rollout("r2", "web", "1.1.0", blackout=[{"from": stamp(time.time() - 60), "until": stamp(end)}])
+    fleet.publish()
+    node.push()
+    node.until("it is fetched ahead", lambda: staged(node, "1.1.0"), 5)
+    node.until("it says why", lambda: node.why()["reason"] == "window" and "blackout" in node.why()["detail"]
+               and stamp(end) in node.why()["detail"])
+    assert node.current() == "1.0.0" and node.why()["until"] == stamp(end), node.why()
+    node.until("it reports why", lambda: "blackout" in node.reports()[-1]["components"][0]["why_detail"], 5)
+    node.until_result("good", to="1.1.0")
+    assert time.time() >= int(end), "it swapped within the blackout"
+
+
+@story
+def a_window_is_read_in_the_zone_of_the_node(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    hour = (time.gmtime().tm_hour + 12) % 24
+    window = f"{hour:02}:00-{hour:02}:30"
+    fleet.rollout("r2", "web", "1.1.0", window=window)
+    fleet.publish()
+    node.push()
+    node.until("it says why", lambda: window in node.why()["detail"] and "zone UTC" in node.why()["detail"])
+    node.until("it is fetched ahead", lambda: staged(node, "1.1.0"), 5)
+    assert node.why()["until"].endswith(f"T{hour:02}:00:00Z"), node.why()
+    # The same hours twelve hours further east are now.
+    node.kill(signal.SIGTERM)
+    text = open(node.etc + "/agent.yaml").read()
+    node.write(node.etc + "/agent.yaml", text.replace("{site: oslo}", "{site: oslo, zone: Etc/GMT-12}"))
+    fleet.rollouts["r2"]["window"] = f"{hour:02}:00-{(hour + 2) % 24:02}:00"
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def an_unknown_zone_keeps_windows_closed_and_says_so(fleet, node):
+    text = open(node.etc + "/agent.yaml").read()
+    node.write(node.etc + "/agent.yaml", text.replace("{site: oslo}", "{site: oslo, zone: Mars/Base}"))
+    install(fleet, node)  # a rollout without a window needs no zone
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0", window="00:00-24:00")
+    fleet.publish()
+    node.push()
+    node.until("it says why", lambda: node.why()["reason"] == "window" and "Mars/Base" in node.why()["detail"])
+    node.until("it reports why", lambda: "Mars/Base" in node.reports()[-1]["components"][0]["why_detail"], 5)
+    assert node.current() == "1.0.0"
+
+
+@story
+def a_window_that_is_none_is_refused(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0", window="at night")
+    fleet.publish()
+    node.push()
+    node.until("it is refused", lambda: [x for x in node.results().values() if "window: must be" in x["detail"]])
+    assert node.current() == "1.0.0"
+
+
+@story
+def people_are_told_when_the_notice_period_begins(fleet, node):
+    install(fleet, node)
+    hook = b"#!/bin/sh\necho \"$SELFRIGHT_VERSION\" >>\"$SELFRIGHT_DATA/notified\"\nexit 3\n"
+    for version in ("1.1.0", "1.2.0"):
+        files = dict(web_files(version), **{"bin/notify": (0o755, hook)})
+        fleet.release("web", version, files, doc=dict(WEB, hooks={"notify": {"command": ["bin/notify"]}}))
+    fleet.rollout("r2", "web", "1.1.0", notice=5)
+    fleet.publish()
+    node.push()
+
+    def told():
+        try:
+            return open(node.root + "/data/web/notified").read().split()
+        except FileNotFoundError:
+            return []
+    node.until("they are told", lambda: told() == ["1.1.0"], 10)
+    assert node.current() == "1.0.0" and node.why()["reason"] == "notice", node.why()
+    fleet.publish()
+    node.push()  # a refresh is no new beginning
+    node.until_result("good", to="1.1.0", seconds=15)
+    assert told() == ["1.1.0"], told()
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.2.0")
+    assert told() == ["1.1.0"], "without a notice period there is nothing to tell"
+
+
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
 
 
