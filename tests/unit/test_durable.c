@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "os/durable.h"
 #include "support/fault_loop.h"
+#include "support/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,36 +18,6 @@
 #include <cmocka.h>
 
 static const struct os *os; /* os_quick() */
-
-struct folder {
-	char path[256];
-	int fd;
-};
-
-static int setup(void **state)
-{
-	struct folder *f = calloc(1, sizeof(*f));
-
-	temp_folder(f->path, sizeof(f->path));
-	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*state = f;
-	return f->fd < 0;
-}
-
-static int teardown(void **state)
-{
-	struct folder *f = *state;
-
-	(void) close(f->fd);
-	temp_folder_remove(f->path);
-	free(f);
-	return 0;
-}
-
-static int fd_of(void **state)
-{
-	return ((struct folder *) *state)->fd;
-}
 
 static void assert_content(int fd, const char *name, const char *content)
 {
@@ -70,7 +41,7 @@ static void assert_names(int fd, const char *const *names, size_t count)
 
 static void test_a_written_file_has_its_bytes_and_its_mode(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	mode_t old = umask(077);
 	struct stat st;
 
@@ -87,7 +58,7 @@ static void test_a_written_file_has_its_bytes_and_its_mode(void **state)
 static void test_names_stay_below_the_folder(void **state)
 {
 	static const char *const bad[] = { "", "..", "../x", "/tmp/x", "a/../b", "a//b", "a/" };
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		int r = durable_write_file(os, fd, bad[i], "x", 1, 0644);
@@ -104,7 +75,7 @@ static void test_links_are_not_followed(void **state)
 {
 	CLEANUP(buf_done)
 	struct buf b = BUF_INIT(4096);
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 
 	assert_int_equal(durable_mkdir(os, fd, "real", 0755), 0);
 	assert_int_equal(symlinkat("real", fd, "link"), 0);
@@ -142,7 +113,7 @@ static void test_read_limits(void **state)
 {
 	CLEANUP(buf_done)
 	struct buf b = BUF_INIT(100), small = BUF_INIT(2);
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 
 	assert_int_equal(durable_write_file(os, fd, "f", "12345", 5, 0644), 0);
 	assert_int_equal(buf_add_str(&b, "0"), 0);
@@ -160,7 +131,7 @@ static void test_read_limits(void **state)
 
 static void test_an_existing_folder_is_fine_and_a_file_is_not(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	struct stat st;
 
 	assert_int_equal(durable_mkdir(os, fd, "d", 0700), 0);
@@ -177,7 +148,7 @@ static void test_an_existing_folder_is_fine_and_a_file_is_not(void **state)
 
 static void test_names_are_listed_bytewise(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 
 	for (const char *const *n = (const char *const[]){ "b", "B", "a", "\xc3\xa4", ".x", NULL }; *n; n++)
 		assert_int_equal(durable_mkdir(os, fd, *n, 0755), 0);
@@ -186,7 +157,7 @@ static void test_names_are_listed_bytewise(void **state)
 
 static void test_a_tree_is_removed_without_following_links(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 
 	assert_int_equal(dir_make_path(os, fd, "t/a/b", 0755), 0);
 	assert_int_equal(durable_mkdir(os, fd, "keep", 0755), 0);
@@ -204,7 +175,7 @@ static void test_a_tree_is_removed_without_following_links(void **state)
 
 static void test_a_very_deep_tree_is_removed(void **state)
 {
-	int fd = fd_of(state), at = dup(fd);
+	int fd = folder_fd(state), at = dup(fd);
 
 	assert_true(at >= 0);
 	for (int i = 0; i < 1500; i++) {
@@ -358,16 +329,19 @@ static void test_crashes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_a_written_file_has_its_bytes_and_its_mode, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_names_stay_below_the_folder, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_links_are_not_followed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_an_operators_path_may_hold_links, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_read_limits, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_an_existing_folder_is_fine_and_a_file_is_not, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_names_are_listed_bytewise, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_tree_is_removed_without_following_links, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_very_deep_tree_is_removed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_written_file_has_its_bytes_and_its_mode, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_names_stay_below_the_folder, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_links_are_not_followed, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_an_operators_path_may_hold_links, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_read_limits, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_an_existing_folder_is_fine_and_a_file_is_not, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_names_are_listed_bytewise, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_tree_is_removed_without_following_links, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_very_deep_tree_is_removed, folder_setup, folder_teardown),
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_crashes),
 	};

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "os/durable.h"
 #include "support/fault_loop.h"
+#include "support/folder.h"
 #include "support/os_fault.h"
 
 #include <setjmp.h>
@@ -19,36 +20,6 @@
 #include <cmocka.h>
 
 static const struct os *os; /* os_quick() */
-
-struct folder {
-	char path[256];
-	int fd;
-};
-
-static int setup(void **state)
-{
-	struct folder *f = calloc(1, sizeof(*f));
-
-	temp_folder(f->path, sizeof(f->path));
-	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*state = f;
-	return f->fd < 0;
-}
-
-static int teardown(void **state)
-{
-	struct folder *f = *state;
-
-	(void) close(f->fd);
-	temp_folder_remove(f->path);
-	free(f);
-	return 0;
-}
-
-static int fd_of(void **state)
-{
-	return ((struct folder *) *state)->fd;
-}
 
 static struct journal *opened(int fd)
 {
@@ -116,13 +87,13 @@ static void test_the_crc_is_castagnoli(void **state)
 
 static void test_a_new_journal_is_empty(void **state)
 {
-	assert_reopened(fd_of(state), NULL, false);
-	assert_reopened(fd_of(state), NULL, false);
+	assert_reopened(folder_fd(state), NULL, false);
+	assert_reopened(folder_fd(state), NULL, false);
 }
 
 static void test_the_newest_record_wins(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	CLEANUP(journal_closep)
 	struct journal *j = opened(fd);
 
@@ -134,7 +105,7 @@ static void test_the_newest_record_wins(void **state)
 
 static void test_a_torn_tail_is_dropped_wherever_it_tears(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	off_t first, whole;
 
 	append(fd, "first");
@@ -159,7 +130,7 @@ static void test_a_torn_tail_is_dropped_wherever_it_tears(void **state)
 
 static void test_a_tail_of_zeros_is_dropped(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	char zeros[100] = "";
 
 	append(fd, "first");
@@ -169,7 +140,7 @@ static void test_a_tail_of_zeros_is_dropped(void **state)
 
 static void test_damage_in_the_middle_keeps_what_is_newer(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	off_t first;
 
 	append(fd, "first");
@@ -185,7 +156,7 @@ static void test_damage_in_the_middle_keeps_what_is_newer(void **state)
 
 static void test_bytes_without_a_record_are_no_journal(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	struct journal *j = NULL;
 
 	append(fd, "first");
@@ -206,7 +177,7 @@ static void test_a_record_within_a_record_is_not_one(void **state)
 {
 	CLEANUP(buf_done)
 	struct buf inner = BUF_INIT(1000);
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 
 	append(fd, "inner");
 	assert_int_equal(file_read(os, fd, "journal", 1000, &inner), 0);
@@ -230,7 +201,7 @@ static void test_a_record_within_a_record_is_not_one(void **state)
 
 static void test_read_only_changes_nothing(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	CLEANUP(journal_closep)
 	struct journal *j = NULL;
 
@@ -244,7 +215,7 @@ static void test_read_only_changes_nothing(void **state)
 static void test_lengths_are_bounded(void **state)
 {
 	CLEANUP(journal_closep)
-	struct journal *j = opened(fd_of(state));
+	struct journal *j = opened(folder_fd(state));
 	char *large = calloc(1, JOURNAL_RECORD_MAX + 1);
 
 	assert_int_equal(journal_append(j, "", 0), -EINVAL);
@@ -256,7 +227,7 @@ static void test_lengths_are_bounded(void **state)
 
 static void test_it_stays_small(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	CLEANUP(journal_closep)
 	struct journal *j = opened(fd);
 	char record[4000];
@@ -273,7 +244,7 @@ static void test_it_stays_small(void **state)
 
 static void test_after_a_failed_sync_the_file_is_written_anew(void **state)
 {
-	int fd = fd_of(state);
+	int fd = folder_fd(state);
 	CLEANUP(journal_closep)
 	struct journal *j = NULL;
 	struct os_fault f;
@@ -420,18 +391,22 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_crc_is_castagnoli),
-		cmocka_unit_test_setup_teardown(test_a_new_journal_is_empty, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_the_newest_record_wins, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_torn_tail_is_dropped_wherever_it_tears, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_tail_of_zeros_is_dropped, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damage_in_the_middle_keeps_what_is_newer, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_bytes_without_a_record_are_no_journal, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_record_within_a_record_is_not_one, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_read_only_changes_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lengths_are_bounded, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_it_stays_small, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_after_a_failed_sync_the_file_is_written_anew, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(test_a_new_journal_is_empty, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_the_newest_record_wins, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_torn_tail_is_dropped_wherever_it_tears, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_tail_of_zeros_is_dropped, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_damage_in_the_middle_keeps_what_is_newer, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_bytes_without_a_record_are_no_journal, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_record_within_a_record_is_not_one, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_read_only_changes_nothing, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_lengths_are_bounded, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_it_stays_small, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_after_a_failed_sync_the_file_is_written_anew, folder_setup,
+						folder_teardown),
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_crashes),
 	};

@@ -7,12 +7,10 @@
 #include "mqtt/mqtt.h"
 #include "os/durable.h"
 #include "os/frame.h"
-#include "os/process.h"
+#include "support/broker.h"
 #include "pack/pack.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -38,8 +36,7 @@ static void on_term(int sig)
 struct fixture {
 	char path[64];
 	int dirfd, outbox;
-	unsigned port;
-	struct process broker;
+	struct test_broker broker;
 	pid_t link;
 	struct frame_conn engine;
 	struct mqtt *desk; /* the controller's side */
@@ -50,31 +47,9 @@ struct fixture {
 	unsigned messages;
 };
 
-static unsigned free_port(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(a);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &len), 0);
-	close(fd);
-	return ntohs(a.sin_port);
-}
-
 static void start_broker(struct fixture *f)
 {
-	char config[256], path[128];
-	const char *argv[] = { "/usr/sbin/mosquitto", "-c", path, NULL };
-	const struct process_options options = {
-		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .die_with_parent = true
-	};
-
-	snprintf(config, sizeof(config), "listener %u 127.0.0.1\nallow_anonymous true\nuser root\n", f->port);
-	assert_int_equal(durable_write_file(&os_posix, f->dirfd, "broker.conf", config, strlen(config), 0644), 0);
-	snprintf(path, sizeof(path), "%s/broker.conf", f->path);
-	assert_int_equal(process_start(&options, &f->broker), 0);
+	test_broker_start(&f->broker, f->path, f->dirfd, "");
 }
 
 static void start_link(struct fixture *f, bool with_broker)
@@ -97,7 +72,7 @@ static void start_link(struct fixture *f, bool with_broker)
 			.url_count = 1,
 			.ca_pem = NULL,
 			.broker_host = with_broker ? "127.0.0.1" : NULL,
-			.broker_port = f->port,
+			.broker_port = f->broker.port,
 			.stop = &stop_link,
 		};
 
@@ -158,7 +133,7 @@ static void open_desk(struct fixture *f, const char *filter)
 	const struct mqtt_options options = {
 		.os = &os_posix,
 		.host = "127.0.0.1",
-		.port = f->port,
+		.port = f->broker.port,
 		.client_id = "desk",
 		.subscriptions = filters,
 		.subscription_count = 1,
@@ -196,7 +171,7 @@ static int set_up(void **state)
 	f->dirfd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(f->dirfd, "outbox", 0700), 0);
 	f->outbox = openat(f->dirfd, "outbox", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	f->port = free_port();
+	f->broker.port = free_port();
 	f->engine.fd = -1;
 	*state = f;
 	return 0;
@@ -221,8 +196,7 @@ static int tear_down(void **state)
 
 	end_link(f);
 	mqtt_close(f->desk);
-	if (f->broker.pid)
-		process_end(&f->broker, 2000);
+	test_broker_kill(&f->broker);
 	assert_int_equal(tree_remove(&os_posix, AT_FDCWD, f->path), 0);
 	close(f->outbox);
 	close(f->dirfd);

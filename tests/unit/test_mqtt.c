@@ -7,7 +7,7 @@
 #include "crypto/certificate.h"
 #include "crypto/key.h"
 #include "os/durable.h"
-#include "os/process.h"
+#include "support/broker.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,39 +47,13 @@ static struct os test_os(void)
 struct fixture {
 	char path[64];
 	int dirfd;
-	unsigned port;
-	struct process broker;
+	struct test_broker broker;
 	struct os os;
 	bool up;
 	unsigned ups, downs;
 	char reason[128], topic[64], payload[64];
 	unsigned messages;
 };
-
-static unsigned free_port(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(a);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &len), 0);
-	close(fd);
-	return ntohs(a.sin_port);
-}
-
-static bool port_answers(unsigned port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-				 .sin_port = htons((uint16_t) port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool answers = connect(fd, (struct sockaddr *) &a, sizeof(a)) == 0;
-
-	close(fd);
-	return answers;
-}
 
 static void write_file(struct fixture *f, const char *name, const char *text)
 {
@@ -88,32 +62,7 @@ static void write_file(struct fixture *f, const char *name, const char *text)
 
 static void start_broker(struct fixture *f, const char *extra)
 {
-	char config[1024], config_path[128];
-	const char *argv[] = { "/usr/sbin/mosquitto", "-c", config_path, NULL };
-	const struct process_options options = {
-		.argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .die_with_parent = true
-	};
-
-	snprintf(config, sizeof(config), "listener %u 127.0.0.1\nallow_anonymous true\nuser root\n%s", f->port,
-		 extra);
-	write_file(f, "broker.conf", config);
-	snprintf(config_path, sizeof(config_path), "%s/broker.conf", f->path);
-	assert_int_equal(process_start(&options, &f->broker), 0);
-	for (int i = 0; i < 200 && !port_answers(f->port); i++)
-		usleep(20 * 1000);
-	assert_true(port_answers(f->port));
-}
-
-static void kill_broker(struct fixture *f)
-{
-	int status;
-
-	if (f->broker.pid == 0)
-		return;
-	process_kill(&f->broker, SIGKILL);
-	while (process_poll(&f->broker, &status) == 0)
-		usleep(1000);
-	memset(&f->broker, 0, sizeof(f->broker));
+	test_broker_start(&f->broker, f->path, f->dirfd, extra);
 }
 
 static int set_up(void **state)
@@ -125,7 +74,7 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(f->path));
 	assert_int_equal(chmod(f->path, 0755), 0);
 	f->dirfd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	f->port = free_port();
+	f->broker.port = free_port();
 	f->os = test_os();
 	skipped_ms = 0;
 	*state = f;
@@ -136,7 +85,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	kill_broker(f);
+	test_broker_kill(&f->broker);
 	assert_int_equal(tree_remove(&os_posix, AT_FDCWD, f->path), 0);
 	close(f->dirfd);
 	free(f);
@@ -170,7 +119,7 @@ static struct mqtt_options options_for(struct fixture *f)
 	return (struct mqtt_options){
 		.os = &f->os,
 		.host = "127.0.0.1",
-		.port = f->port,
+		.port = f->broker.port,
 		.client_id = "n1",
 		.keepalive_s = 5,
 		.session_expiry_s = 60,
@@ -237,7 +186,7 @@ static void a_killed_broker_is_found_again(void **state)
 	start_broker(f, "");
 	m = open_client(f);
 	assert_true(drive(m, 5000, &f->up, true));
-	kill_broker(f);
+	test_broker_kill(&f->broker);
 	assert_true(drive(m, 5000, &f->up, false));
 	start_broker(f, "");
 	assert_true(drive(m, 5000, &f->up, true));
@@ -272,7 +221,7 @@ static void a_peer_that_says_nothing_is_given_up(void **state)
 	struct fixture *f = *state;
 	struct sockaddr_in a = { .sin_family = AF_INET,
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-				 .sin_port = htons((uint16_t) f->port) };
+				 .sin_port = htons((uint16_t) f->broker.port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 	struct mqtt *m;
 
@@ -380,7 +329,7 @@ static void tls_with_both_certificates_connects_and_survives_a_killed_broker(voi
 	start_tls_broker(f);
 	m = open_tls_client(f, "", true, &files);
 	assert_true(drive(m, 5000, &f->up, true));
-	kill_broker(f); /* the abrupt end that kills the library's own thread, 6 of 6 times */
+	test_broker_kill(&f->broker); /* the abrupt end that kills the library's own thread, 6 of 6 times */
 	assert_true(drive(m, 5000, &f->up, false));
 	start_tls_broker(f);
 	assert_true(drive(m, 5000, &f->up, true));
@@ -425,13 +374,13 @@ static void refused_credentials_are_named(void **state)
 	struct mqtt *m;
 
 	start_broker(f, "");
-	kill_broker(f);
+	test_broker_kill(&f->broker);
 	write_file(f, "passwords", "");
 	{
 		char extra[160];
 
 		snprintf(extra, sizeof(extra), "password_file %s/passwords\nallow_anonymous false\n", f->path);
-		f->port = free_port();
+		f->broker.port = free_port();
 		start_broker(f, extra);
 	}
 	m = open_client(f);

@@ -3,6 +3,7 @@
 #include "os/durable.h"
 #include "os/os.h"
 #include "support/fault_loop.h"
+#include "support/folder.h"
 #include "support/os_crash.h"
 #include "support/os_fault.h"
 
@@ -26,39 +27,9 @@
 
 static const struct os *const os = &os_posix;
 
-struct folder {
-	char path[256];
-	int fd;
-};
-
-static int setup(void **state)
-{
-	struct folder *f = calloc(1, sizeof(*f));
-
-	temp_folder(f->path, sizeof(f->path));
-	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*state = f;
-	return f->fd < 0;
-}
-
-static int teardown(void **state)
-{
-	struct folder *f = *state;
-
-	(void) close(f->fd);
-	temp_folder_remove(f->path);
-	free(f);
-	return 0;
-}
-
-static int fd_of(void **state)
-{
-	return ((struct folder *) *state)->fd;
-}
-
 static void test_descriptors_are_close_on_exec_and_links_not_followed(void **state)
 {
-	int dir = fd_of(state), fd = os->openat(os, dir, "f", O_RDWR | O_CREAT, 0644);
+	int dir = folder_fd(state), fd = os->openat(os, dir, "f", O_RDWR | O_CREAT, 0644);
 	struct stat st;
 	char target[8];
 
@@ -77,7 +48,7 @@ static void test_descriptors_are_close_on_exec_and_links_not_followed(void **sta
 
 static void test_errors_are_negative_errno(void **state)
 {
-	int dir = fd_of(state);
+	int dir = folder_fd(state);
 	struct stat st;
 	struct statvfs vfs;
 	char c;
@@ -158,7 +129,7 @@ static void test_clocks_and_chance(void **state)
 
 static void test_the_failing_system_fails_when_told(void **state)
 {
-	int dir = fd_of(state);
+	int dir = folder_fd(state);
 	struct os_fault f;
 
 	os_fault_init(&f, os);
@@ -275,8 +246,8 @@ static void test_the_forgetting_system_forgets(void **state)
 				fail_msg("row %zu seed %u: g", i, seed);
 			(void) close(fd);
 			temp_folder_remove(path);
-			(void) unlinkat(fd_of(state), "f", 0);
-			(void) unlinkat(fd_of(state), "g", 0);
+			(void) unlinkat(folder_fd(state), "f", 0);
+			(void) unlinkat(folder_fd(state), "g", 0);
 		}
 }
 
@@ -301,7 +272,7 @@ static void test_a_dead_machine_does_nothing_more(void **state)
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define T(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_descriptors_are_close_on_exec_and_links_not_followed),
 		T(test_errors_are_negative_errno),

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "os/durable.h"
 #include "support/fault_loop.h"
+#include "support/folder.h"
 #include "tree/tree.h"
 
 #include <setjmp.h>
@@ -23,36 +24,6 @@
 static const struct os *os; /* os_quick() */
 
 enum { STAGE_UID = 65534 };
-
-struct folder {
-	char path[256];
-	int fd;
-};
-
-static int setup(void **state)
-{
-	struct folder *f = calloc(1, sizeof(*f));
-
-	temp_folder(f->path, sizeof(f->path));
-	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*state = f;
-	return f->fd < 0;
-}
-
-static int teardown(void **state)
-{
-	struct folder *f = *state;
-
-	(void) close(f->fd);
-	temp_folder_remove(f->path);
-	free(f);
-	return 0;
-}
-
-static int fd_of(void **state)
-{
-	return ((struct folder *) *state)->fd;
-}
 
 static uid_t stage(void)
 {
@@ -130,7 +101,7 @@ static void sealed(int store, const char *version, const char *content)
 
 static void test_a_sealed_tree_is_ours_and_verifies(void **state)
 {
-	int store = fd_of(state);
+	int store = folder_fd(state);
 	uint8_t digest[SHA256_BYTES], recorded[SHA256_BYTES];
 	struct stat st;
 
@@ -157,7 +128,7 @@ static void test_a_sealed_tree_is_ours_and_verifies(void **state)
 
 static void test_sealing_again_is_fine(void **state)
 {
-	int store = fd_of(state), fd;
+	int store = folder_fd(state), fd;
 	uint8_t digest[SHA256_BYTES];
 	struct stat st;
 
@@ -175,7 +146,7 @@ static void test_sealing_again_is_fine(void **state)
 
 static void test_another_tree_than_the_signed_one_is_refused(void **state)
 {
-	int store = fd_of(state), fd = begun(store, "1.0.0");
+	int store = folder_fd(state), fd = begun(store, "1.0.0");
 	uint8_t digest[SHA256_BYTES];
 	struct stat st;
 
@@ -207,7 +178,7 @@ static void assert_refused(int store, int expected, const char *expected_offende
 
 static void test_entries_a_tree_may_not_hold(void **state)
 {
-	int store = fd_of(state), fd;
+	int store = folder_fd(state), fd;
 
 	fd = begun(store, "1.0.0");
 	assert_int_equal(mkfifoat(fd, "fifo", 0644), 0);
@@ -223,7 +194,7 @@ static void test_entries_a_tree_may_not_hold(void **state)
 
 static void test_somebody_elses_file_is_not_taken(void **state)
 {
-	int store = fd_of(state), fd, r;
+	int store = folder_fd(state), fd, r;
 	struct stat st;
 
 	if (geteuid() != 0)
@@ -249,7 +220,7 @@ static void test_somebody_elses_file_is_not_taken(void **state)
 
 static void test_a_file_still_open_for_writing_is_refused(void **state)
 {
-	int store = fd_of(state), fd = begun(store, "1.0.0"), writer, probe;
+	int store = folder_fd(state), fd = begun(store, "1.0.0"), writer, probe;
 
 	assert_int_equal(put_file(os, fd, "open", "x", 0644), 0);
 	writer = openat(fd, "open", O_WRONLY | O_CLOEXEC);
@@ -269,7 +240,7 @@ static void test_a_file_still_open_for_writing_is_refused(void **state)
 
 static void test_a_partial_that_is_a_link_is_refused(void **state)
 {
-	int store = fd_of(state);
+	int store = folder_fd(state);
 	uint8_t digest[SHA256_BYTES];
 	struct stat st;
 
@@ -288,7 +259,7 @@ static void test_names_are_guarded(void **state)
 		{ "..", "1.0.0" }, { "web", "../x" }, { "web", "1.0" }, { "", "1.0.0" }
 	};
 	uint8_t digest[SHA256_BYTES] = { 0 };
-	int store = fd_of(state);
+	int store = folder_fd(state);
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		assert_int_equal(seal_begin(os, store, bad[i][0], bad[i][1], stage(), stage()), -ERR_NAME);
@@ -301,7 +272,7 @@ static void test_names_are_guarded(void **state)
 
 static void test_begin_removes_what_an_earlier_attempt_left(void **state)
 {
-	int store = fd_of(state), fd = begun(store, "1.0.0");
+	int store = folder_fd(state), fd = begun(store, "1.0.0");
 	CLEANUP(name_list_done)
 	struct name_list names = { NULL, 0 };
 	struct stat st;
@@ -328,7 +299,7 @@ static void overwrite(int store, const char *path, const char *text)
 
 static void test_damage_is_found_and_named(void **state)
 {
-	int store = fd_of(state);
+	int store = folder_fd(state);
 	char *offender = NULL;
 
 	sealed(store, "1.0.0", "good");
@@ -354,7 +325,7 @@ static void test_damage_is_found_and_named(void **state)
 
 static void test_another_folder_in_its_place_is_seen(void **state)
 {
-	int store = fd_of(state);
+	int store = folder_fd(state);
 
 	sealed(store, "1.0.0", "good");
 	sealed(store, "2.0.0", "bad");
@@ -367,7 +338,7 @@ static void test_another_folder_in_its_place_is_seen(void **state)
 
 static void test_a_restored_copy_is_sound(void **state)
 {
-	int store = fd_of(state), fd;
+	int store = folder_fd(state), fd;
 
 	sealed(store, "1.0.0", "good");
 	assert_int_equal(tree_remove(os, store, "web/1.0.0"), 0);
@@ -386,7 +357,7 @@ static void test_a_restored_copy_is_sound(void **state)
 
 static void test_a_difference_of_modes_is_seen(void **state)
 {
-	int store = fd_of(state);
+	int store = folder_fd(state);
 
 	sealed(store, "1.0.0", "good");
 	assert_int_equal(fchmodat(store, "web/1.0.0/run", 0644, 0), 0);
@@ -397,7 +368,7 @@ static void test_a_difference_of_modes_is_seen(void **state)
 
 static void test_removal(void **state)
 {
-	int store = fd_of(state);
+	int store = folder_fd(state);
 	CLEANUP(name_list_done)
 	struct name_list names = { NULL, 0 };
 
@@ -601,7 +572,7 @@ static void test_crashes(void **state)
 
 int main(void)
 {
-#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define T(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_a_sealed_tree_is_ours_and_verifies),
 		T(test_sealing_again_is_fine),
