@@ -1,5 +1,6 @@
 /* Any JSON as a rollout, its index, an inventory, an approval. */
 #include "model/approval.h"
+#include "model/opening.h"
 #include "model/rollout.h"
 #include "roundtrip.h"
 
@@ -17,6 +18,11 @@ static int rollout_again(const struct json *doc, struct json_node *object, char 
 
 		expect(approval_statement("demo", &r, &r.stages[i], 0, &statement) == 0);
 	}
+	struct opening opening = { .has_window = false };
+	char error[160];
+
+	if (opening_parse(r.window, r.blackout, &opening, error, sizeof(error)) == 0)
+		(void) opening_judge(&opening, NULL, 1800000000);
 	expect(rollout_write(&r, object) == 0);
 	return 0;
 }
