@@ -17,6 +17,15 @@
 
 enum { PATH_BYTES = 256, PEM_MAX = 64 * 1024, JOIN_MAX = 16 * 1024 * 1024, NAME_BYTES = 512 };
 
+static const char *reason;
+
+static int need_reason(const struct cli *c)
+{
+	if (reason && *reason)
+		return -1;
+	return cli_fail(c, CLI_USAGE, "say why with --reason TEXT: the node keeps it, and others read it later");
+}
+
 /* --- add --- */
 
 struct keys {
@@ -82,7 +91,7 @@ static int write_join(const struct keys *k, const struct json *answer, const str
 
 /* Register the public halves. The private ones never leave this machine but in the join file. */
 static int register_node(const struct cli *c, const char *node, const struct keys *k, const struct labels *labels,
-			 struct json **ret)
+			 bool replace, struct json **ret)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
@@ -95,6 +104,10 @@ static int register_node(const struct cli *c, const char *node, const struct key
 	node_string(o, "identity_public", buf_str(&k->identity_public));
 	node_string(o, "transport_public", buf_str(&k->transport_public));
 	labels_write(labels, o, "labels");
+	if (replace) {
+		node_bool(o, "replace", true);
+		node_string(o, "reason", reason);
+	}
 	node_string(o, "by", fleet_by());
 	r = json_build_text(b, false, &text);
 	if (r < 0)
@@ -103,7 +116,7 @@ static int register_node(const struct cli *c, const char *node, const struct key
 }
 
 static int add_node(const struct cli *c, const char *node, const char *path, const struct labels *labels,
-		    const struct labels *vars)
+		    const struct labels *vars, bool replace)
 {
 	CLEANUP(buf_done)
 	struct buf join = BUF_INIT(JOIN_MAX);
@@ -124,7 +137,7 @@ static int add_node(const struct cli *c, const char *node, const char *path, con
 		if (r != CLI_OK)
 			return r;
 	}
-	r = register_node(c, node, &keys, labels, &answer);
+	r = register_node(c, node, &keys, labels, replace, &answer);
 	if (r == CLI_OK) {
 		r = write_join(&keys, answer, labels, vars, &join);
 		r = r < 0 ? cli_fail_error(c, r, "the join file")
@@ -159,7 +172,7 @@ static int cmd_node_add(int argc, char **argv)
 {
 	static const char *output;
 	static struct cli_values label_values, var_values;
-	static bool force;
+	static bool force, replace;
 	static const struct cli_option options[] = {
 		{ .name = "output",
 		  .value = "FILE",
@@ -174,10 +187,15 @@ static int cmd_node_add(int argc, char **argv)
 		  .help = "what releases use as ${vars.NAME} (repeat)",
 		  .values = &var_values },
 		{ .name = "force", .help = "overwrite FILE", .flag = &force },
+		{ .name = "replace",
+		  .help = "new keys for a node of this name: its join file or machine is lost",
+		  .flag = &replace },
+		{ .name = "reason", .value = "TEXT", .help = "why it is replaced", .text = &reason },
 		{ 0 },
 	};
 	static const struct cli_command command = {
-		.usage = "node add NAME [--label NAME=VALUE]... [--var NAME=VALUE]... [-o FILE]",
+		.usage = "node add NAME [--label NAME=VALUE]... [--var NAME=VALUE]... [-o FILE] [--replace "
+			 "--reason TEXT]",
 		.summary = "make the one file that joins an appliance to the fleet",
 		.example = "selfright node add oslo-1 --label site=oslo --var port=8080 -o oslo-1.join",
 		.options = options,
@@ -194,6 +212,8 @@ static int cmd_node_add(int argc, char **argv)
 	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
+	if (r < 0 && replace)
+		r = need_reason(&c);
 	if (r < 0)
 		r = fleet_labels(&c, "label", &label_values, &labels);
 	if (r < 0)
@@ -205,7 +225,7 @@ static int cmd_node_add(int argc, char **argv)
 			r = cli_fail(&c, CLI_FAILED, "%s is there already; remove it, or give --force",
 				     output ? output : path);
 		else
-			r = add_node(&c, c.args[0], output ? output : path, &labels, &vars);
+			r = add_node(&c, c.args[0], output ? output : path, &labels, &vars, replace);
 	}
 	labels_done(&labels);
 	labels_done(&vars);
@@ -508,15 +528,6 @@ static int cmd_node_why(int argc, char **argv)
 
 /* --- orders --- */
 
-static const char *reason;
-
-static int need_reason(const struct cli *c)
-{
-	if (reason && *reason)
-		return -1;
-	return cli_fail(c, CLI_USAGE, "say why with --reason TEXT: the node keeps it, and others read it later");
-}
-
 /* Wait until the node itself says that it runs `to` (or cannot). */
 static int follow(const struct cli *c, const char *node, const char *component, const char *to)
 {
@@ -779,6 +790,60 @@ static int cmd_node_trust(int argc, char **argv)
 	return r;
 }
 
+static int cmd_node_remove(int argc, char **argv)
+{
+	static const struct cli_option options[] = {
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "node remove NAME --reason TEXT",
+		.summary = "take a node out of the fleet: its reports and its certificate no longer count",
+		.details =
+			"Its orders are withdrawn, no rollout waits for it, and the broker lets it neither read "
+			"nor write. What\n"
+			"it runs goes on running. The timeline keeps what happened. A lost join file needs no "
+			"removal: selfright\n"
+			"node add NAME --replace --reason TEXT.",
+		.example = "selfright node remove oslo-1 --reason 'added by mistake'",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_parse(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	r = cli_need_dir(&c);
+	if (r < 0)
+		r = fleet_check_id(&c, "node", c.args[0]);
+	if (r < 0)
+		r = need_reason(&c);
+	if (r >= 0)
+		return r;
+	snprintf(path, sizeof(path), "/v1/nodes/%s", c.args[0]);
+	node_string(json_build_root(b), "reason", reason);
+	r = fleet_send(&c, "DELETE", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(&c, "%s is no longer in the fleet", c.args[0]);
+	if (json_bool(json_get(answer, "external_broker"), false))
+		cli_say(&c,
+			"the broker is not ours: deny %s there as well, its certificate is valid until it expires",
+			c.args[0]);
+	fleet_say_published(&c, answer);
+	return CLI_OK;
+}
+
 int cmd_node(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
@@ -790,6 +855,7 @@ int cmd_node(int argc, char **argv)
 		{ "hold", "no rollouts on a node for a while", cmd_node_hold },
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
 		{ "trust", "end a node's quarantine", cmd_node_trust },
+		{ "remove", "take a node out of the fleet", cmd_node_remove },
 		{ 0 },
 	};
 

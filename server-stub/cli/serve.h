@@ -112,6 +112,8 @@ void trust_refill(struct serve *s);
 NODISCARD int broker_start(struct serve *s);
 void broker_stop(struct serve *s);
 void broker_tick(struct serve *s);
+/* Nodes were removed or added: our own broker reads its access list again. */
+NODISCARD int broker_access_changed(struct serve *s);
 /* Connect as controller. */
 NODISCARD int broker_connect(struct serve *s);
 /* To selfright/v1/<fleet>/<topic>; what cannot be sent now is sent by refill or asked for again. */

@@ -628,6 +628,89 @@ static int join_answer(struct serve *s, const char *node, const char *transport,
 	return 0;
 }
 
+/* Orders in force, so that each is withdrawn and its document taken back before the node is forgotten. */
+static int withdraw_all(struct serve *s, const char *node, const char *by)
+{
+	static const char *const kinds[] = { "rollback", "hold", "retry" };
+	unsigned count = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(kinds); i++)
+		r = db_order_withdraw(s->db, node, kinds[i], NULL, by, serve_now(s), &count);
+	return r == 0 ? control_publish_now(s) : r;
+}
+
+/* What the broker keeps of it would come back as a stranger's with every start. */
+static void clear_retained(struct serve *s, const char *node)
+{
+	static const char *const kinds[] = { "report", "presence", "announce" };
+	char topic[TOPIC_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		snprintf(topic, sizeof(topic), "node/%s/%s", node, kinds[i]);
+		broker_publish(s, topic, "", 0, true);
+	}
+}
+
+/* Forget a node; one that is replaced and not there is fine. False: a complaint was sent. */
+static bool remove_node(struct serve *s, struct web_request *rq, const char *node, const char *reason,
+			const char *by, bool must_exist)
+{
+	char text[1200];
+	int r;
+
+	if (!reason)
+		return false;
+	r = withdraw_all(s, node, by);
+	if (r < 0) {
+		web_fail(rq, 503, "its orders cannot be taken back now: %s",
+			 s->repo ? repo_error(s->repo) : "the signer is away");
+		return false;
+	}
+	snprintf(text, sizeof(text), "%s: %s", must_exist ? "removed from the fleet" : "gets new keys", reason);
+	r = db_begin(s->db);
+	if (r == 0)
+		r = db_node_remove(s->db, node, serve_now(s));
+	if (r == 0)
+		r = serve_record(s, "node-removed", node, NULL, text, by,
+				 must_exist ? "node-remove" : "node-replace", node);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r == -ENOENT && !must_exist)
+		return true;
+	if (r == -ENOENT)
+		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all", node);
+	else if (r < 0)
+		fail_database(s, rq, r);
+	if (r < 0)
+		return false;
+	clear_retained(s, node);
+	log_notice("node-removed", "node=%s %s", node, text);
+	return true;
+}
+
+static void delete_node(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL;
+	int r;
+
+	if (!node || !trust_is_there(s, rq) ||
+	    !remove_node(s, rq, node, text_field(rq, doc, "reason"), by_of(doc), true))
+		return;
+	r = broker_access_changed(s);
+	if (r < 0)
+		log_error("broker-access", "the broker's access list is not changed yet: %s", err_text(r));
+	node_string(json_build_root(b), "node", node);
+	node_bool(json_build_root(b), "external_broker", s->options.broker_host != NULL);
+	publish_and_answer(s, rq, 200, b);
+}
+
 static void post_node(void *user, struct web_request *rq)
 {
 	CLEANUP(json_build_freep)
@@ -672,14 +755,20 @@ static void post_node(void *user, struct web_request *rq)
 		r = json_parse(whole.data, whole.len, &json_limits_default, &wrapped);
 	if (r == 0)
 		r = json_text(json_get(wrapped, "labels"), &labels_text);
+	if (r == 0 && json_bool(json_get(doc, "replace"), false) &&
+	    !remove_node(s, rq, node, text_field(rq, doc, "reason"), by_of(doc), false))
+		return;
 	if (r == 0)
 		r = db_begin(s->db);
 	if (r == 0)
 		r = db_node_add(s->db, node, identity, transport, buf_str(&labels_text), serve_now(s));
 	if (r == -EEXIST) {
 		db_abort(s->db);
-		web_fail(rq, 409, "the node '%s' is enrolled with other keys; its join file was made before",
-			 node);
+		web_fail(rq, 409,
+			 "the node '%s' is enrolled with other keys; its join file was made before. If that is "
+			 "lost: "
+			 "selfright node add %s --replace --reason TEXT",
+			 node, node);
 		return;
 	}
 	if (r == 0)
@@ -689,6 +778,9 @@ static void post_node(void *user, struct web_request *rq)
 	if (r == 0)
 		r = db_commit(s->db);
 	db_abort(s->db);
+	/* It may have been removed before. */
+	if (r == 0)
+		r = broker_access_changed(s);
 	if (r < 0) {
 		log_error("node-add-failed", "node=%s: %s (%s)", node, err_text(r), signer_error(s->signer));
 		web_fail(rq, 500, "the node cannot be added: %s (%s)", err_text(r), signer_error(s->signer));
@@ -2007,6 +2099,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/nodes", WEB_UNIX, 0, get_nodes, 0 },
 	{ "POST", "/v1/nodes", WEB_UNIX, BODY_MAX, post_node, 0 },
 	{ "GET", "/v1/nodes/*", WEB_UNIX, 0, get_node, 0 },
+	{ "DELETE", "/v1/nodes/*", WEB_UNIX, BODY_MAX, delete_node, 0 },
 	{ "POST", "/v1/nodes/*/rollback", WEB_UNIX, BODY_MAX, post_rollback, 0 },
 	{ "DELETE", "/v1/nodes/*/rollback", WEB_UNIX, BODY_MAX, delete_rollback, 0 },
 	{ "POST", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, post_hold, 0 },

@@ -19,7 +19,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { GRACE_MS = 3000, PEM_MAX = 64 * 1024, CONFIG_MAX = 16 * 1024, READY_MS = 5000, STABLE_MS = 60000 };
+enum {
+	GRACE_MS = 3000,
+	PEM_MAX = 64 * 1024,
+	CONFIG_MAX = 16 * 1024,
+	ACCESS_MAX = 16 * 1024 * 1024,
+	READY_MS = 5000,
+	STABLE_MS = 60000
+};
 
 /* No node can have this name, so no node's certificate can claim it. */
 #define CONTROLLER "_controller"
@@ -164,18 +171,26 @@ static int write_password(struct serve *s, int dirfd, const struct owner *owner)
 	return r;
 }
 
+/* A certificate outlives its node. What is denied to a user is looked at before the patterns for all. */
+static int deny(void *user, const char *node)
+{
+	return buf_addf(user, "user %s\ntopic deny #\n\n", node);
+}
+
 static int write_access_list(struct serve *s, int dirfd, const struct owner *owner)
 {
 	static const char *const to_all[] = { "announce", "timestamp" };
 	static const char *const to_one[] = { "announce", "ack", "grant", "blob" };
 	static const char *const from_one[] = { "report", "event", "presence", "get", "put", "lease" };
 	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(CONFIG_MAX);
+	struct buf text = BUF_INIT(ACCESS_MAX);
 	const char *fleet = s->fleet;
 	int r;
 
 	r = buf_addf(&text, "user " CONTROLLER "\ntopic readwrite selfright/v1/%s/#\ntopic read $SYS/#\n\n",
 		     fleet);
+	if (r == 0)
+		r = db_removed(s->db, deny, &text);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(to_all); i++)
 		r = buf_addf(&text, "pattern read selfright/v1/%s/%s\n", fleet, to_all[i]);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(to_one); i++)
@@ -371,6 +386,27 @@ int broker_start(struct serve *s)
 	}
 	log_error("broker-silent", "mosquitto runs but does not listen");
 	return -ERR_DEADLINE;
+}
+
+int broker_access_changed(struct serve *s)
+{
+	struct owner owner;
+	int dirfd, r;
+
+	if (s->options.broker_host)
+		return 0;
+	r = find_owner(&owner);
+	if (r < 0)
+		return r;
+	dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto");
+	if (dirfd < 0)
+		return dirfd;
+	r = write_access_list(s, dirfd, &owner);
+	(void) s->os->close(s->os, dirfd);
+	/* One that is away reads the list when it starts. */
+	if (r == 0 && s->broker.pid > 0 && kill(s->broker.pid, SIGHUP) < 0)
+		r = -errno;
+	return r;
 }
 
 void broker_stop(struct serve *s)

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 2, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 3, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { BUDGET_PLACES = 16 * 1024 };
 
@@ -95,6 +95,7 @@ static const char *const migrations[] = {
 	/* What a signed report said is under way; way_* also follow events, which anybody on the road can make up. */
 	"ALTER TABLE nodes ADD COLUMN signed_component TEXT; ALTER TABLE nodes ADD COLUMN signed_to TEXT;"
 	"ALTER TABLE nodes ADD COLUMN signed_state TEXT;",
+	"CREATE TABLE removed (node TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -405,10 +406,55 @@ int db_node_add(struct db *db, const char *node, const char *identity_public, co
 	if (r > 0)
 		return keys.same ? 0 : -EEXIST;
 	db->generation++;
+	r = change(db, "DELETE FROM removed WHERE node = ?1", NULL, "s", node);
+	if (r < 0)
+		return r;
 	return change(db,
 		      "INSERT INTO nodes (node, identity_public, transport_public, labels, added_at)"
 		      " VALUES (?1, ?2, ?3, ?4, ?5)",
 		      NULL, "ssssi", node, identity_public, transport_public, labels, now);
+}
+
+int db_node_remove(struct db *db, const char *node, int64_t now)
+{
+	static const char *const statements[] = {
+		"DELETE FROM components WHERE node = ?1", "DELETE FROM seen WHERE node = ?1",
+		"DELETE FROM boots WHERE node = ?1",	  "DELETE FROM results WHERE node = ?1",
+		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM orders WHERE node = ?1",
+	};
+	unsigned changes = 0;
+	int r = 0;
+
+	db->generation++;
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++)
+		r = change(db, statements[i], NULL, "s", node);
+	if (r == 0)
+		r = change(db, "DELETE FROM nodes WHERE node = ?1", &changes, "s", node);
+	if (r < 0)
+		return r;
+	if (changes == 0)
+		return -ENOENT;
+	return change(db, "INSERT OR REPLACE INTO removed (node, at) VALUES (?1, ?2)", NULL, "si", node, now);
+}
+
+struct each_removed {
+	int (*each)(void *user, const char *node);
+	void *user;
+};
+
+static int give_removed(void *context, sqlite3_stmt *row)
+{
+	struct each_removed *e = context;
+
+	return e->each(e->user, text_at(row, 0));
+}
+
+int db_removed(struct db *db, int (*each)(void *user, const char *node), void *user)
+{
+	struct each_removed e = { each, user };
+	int r = query(db, "SELECT node FROM removed ORDER BY node", give_removed, &e, "");
+
+	return r > 0 ? 0 : r;
 }
 
 struct each_node {

@@ -61,6 +61,13 @@ struct db_node {
 /* -EEXIST if it is there with another identity or transport key; 0 and nothing changed with the same. */
 NODISCARD int db_node_add(struct db *db, const char *node, const char *identity_public,
 			  const char *transport_public, const char *labels, int64_t now);
+/*
+ * Forget the node and all that was known of it but the timeline and the audit trail; its name is remembered as
+ * removed until it is added again. -ENOENT. Within a transaction.
+ */
+NODISCARD int db_node_remove(struct db *db, const char *node, int64_t now);
+/* Names that were removed, whose certificates are still out there. */
+NODISCARD int db_removed(struct db *db, int (*each)(void *user, const char *node), void *user);
 /* One node (-ENOENT), or with NULL all of them, by name. */
 NODISCARD int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row),
 		       void *user);

@@ -80,8 +80,6 @@ int release_advice(const struct release *r, struct string_list *ret)
 		e = add(ret, "kind: %s; " REFUSED, r->kind);
 	if (e == 0 && r->data_count > 0)
 		e = add(ret, "data: copied before the swap; " REFUSED);
-	if (e == 0 && r->hooks.notify.argv.count > 0)
-		e = add(ret, "hooks: notify is not run by agents of version " SELFRIGHT_VERSION);
 	return e;
 }
 

@@ -303,6 +303,27 @@ check "and not answered" holds '.error | contains("quarantine")' <(make n1.join 
 check "until somebody trusts it" selfright node trust n1 --reason "restored from backup"
 check "then it counts again" holds '.signed.sequence == 2' <(make n1.join 2 cccccccc-0000-4000-8000-000000000003 | post n1)
 
+# --- a node that is not wanted any more ---
+hears() { client sub n1 -t $prefix/timestamp -C 1 -W 2; }
+check "n1 hears" hears
+check "a lost join file is replaced" selfright node add n1 --replace --reason "file lost" -o n1-new.join
+check "a reason is needed" not selfright node add n1 --replace -o n1-none.join
+check "the old key signs nothing any more" holds .error <(make n1.join 9 cccccccc-0000-4000-8000-000000000003 | post n1)
+check "the new one does, from its first report on" holds '.signed.sequence == 1' <(make n1-new.join 1 dddddddd-0000-4000-8000-000000000004 | post n1)
+check "a hold" selfright node hold n1 --for 2d --reason x
+check "the node is removed" selfright node remove n1 --reason "added by mistake"
+check "once" not selfright node remove n1 --reason "added by mistake"
+check "it is not listed" not sh -c 'selfright node list | grep -q "^n1 "'
+check "its orders are withdrawn" [ "$(api -o /dev/null -w '%{http_code}' 'http://x/v1/target?path=nodes/n1.json')" = 404 ]
+check "its reports are a stranger's" holds '.error | contains("no such node")' <(make n1-new.join 2 dddddddd-0000-4000-8000-000000000004 | post n1)
+check "its certificate opens nothing" within 3 not hears
+check "others hear as before" client sub n2 -t $prefix/timestamp -C 1 -W 5
+check "the audit trail says who" holds '[.entries[].action] | index("node-remove")' <(api http://x/v1/audit)
+check "it may come back" selfright node add n1 -o n1-back.join
+jq -r .transport_key n1-back.join >n1.key
+jq -r .transport_crt n1-back.join >n1.crt
+check "and hears again" within 3 hears
+
 # --- the end ---
 signer=$(signer_of)
 broker=$(broker_pid)

@@ -66,7 +66,6 @@ static void what_agents_refuse_is_named(void **state)
 	expect(RELEASE(FULL, "\"checks\":[" PROOF ",{\"name\":\"far\",\"tcpSocket\":{\"host\":\"db.example.org\","
 			     "\"port\":5432}}]"),
 	       "db.example.org");
-	expect(RELEASE(FULL, "\"checks\":[" PROOF "],\"hooks\":{\"notify\":{\"command\":[\"true\"]}}"), "notify");
 	expect(RELEASE(FULL, "\"checks\":[" PROOF "],\"data\":[{\"path\":\"db\",\"on_rollback\":\"keep\"}]"),
 	       "data: ");
 }

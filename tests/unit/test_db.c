@@ -44,6 +44,59 @@ static int count_node(void *user, const struct db_node *row)
 	return 0;
 }
 
+static int note_name(void *user, const char *node)
+{
+	(void) snprintf(user, 64, "%s", node);
+	return 0;
+}
+
+static void a_removed_node_is_forgotten_but_its_name(void **state)
+{
+	struct db *db = *state;
+	const struct db_component web = { .component = "web", .version = "1.0.0" };
+	const struct db_order hold = { .id = "h", .node = "n1", .kind = "hold", .issued = 1, .until = 1000 };
+	const struct db_result good = { .node = "n1", .update = "u", .component = "web", .to = "1.0.0" };
+	char name[64] = "";
+	int n = 0;
+
+	add_nodes(db);
+	assert_int_equal(db_component_store(db, "n1", &web), 0);
+	assert_int_equal(db_order_add(db, &hold), 0);
+	assert_int_equal(db_result_add(db, &good), 1);
+	assert_int_equal(db_node_remove(db, "n3", 500), -ENOENT);
+	assert_int_equal(db_node_remove(db, "n1", 500), 0);
+	assert_int_equal(db_node_remove(db, "n1", 500), -ENOENT);
+	assert_int_equal(db_nodes(db, NULL, count_node, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(db_removed(db, note_name, name), 0);
+	assert_string_equal(name, "n1");
+	/* Back with other keys, it starts from nothing. */
+	assert_int_equal(db_node_add(db, "n1", "NEW", "NEW", "{}", 600), 0);
+	name[0] = '\0';
+	assert_int_equal(db_removed(db, note_name, name), 0);
+	assert_string_equal(name, "");
+	assert_int_equal(db_result_add(db, &good), 1);
+}
+
+static int count_online(void *user, const struct db_node *row)
+{
+	*(int *) user += row->online || row->presence_at != 0;
+	return 0;
+}
+
+static void presence_is_forgotten(void **state)
+{
+	struct db *db = *state;
+	int n = 0;
+
+	add_nodes(db);
+	assert_int_equal(db_node_presence(db, "n1", true, 300), 0);
+	assert_int_equal(db_node_presence(db, "n2", false, 300), 0);
+	assert_int_equal(db_presence_forget(db), 0);
+	assert_int_equal(db_nodes(db, NULL, count_online, &n), 0);
+	assert_int_equal(n, 0);
+}
+
 static void nodes_keep_their_keys(void **state)
 {
 	struct db *db = *state;
@@ -477,6 +530,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		T(nodes_keep_their_keys),
+		T(a_removed_node_is_forgotten_but_its_name),
+		T(presence_is_forgotten),
 		T(callbacks_stop_and_nest),
 		T(a_result_is_stored_once),
 		T(seq_rises_and_never_goes_back),

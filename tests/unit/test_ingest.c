@@ -521,6 +521,31 @@ static void events_are_shown_once_per_state(void **state)
 	buf_done(&bytes);
 }
 
+static int last_text(void *user, const struct db_event *row)
+{
+	(void) snprintf(user, 200, "%s", row->text);
+	return 0;
+}
+
+static void a_line_says_nothing_twice(void **state)
+{
+	struct bench *b = *state;
+	struct event e = { .node = "n1",
+			   .update = "r/web/1",
+			   .component = "web",
+			   .state = "rolled-back",
+			   .detail = "rolled-back",
+			   .at = NOW };
+	struct buf bytes = BUF_INIT(10000);
+	char line[200] = "";
+
+	write_event(&e, &bytes);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, NULL), 0);
+	assert_int_equal(db_events_after(b->db, 0, 1000, last_text, line), 0);
+	assert_string_equal(line, "nothing rolled-back");
+	buf_done(&bytes);
+}
+
 struct way {
 	char signed_state[32], shown[32];
 };
@@ -661,6 +686,7 @@ int main(void)
 		T(signed_nonsense_is_malformed),
 		T(a_report_larger_than_allowed_is_not_read),
 		T(events_are_shown_once_per_state),
+		T(a_line_says_nothing_twice),
 		T(events_are_never_asked_by_gates),
 		T(presence_is_display_only),
 		T(nobody_fills_the_disk),
