@@ -112,6 +112,7 @@ class Fleet:
         self.role_version = {r: 0 for r in list(self.roles) + ["targets"]}
         self.rollouts, self.orders, self.freeze = {}, {}, []
         self.seq = 0
+        self.approvers = {}  # name -> {"keys", "threshold"}
         self.bad = {}  # role -> key that signs instead
         self.root = envelope(self.root_signed(), self.keys["root"])
         self.put("metadata/1.root.json", self.root)
@@ -163,7 +164,7 @@ class Fleet:
         control = self.keys["control"]
         self.put(f"metadata/{self.version}.targets.json", envelope(self.signed(
             "targets", self.version, 10**6, targets={}, delegations=delegations,
-            **{"x-selfright": {"control": {"keys": {control.id: control.object}, "threshold": 1}, "approvers": {}}}),
+            **{"x-selfright": {"control": {"keys": {control.id: control.object}, "threshold": 1}, "approvers": self.approvers}}),
             self.keys[self.bad.get("targets", "targets")]))
         meta["targets.json"] = {"version": self.version}
         self.put(f"metadata/{self.version}.snapshot.json", envelope(
