@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SIGNER_USER "selfright-signer"
+
 enum { REQUEST_TIMEOUT_MS = 60000, SIGNER_START_MS = 10000, CELL_MAX = 1024 };
 
 /* --- saying things --- */
@@ -621,12 +623,41 @@ static bool is_peer(int fd, pid_t pid)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == pid;
 }
 
-int cli_start_signer(const char *dir, const char *user, struct process *ret)
+/* May anybody pass every folder down to `dir`? Otherwise a user of its own could not read what is published. */
+static bool anybody_may_pass(const char *dir)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (snprintf(path, sizeof(path), "%s", dir) >= (int) sizeof(path))
+		return false;
+	for (;;) {
+		char *slash;
+
+		if (stat(path, &st) < 0 || !(st.st_mode & S_IXOTH))
+			return false;
+		slash = strrchr(path, '/');
+		if (!slash || slash == path)
+			return true;
+		*slash = '\0';
+	}
+}
+
+/*
+ * A captured controller must not read the online keys. Started as root the signer has
+ * a user of its own, where that user exists (sysusers.d) and can reach the folder.
+ */
+static const char *signer_user(const char *dir)
+{
+	return geteuid() == 0 && process_user_exists(SIGNER_USER) && anybody_may_pass(dir) ? SIGNER_USER : NULL;
+}
+
+int cli_start_signer(const char *dir, struct process *ret)
 {
 	CLEANUP(buf_done)
 	struct buf program = BUF_INIT(PATH_MAX), path = BUF_INIT(PATH_MAX);
 	char absolute[PATH_MAX];
-	const char *argv[] = { NULL, "--quiet", "--dir", absolute, user ? "--user" : NULL, user, NULL };
+	const char *argv[] = { NULL, "--quiet", "--dir", absolute, NULL, NULL, NULL };
 	struct process_options options = {
 		.argv = argv, .die_with_parent = true, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = STDERR_FILENO
 	};
@@ -634,6 +665,8 @@ int cli_start_signer(const char *dir, const char *user, struct process *ret)
 
 	if (!realpath(dir, absolute))
 		return -errno;
+	argv[5] = signer_user(absolute);
+	argv[4] = argv[5] ? "--user" : NULL;
 	r = cli_program("selfright-signer", &program);
 	if (r >= 0)
 		r = buf_addf(&path, "%s/signer/signer.sock", dir);

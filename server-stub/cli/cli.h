@@ -168,10 +168,11 @@ NODISCARD int cli_program(const char *name, struct buf *ret);
 /*
  * Start selfright-signer on `dir` and wait until it answers. The caller ends it by
  * process_end; it dies with us as well. -EBUSY: another one holds the folder, perhaps a command's for a
- * moment (SIGNER_WAIT_MS is patience enough). `user`: NULL, or whose it becomes.
+ * moment (SIGNER_WAIT_MS is patience enough). As root it becomes the user selfright-signer where there is one
+ * that can reach the folder.
  */
 enum { SIGNER_WAIT_MS = 15000, SIGNER_AGAIN_MS = 100 };
-NODISCARD int cli_start_signer(const char *dir, const char *user, struct process *ret);
+NODISCARD int cli_start_signer(const char *dir, struct process *ret);
 
 /* --- the commands; each returns the exit code --- */
 int cmd_key(int argc, char **argv);

@@ -91,7 +91,7 @@ static int reach_signer(struct publisher *p, const char *socket)
 
 		if (r != -ENOENT && r != -ECONNREFUSED)
 			return r;
-		r = cli_start_signer(p->cli->dir, NULL, &p->process);
+		r = cli_start_signer(p->cli->dir, &p->process);
 		if (r >= 0)
 			return signer_connect(socket, &p->signer);
 		if (r != -EBUSY || waited >= SIGNER_WAIT_MS)

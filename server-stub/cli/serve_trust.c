@@ -29,7 +29,7 @@ int trust_start(struct serve *s)
 	char socket_path[PATH_MAX];
 	int r;
 
-	r = cli_start_signer(s->options.dir, NULL, &s->signer_process);
+	r = cli_start_signer(s->options.dir, &s->signer_process);
 	if (r < 0)
 		return r;
 	if (snprintf(socket_path, sizeof(socket_path), "%s/signer/signer.sock", s->options.dir) >=
