@@ -1,5 +1,6 @@
 #include "base/err.h"
 #include "base/log.h"
+#include "json/json.h"
 #include "os/durable.h"
 #include "mqtt/mqtt.h"
 #include "server-stub/cli/cli.h"
@@ -511,6 +512,19 @@ static void take_report(struct serve *s, const char *node, const void *data, siz
 	broker_publish(s, topic, ack.data, ack.len, false);
 }
 
+/*
+ * Our own broker starts with us, and nobody was connected to it before: who is kept as online there said so to the
+ * one before it, which may have been killed before it could tell of the end. Who is there now says so again.
+ */
+static bool is_stale(const struct serve *s, const void *payload, size_t len, bool retained)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+
+	return retained && !s->options.broker_host && json_parse(payload, len, &json_limits_default, &doc) == 0 &&
+	       json_bool(json_get(doc, "online"), false);
+}
+
 static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
 {
 	struct serve *s = user;
@@ -518,15 +532,16 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	const char *kind;
 	int r = 0;
 
-	(void) retained;
 	if (!split_topic(s, topic, node, &kind) || len == 0)
 		return;
 	if (strcmp(kind, "report") == 0)
 		take_report(s, node, payload, len);
 	else if (strcmp(kind, "event") == 0)
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
-	else if (strcmp(kind, "presence") == 0)
+	else if (strcmp(kind, "presence") == 0 && !is_stale(s, payload, len, retained))
 		r = ingest_presence(s->db, node, payload, len, serve_now(s));
+	if (r == 0 && !retained && strcmp(kind, "report") == 0)
+		r = db_node_heard(s->db, node, serve_now(s));
 	if (r < 0)
 		log_error("ingest-failed", "news of a node was not stored: node=%s error=%s", node,
 			  db_error(s->db));

@@ -563,6 +563,12 @@ int db_node_presence(struct db *db, const char *node, bool online, int64_t now)
 	return changed_one(r, changes);
 }
 
+int db_node_heard(struct db *db, const char *node, int64_t now)
+{
+	return change(db, "UPDATE nodes SET online = 1, presence_at = ?2 WHERE node = ?1 AND online = 0", NULL,
+		      "si", node, now);
+}
+
 int db_presence_forget(struct db *db)
 {
 	return change(db, "UPDATE nodes SET online = 0, presence_at = 0", NULL, "");

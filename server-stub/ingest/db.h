@@ -76,6 +76,8 @@ NODISCARD int db_node_quarantine(struct db *db, const char *node, const char *re
 /* Trust it again: the next report is taken whatever its sequence. */
 NODISCARD int db_node_trust(struct db *db, const char *node);
 NODISCARD int db_node_presence(struct db *db, const char *node, bool online, int64_t now);
+/* It spoke on a connection of its own: online, if that was not known. Costs nothing otherwise. */
+NODISCARD int db_node_heard(struct db *db, const char *node, int64_t now);
 /* Nobody is known to be online, or off: what a controller that starts knows. */
 NODISCARD int db_presence_forget(struct db *db);
 /* Live news between reports, unsigned: display only. */

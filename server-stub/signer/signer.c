@@ -348,7 +348,11 @@ int signer_open(const struct signer_options *o, struct signer **ret)
 	if (r >= 0)
 		r = start(s);
 	if (r < 0) {
-		log_error("signer-open", "%s", s->reason[0] ? s->reason : err_text(r));
+		/* Who starts us waits for one that holds the folder, and says so once. */
+		if (r == -EBUSY)
+			log_notice("signer-open", "%s", s->reason[0] ? s->reason : err_text(r));
+		else
+			log_error("signer-open", "%s", s->reason[0] ? s->reason : err_text(r));
 		signer_close(s);
 		return r;
 	}

@@ -12,8 +12,15 @@ check "a component of files" selfright component init web
 check "is proved by a check of its own" grep -q "exec:" web/component.yaml
 sed -i 's/60s/1s/' web/component.yaml
 echo hello >web/tree/index.html
+selfright-signer --quiet --dir fleet &
+held=$!
+within 5 test -S fleet/signer/signer.sock
 selfright serve --dir fleet >>serve.log 2>&1 &
 serve_pid=$!
+check "the controller waits while another signer holds the folder, and says so" within 5 grep -q "signer-waits" serve.log
+check "it has not given up" kill -0 "$serve_pid"
+kill "$held"
+wait "$held" 2>/dev/null
 check "belongs to a team while the controller starts" selfright component add web --team web --dir fleet
 export SELFRIGHT_DIR=$tmp/fleet
 check "which starts in the relative folder" within 20 serve_is_ready
@@ -55,8 +62,13 @@ check "and done then" within 20 bare
 
 # --- presence is learned anew ---
 check "a hold has an end" says 3 "90 days" selfright node hold n1 --for 91d --reason long
-stop_serve
+check "it is online" within 10 online n1 online
+kill -9 "$serve_pid"
+wait "$serve_pid" 2>/dev/null
 stop_agent n1
 check "the controller starts again" start_serve
+sleep 0.5
 check "and does not believe a node that left meanwhile to be online" not online n1 online
+start_agent n1
+check "until it is back" within 15 online n1 online
 ended
