@@ -40,7 +40,8 @@ struct ingest_outcome {
 	bool acknowledge;
 	struct ack ack; /* to be signed by `control` and sent back, if acknowledge */
 	unsigned news; /* results that were not known before */
-	uint64_t timestamp; /* version of the timestamp that a signed report carries, whatever the verdict; 0: none */
+	uint64_t
+		timestamp; /* version of the timestamp that a signed report carries, whatever the verdict; 0: none */
 	char text[256]; /* the verdict in words */
 };
 
