@@ -121,7 +121,8 @@ static int become(const char *dir, const char *user)
 {
 	const struct passwd *p = getpwnam(user);
 	char path[4096];
-	int fd, r = 0;
+	int fd, r = 0, with_parent = 0;
+	pid_t parent = getppid();
 
 	if (!p) {
 		log_error("signer-user", "there is no user %s", user);
@@ -153,8 +154,15 @@ static int become(const char *dir, const char *user)
 	}
 	if (fd >= 0)
 		(void) close(fd); /* only names below it were changed */
+	/* Another user's process is no longer ended with its parent, unless it asks for that again. */
+	if (r >= 0 && prctl(PR_GET_PDEATHSIG, &with_parent) < 0)
+		r = -errno;
 	if (r >= 0 && (setgroups(0, NULL) < 0 || setgid(p->pw_gid) < 0 || setuid(p->pw_uid) < 0))
 		r = -errno;
+	if (r >= 0 && with_parent && prctl(PR_SET_PDEATHSIG, with_parent) < 0)
+		r = -errno;
+	if (r >= 0 && with_parent && getppid() != parent)
+		r = -ESRCH;
 	if (r < 0)
 		log_error("signer-user", "cannot become %s: %s", user, err_text(r));
 	return r;
