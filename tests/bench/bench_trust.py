@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,42 @@ def measure(title, args, sent):
           f"{sent[0]:9d} bytes in {sent[1]} files", flush=True)
 
 
+def start_serve(home, log):
+    path = home + "/serve/serve.json"
+    if os.path.exists(path):
+        os.unlink(path)
+    process = subprocess.Popen([BIN + "selfright", "serve", "--dir", home], stdout=log, stderr=log)
+    while not os.path.exists(path):
+        assert process.poll() is None, "serve ended"
+        time.sleep(0.1)
+    return process
+
+
+def stop(process):
+    if process.poll() is None:
+        process.terminate()
+        process.wait(20)
+
+
+def give_orders(home):
+    """As if support had worked for months: one by one the signer's rate limit would make it a quarter of an hour."""
+    db = sqlite3.connect(home + "/serve/selfright.db")
+    now = int(time.time())
+    for n in range(1, NODES + 1):
+        db.execute("INSERT INTO nodes (node, identity_public, transport_public, labels, added_at) VALUES (?,?,?,'{}',?)",
+                   (f"n{n}", "k", "k", now))
+        db.execute("INSERT INTO orders (id, node, kind, component, from_version, to_version, reason, by, issued, until)"
+                   " VALUES (?,?,'rollback','t0-c0','1.0.9','1.0.8','ticket 4711','bench',?,0)", (f"order-{n}", f"n{n}", now))
+    db.commit()
+    db.close()
+
+
+def listed_orders(home):
+    versions = [int(n.split(".")[0]) for n in os.listdir(home + "/repo/metadata") if n.endswith(".support.json")]
+    with open(f"{home}/repo/metadata/{max(versions)}.support.json", "rb") as file:
+        return len(json.load(file)["signed"]["targets"])
+
+
 def main():
     work = tempfile.mkdtemp(prefix="selfright-bench-")
     home = work + "/fleet"
@@ -137,9 +174,7 @@ def main():
             for c in range(COMPONENTS):
                 run("selfright", "component", "add", f"t{team}-c{c}", "--team", f"t{team}", "--dir", home)
         log = open(work + "/serve.log", "wb")
-        serve = subprocess.Popen([BIN + "selfright", "serve", "--dir", home], stdout=log, stderr=log)
-        while not os.path.exists(home + "/serve/serve.json"):
-            time.sleep(0.1)
+        serve = start_serve(home, log)
         control = Unix(home + "/serve/control.sock")
         start = time.monotonic()
         for team in range(TEAMS):
@@ -155,16 +190,19 @@ def main():
         run("selfright", "node", "add", "n0", "--dir", home, "-o", work + "/n0.join")
         run("selfright-agent", "join", work + "/n0.join", "--config-dir", work + "/etc", "--root", work + "/root",
             "--run", work + "/run")
+        stop(serve)
+        give_orders(home)
         start = time.monotonic()
-        for n in range(1, NODES + 1):
-            call(control, "POST", "/v1/nodes", {"node": f"n{n}", "identity_public": f.Key().public,
-                                                "transport_public": f.Key().public, "labels": {}})
-        print(f"{NODES} nodes enrolled in {time.monotonic() - start:.1f} s", flush=True)
-        start = time.monotonic()
-        until = f.stamp(time.time() + 30 * 86400)
-        for n in range(1, NODES + 1):
-            call(control, "POST", f"/v1/nodes/n{n}/hold", {"until": until, "reason": "ticket 4711", "by": "bench"})
-        print(f"{NODES} orders given in {time.monotonic() - start:.1f} s", flush=True)
+        serve = start_serve(home, log)
+        control = Unix(home + "/serve/control.sock")
+        while listed_orders(home) < NODES:
+            time.sleep(0.2)
+        print(f"{NODES} orders published at once in {time.monotonic() - start:.1f} s", flush=True)
+        until = f.stamp(time.time() + 86400)
+        for title in ("an order while the broker is filled again", "one more order"):
+            start = time.monotonic()
+            call(control, "POST", "/v1/nodes/n0/hold", {"until": until, "reason": title, "by": "bench"})
+            print(f"{title}: published in {1000 * (time.monotonic() - start):.0f} ms", flush=True)
         with open(home + "/serve/serve.json", encoding="ascii") as file:
             port = json.load(file)["broker_port"]
         for topic in ("announce", "timestamp"):
@@ -188,8 +226,7 @@ def main():
         measure("unchanged, the same documents", [*base, *wanted], sent)
     finally:
         if serve:
-            serve.terminate()
-            serve.wait(20)
+            stop(serve)
         shutil.rmtree(work, ignore_errors=True)
 
 
