@@ -43,7 +43,7 @@ static int advise_check(const struct release_check *check, struct string_list *r
 	case CHECK_HTTP_GET:
 		if (check->http.scheme && strcmp(check->http.scheme, "http") != 0)
 			return add(ret, "checks: %s asks by %s; " REFUSED, check->name, check->http.scheme);
-		/* fall through */
+		__attribute__((fallthrough));
 	case CHECK_TCP_SOCKET:
 		if (!is_numeric(host))
 			return add(ret, "checks: %s asks the host %s by name, not by address; " REFUSED,
