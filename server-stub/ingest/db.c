@@ -203,7 +203,7 @@ static int query_v(struct db *db, const char *sql, row_function *each, void *con
 		   va_list args)
 {
 	sqlite3_stmt *stmt = NULL;
-	bool cached;
+	bool cached = false;
 	int r, code, rows = 0;
 
 	r = statement(db, sql, &stmt, &cached);

@@ -134,14 +134,23 @@ static int newest_root(struct repo *r, uint64_t *ret)
 	return e < 0 ? repo_fail(r, e, "metadata/ cannot be listed: %s", err_text(e)) : 0;
 }
 
+/* What a role that was loaded says; NULL, which every reader takes, if it was not. */
+static const struct json *body_of(const struct role_set *roles, const char *name)
+{
+	const struct role_file *file = role_set_get(roles, name);
+
+	return file ? file->body : NULL;
+}
+
 /* Signed as the newest root asks, or, after an interrupted rotation, as the one before did. */
 static int check_top(struct repo *r, const struct role_set *roles, const char *name,
 		     const struct role_file *before, bool *unfinished)
 {
-	int e = role_file_check(role_set_get(roles, name), role_set_get(roles, "root")->body);
+	const struct role_file *file = role_set_get(roles, name);
+	int e = file ? role_file_check(file, body_of(roles, "root")) : -ENOENT;
 
-	if (e < 0 && e != -ENOMEM && before) {
-		e = role_file_check(role_set_get(roles, name), before->body);
+	if (file && e < 0 && e != -ENOMEM && before) {
+		e = role_file_check(file, before->body);
 		*unfinished = true;
 	}
 	if (e < 0)
@@ -151,7 +160,7 @@ static int check_top(struct repo *r, const struct role_set *roles, const char *n
 
 static int load_listed(struct repo *r, struct role_set *roles)
 {
-	const struct json *meta = json_get(role_set_get(roles, "snapshot")->body, "meta");
+	const struct json *meta = json_get(body_of(roles, "snapshot"), "meta");
 
 	for (size_t i = 0; i < json_count(meta); i++) {
 		const char *file = json_name_at(meta, i);
@@ -178,7 +187,7 @@ static int load_listed(struct repo *r, struct role_set *roles)
 
 static int check_delegated(struct repo *r, const struct role_set *roles)
 {
-	const struct json *targets = role_set_get(roles, "targets")->body;
+	const struct json *targets = body_of(roles, "targets");
 
 	for (size_t i = 0; i < roles->count; i++) {
 		int e;
@@ -228,7 +237,7 @@ int repo_load(struct repo *r, struct role_set *ret, bool *ret_unfinished)
 		e = check_top(r, &roles, "timestamp", before, &unfinished);
 	if (e < 0)
 		return e;
-	entry = json_get(json_get(role_set_get(&roles, "timestamp")->body, "meta"), "snapshot.json");
+	entry = json_get(json_get(body_of(&roles, "timestamp"), "meta"), "snapshot.json");
 	e = json_need_u64(entry, "version", 1, UINT64_MAX >> 11, &version);
 	if (e < 0)
 		return repo_fail(r, e, "the published timestamp: %s", err_text(e));
