@@ -26,8 +26,8 @@ foreach(name selfright-link selfright-stage selfright-recover selfright-signer)
 	endif()
 endforeach()
 
-# selfright-results(7) is printed from the tables of common/model.
-if(TARGET sr_model)
+# selfright-results(7) is printed from the tables of common/model, by a program that must run here.
+if(TARGET sr_model AND NOT CMAKE_CROSSCOMPILING)
 	add_executable(gen_results packaging/man/gen_results.c)
 	target_link_libraries(gen_results PRIVATE sr_model)
 	add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/man/selfright-results.7
