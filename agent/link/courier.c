@@ -29,7 +29,7 @@ struct courier {
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards what follows, up to the blank line */
 	pthread_cond_t wake;
-	struct queue todo, done;
+	struct queue jobs, done;
 	bool stopping;
 
 	int fd; /* eventfd: results wait */
@@ -116,9 +116,9 @@ static void *work(void *user)
 		struct job *job;
 
 		(void) pthread_mutex_lock(&c->lock);
-		while (!c->todo.first && !c->stopping)
+		while (!c->jobs.first && !c->stopping)
 			(void) pthread_cond_wait(&c->wake, &c->lock);
-		job = c->stopping ? NULL : queue_take(&c->todo);
+		job = c->stopping ? NULL : queue_take(&c->jobs);
 		(void) pthread_mutex_unlock(&c->lock);
 		if (!job)
 			return NULL;
@@ -151,7 +151,7 @@ static void destroy(struct courier *c)
 {
 	struct job *job;
 
-	while ((job = queue_take(&c->todo)))
+	while ((job = queue_take(&c->jobs)))
 		job_free(job);
 	while ((job = queue_take(&c->done)))
 		job_free(job);
@@ -171,7 +171,7 @@ int courier_start(const struct courier_options *o, struct courier **ret)
 
 	if (!c)
 		return -ENOMEM;
-	queue_init(&c->todo);
+	queue_init(&c->jobs);
 	queue_init(&c->done);
 	(void) pthread_mutex_init(&c->lock, NULL); /* neither can fail on Linux */
 	(void) pthread_cond_init(&c->wake, NULL);
@@ -209,9 +209,9 @@ static int enqueue(struct courier *c, struct job *job)
 	bool full;
 
 	(void) pthread_mutex_lock(&c->lock);
-	full = c->todo.count >= JOBS_MAX;
+	full = c->jobs.count >= JOBS_MAX;
 	if (!full) {
-		queue_put(&c->todo, job);
+		queue_put(&c->jobs, job);
 		(void) pthread_cond_signal(&c->wake);
 	}
 	(void) pthread_mutex_unlock(&c->lock);
