@@ -625,7 +625,7 @@ static int next_step(struct node *n, unsigned step)
 	return PHASE_AGAIN;
 }
 
-/* 1: go; 0: put aside for now; negative: no more. */
+/* 1: go; 0: put aside until something changes; negative: no more. */
 static int still_wanted(struct node *n)
 {
 	struct node_update *u = &n->state->update;

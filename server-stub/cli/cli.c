@@ -397,6 +397,13 @@ int cli_need_dir(const struct cli *c)
 	return -1;
 }
 
+int cli_open(const struct cli_command *command, int argc, char **argv, struct cli *ret)
+{
+	int r = cli_parse(command, argc, argv, ret);
+
+	return r < 0 ? cli_need_dir(ret) : r;
+}
+
 int cli_fleet_name(const struct cli *c, struct buf *ret)
 {
 	CLEANUP(buf_done)

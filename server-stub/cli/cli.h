@@ -101,6 +101,9 @@ NODISCARD int cli_parse(const struct cli_command *command, int argc, char **argv
 /* Negative: c->dir is a fleet's folder. Otherwise the exit code, after saying how to name one. */
 NODISCARD int cli_need_dir(const struct cli *c);
 
+/* Both in one: how every command of a fleet begins. Negative: go on, in a fleet's folder; else the exit code. */
+NODISCARD int cli_open(const struct cli_command *command, int argc, char **argv, struct cli *ret);
+
 /* The fleet's name from DIR/fleet.json, appended. Negative: fine; else the exit code. */
 NODISCARD int cli_fleet_name(const struct cli *c, struct buf *ret);
 

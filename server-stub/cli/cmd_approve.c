@@ -230,11 +230,8 @@ int cmd_approve(int argc, char **argv)
 	char path[ID_MAX + 64];
 	char *error = NULL;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	r = fleet_check_id(&c, "rollout", c.args[0]);

@@ -63,11 +63,8 @@ static int cmd_freeze_add(int argc, char **argv)
 	struct labels labels = { 0 };
 	char stamp[TIMESTAMP_LEN + 1];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	if (!reason || !*reason)
@@ -130,11 +127,8 @@ static int cmd_freeze_list(int argc, char **argv)
 	const struct json *list;
 	struct cli_table *t;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	r = fleet_send(&c, "GET", "/v1/freeze", NULL, &answer);
@@ -179,11 +173,8 @@ static int cmd_freeze_lift(int argc, char **argv)
 	struct json *answer = NULL;
 	int64_t count = 0;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	if (all == (c.arg_count == 1))

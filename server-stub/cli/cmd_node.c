@@ -205,11 +205,8 @@ static int cmd_node_add(int argc, char **argv)
 	struct labels labels = { 0 }, vars = { 0 };
 	char path[NAME_BYTES];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0 && replace)
@@ -292,11 +289,8 @@ static int cmd_node_list(int argc, char **argv)
 	const struct json *list;
 	struct cli_table *t;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	r = fleet_send(&c, "GET", "/v1/nodes", NULL, &answer);
@@ -435,11 +429,8 @@ static int cmd_node_show(int argc, char **argv)
 	char labels[300], ago[60];
 	const struct json *way;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	r = get_node(&c, c.args[0], &n);
@@ -494,11 +485,8 @@ static int cmd_node_why(int argc, char **argv)
 	const struct json *list;
 	char ago[60];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	r = get_node(&c, c.args[0], &n);
@@ -609,11 +597,8 @@ static int cmd_node_rollback(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0)
@@ -685,11 +670,8 @@ static int cmd_node_hold(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES], until[21];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r >= 0)
@@ -731,11 +713,8 @@ static int cmd_node_retry(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0)
@@ -771,11 +750,8 @@ static int cmd_node_trust(int argc, char **argv)
 	struct json_build *b = json_build_new();
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0)
@@ -819,11 +795,8 @@ static int cmd_node_remove(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0)

@@ -261,11 +261,8 @@ static int cmd_start(int argc, char **argv)
 	const struct json *warnings;
 	struct plan plan = { 0 };
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	if (c.arg_count == 1 && (o.component || o.version || o.stages.count))
@@ -403,11 +400,8 @@ static int cmd_show(int argc, char **argv)
 		.max_args = 1,
 	};
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	return c.arg_count ? show_one(&c, c.args[0]) : list_all(&c);
@@ -421,11 +415,8 @@ static int cmd_list(int argc, char **argv)
 		.example = "selfright rollout list",
 	};
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	return r >= 0 ? r : list_all(&c);
 }
 
@@ -533,7 +524,7 @@ int cmd_rollout(int argc, char **argv)
 		{ "start", "bring a published release to the fleet, stage by stage", cmd_start },
 		{ "show", "stages, nodes, and why the next stage is not open", cmd_show },
 		{ "list", "all rollouts", cmd_list },
-		{ "pause", "nobody starts the swap for now", cmd_pause },
+		{ "pause", "nobody starts the swap until it is resumed", cmd_pause },
 		{ "resume", "go on", cmd_resume },
 		{ "halt", "stop it for good", cmd_halt },
 		{ "cancel", "take it out of force", cmd_cancel },

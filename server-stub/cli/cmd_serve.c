@@ -413,11 +413,8 @@ int cmd_serve(int argc, char **argv)
 	struct serve_options o = { 0 };
 	char *broker_text = NULL;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	if (http_port > 65535 || broker_port > 65535)

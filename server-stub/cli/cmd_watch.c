@@ -206,11 +206,8 @@ int cmd_watch(int argc, char **argv)
 	uint64_t after = 0, span;
 	int64_t since = 0;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r = cli_open(&command, argc, argv, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r >= 0)
 		return r;
 	if (since_text && timestamp_parse(since_text, &since) < 0) {
