@@ -94,10 +94,57 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 
 struct start_options {
 	const char *id, *component, *version, *kind, *max_failures, *max_node_failures, *silent_after, *on_failure,
-		*min_age;
-	struct cli_values stages;
+		*min_age, *window, *notice, *spread, *disruption, *deadline;
+	struct cli_values stages, blackouts, overrides;
 	bool dry_run, replace;
 };
+
+/* A blackout is a window's text, or two moments with a '/' between them, as ISO 8601 writes an interval. */
+static void add_blackout(struct json_node *list, const char *text)
+{
+	const char *slash = strchr(text, '/');
+	struct json_node *o;
+
+	if (!slash) {
+		node_string(list, NULL, text);
+		return;
+	}
+	o = node_object(list, NULL);
+	node_stringf(o, "from", "%.*s", (int) (slash - text), text);
+	node_string(o, "until", slash + 1);
+}
+
+/* -1: go on; else the exit code, after a complaint. */
+static int add_limits(struct json_node *root, const struct cli *c, const struct start_options *o)
+{
+	struct json_node *list;
+	const char *equals;
+
+	if (o->window)
+		node_string(root, "window", o->window);
+	list = o->blackouts.count ? node_array(root, "blackout") : NULL;
+	for (size_t i = 0; i < o->blackouts.count; i++)
+		add_blackout(list, o->blackouts.items[i]);
+	if (o->notice)
+		node_string(root, "notice", o->notice);
+	if (o->spread)
+		node_string(root, "spread", o->spread);
+	if (o->deadline)
+		node_string(root, "deadline", o->deadline);
+	list = o->overrides.count ? node_array(root, "overrides") : NULL;
+	for (size_t i = 0; i < o->overrides.count; i++)
+		node_string(list, NULL, o->overrides.items[i]);
+	if (o->disruption) {
+		equals = strrchr(o->disruption, '=');
+		if (!equals)
+			return cli_fail(c, CLI_USAGE, "--disruption takes LABEL=N, e.g. site=1; found '%s'",
+					o->disruption);
+		list = node_object(root, "disruption");
+		node_stringf(list, "label", "%.*s", (int) (equals - o->disruption), o->disruption);
+		node_string(list, "maximum", equals + 1);
+	}
+	return -1;
+}
 
 /* A plan written as options: the same document, read by the same code. */
 static int plan_from_options(const struct cli *c, const struct start_options *o, struct plan *ret)
@@ -129,6 +176,9 @@ static int plan_from_options(const struct cli *c, const struct start_options *o,
 	node_string(gates, "silent_after", o->silent_after);
 	node_string(gates, "on_failure", o->on_failure);
 	node_string(root, "min_age", o->min_age);
+	r = add_limits(root, c, o);
+	if (r >= 0)
+		return r;
 	r = json_build_text(b, false, &text);
 	if (r == 0)
 		r = plan_parse(text.data, text.len, "options", ret, &e);
@@ -238,6 +288,34 @@ static int cmd_start(int argc, char **argv)
 		  .value = "TIME",
 		  .help = "nodes added later than this do not count (0; plan files: 24h)",
 		  .text = &o.min_age },
+		{ .name = "window",
+		  .value = "TEXT",
+		  .help = "swap only then, in each node's own time: 'Mon-Fri 22:00-04:00'",
+		  .text = &o.window },
+		{ .name = "blackout",
+		  .value = "TEXT|FROM/UNTIL",
+		  .help = "never then: 'Fri 12:00-24:00', or two times in UTC",
+		  .values = &o.blackouts },
+		{ .name = "notice",
+		  .value = "TIME",
+		  .help = "announce it on the node so long before the swap",
+		  .text = &o.notice },
+		{ .name = "spread",
+		  .value = "TIME",
+		  .help = "spread the starts over this time",
+		  .text = &o.spread },
+		{ .name = "disruption",
+		  .value = "LABEL=N",
+		  .help = "at most N nodes down of those with one value of LABEL: site=1",
+		  .text = &o.disruption },
+		{ .name = "override",
+		  .value = "WHAT",
+		  .help = "what a patch passes: window, blackout, notice, spread, deferral",
+		  .values = &o.overrides },
+		{ .name = "deadline",
+		  .value = "WHEN",
+		  .help = "nobody begins after it (UTC)",
+		  .text = &o.deadline },
 		{ .name = "replace",
 		  .help = "cancel an unfinished rollout of the component first",
 		  .flag = &o.replace },

@@ -50,6 +50,7 @@ int document_rollout(const struct document_rollout *in, struct buf *out)
 	struct json_build *b = json_build_new();
 	const struct plan *plan = in->plan;
 	struct stage *stages;
+	struct rollout limits = { 0 };
 	struct rollout doc = {
 		/* The writer only reads; the casts drop const for a struct that otherwise owns its strings. */
 		.id = (char *) (uintptr_t) in->id,
@@ -85,12 +86,23 @@ int document_rollout(const struct document_rollout *in, struct buf *out)
 	if (in->undo)
 		doc.undo = *in->undo;
 	if (r == 0)
+		r = limits_document(&plan->limits, &limits);
+	doc.window = limits.window;
+	doc.blackout = limits.blackout;
+	doc.notice_s = limits.notice_s;
+	doc.spread_s = limits.spread_s;
+	doc.disruption.label = limits.disruption.label;
+	doc.disruption.maximum = limits.disruption.maximum;
+	doc.overrides = limits.overrides;
+	doc.deadline = limits.deadline;
+	if (r == 0)
 		r = rollout_write(&doc, json_build_root(b));
 	if (r == 0)
 		r = json_build_text(b, false, out);
 	for (size_t i = 0; i < plan->stage_count; i++)
 		json_free(stages[i].bare);
 	free(stages);
+	rollout_done(&limits);
 	return r;
 }
 

@@ -33,6 +33,7 @@ void plan_done(struct plan *p)
 	for (size_t i = 0; i < p->stage_count; i++)
 		stage_done(&p->stages[i]);
 	free(p->stages);
+	limits_done(&p->limits);
 	*p = (struct plan){ 0 };
 }
 
@@ -277,6 +278,9 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 		return r;
 	if (p->min_age_s > SOAK_MAX_S)
 		return conf_fail(conf_get(root, "min_age"), e, "expected at most 90d");
+	r = limits_read(root, p->kind, &p->limits, e);
+	if (r < 0)
+		return r;
 	return conf_reject_unknown(root, e);
 }
 
@@ -346,6 +350,7 @@ void plan_write(const struct plan *p, struct json_node *object)
 	node_integer(gates, "silent_after", (int64_t) p->silent_after_s);
 	node_string(gates, "on_failure", on_failure_names[p->on_failure]);
 	node_integer(object, "min_age", (int64_t) p->min_age_s);
+	limits_write(&p->limits, object);
 }
 
 int plan_share(const char *rollout, const char *node, uint64_t *ret)

@@ -13,6 +13,7 @@
  *       all: true
  *   gates: {max_failures: 0, max_node_failures: 10, silent_after: 30m, on_failure: halt}
  *   min_age: 24h                      # nodes added later than this count for nothing but failures
+ *   window: ...                       # and the like, that nodes obey by themselves: limits.h
  *
  * Every complaint names file and line, and what was expected.
  */
@@ -21,6 +22,7 @@
 
 #include "base/attr.h"
 #include "model/rollout.h"
+#include "server-stub/rollout/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +56,7 @@ struct plan {
 	uint64_t silent_after_s;
 	enum plan_on_failure on_failure;
 	uint64_t min_age_s;
+	struct plan_limits limits;
 };
 
 /* From a parsed file or text; `ret` is the caller's (plan_done) only after 0. -ERR_CONFIG, -ENOMEM. */

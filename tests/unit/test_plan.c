@@ -3,6 +3,7 @@
 #include "conf/conf.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "model/opening.h"
 #include "server-stub/rollout/documents.h"
 #include "server-stub/rollout/plan.h"
 
@@ -28,7 +29,16 @@ static const char whole[] = "component: web\n"
 			    "    all: true\n"
 			    "    soak: 5s\n"
 			    "gates: {max_failures: 2, max_node_failures: 3, silent_after: 5m, on_failure: pause}\n"
-			    "min_age: 0s\n";
+			    "min_age: 0s\n"
+			    "window: Mon-Fri 22:00-04:00; Sat,Sun 00:00-24:00\n"
+			    "blackout:\n"
+			    "  - {from: 2026-12-24T00:00:00Z, until: 2026-12-27T00:00:00Z}\n"
+			    "  - Fri 12:00-24:00\n"
+			    "notice: 2h\n"
+			    "spread: 30m\n"
+			    "disruption: {label: site, maximum: 3}\n"
+			    "overrides: [window, notice]\n"
+			    "deadline: 2026-12-31T00:00:00Z\n";
 
 static void a_whole_plan_is_read(void **state)
 {
@@ -54,6 +64,17 @@ static void a_whole_plan_is_read(void **state)
 	assert_int_equal(p.silent_after_s, 300);
 	assert_int_equal(p.on_failure, PLAN_PAUSE);
 	assert_int_equal(p.min_age_s, 0);
+	assert_string_equal(p.limits.window, "Mon-Fri 22:00-04:00; Sat,Sun 00:00-24:00");
+	assert_int_equal(p.limits.blackout_count, 2);
+	assert_null(p.limits.blackouts[0].weekly);
+	assert_int_equal(p.limits.blackouts[0].until - p.limits.blackouts[0].from, 3 * 86400);
+	assert_string_equal(p.limits.blackouts[1].weekly, "Fri 12:00-24:00");
+	assert_int_equal(p.limits.notice_s, 7200);
+	assert_int_equal(p.limits.spread_s, 1800);
+	assert_string_equal(p.limits.disruption_label, "site");
+	assert_int_equal(p.limits.disruption_maximum, 3);
+	assert_int_equal(p.limits.overrides.count, 2);
+	assert_int_equal(p.limits.deadline, 1798675200);
 	assert_true(plan_covers_all(&p));
 	plan_done(&p);
 	plan_done(&p);
@@ -73,6 +94,9 @@ static void defaults_are_the_careful_ones(void **state)
 	assert_int_equal(p.silent_after_s, 1800);
 	assert_int_equal(p.on_failure, PLAN_HALT);
 	assert_int_equal(p.min_age_s, 86400);
+	assert_null(p.limits.window);
+	assert_null(p.limits.disruption_label);
+	assert_int_equal(p.limits.deadline, 0);
 	assert_false(plan_covers_all(&p));
 	plan_done(&p);
 }
@@ -105,6 +129,7 @@ struct broken {
 };
 
 #define HEAD "component: web\nversion: 1.0.0\n"
+#define ALL HEAD "stages: [{name: a, all: true}]\n"
 
 static void broken_plans_name_file_line_and_expectation(void **state)
 {
@@ -156,6 +181,31 @@ static void broken_plans_name_file_line_and_expectation(void **state)
 		{ HEAD "stages: [{name: a, all: true}]\ngates: none\n", "p.yaml:4:", "expected gates" },
 		{ HEAD "stages: [{name: a, all: true}]\nmin_age: 1000d\n", "p.yaml:4:", "90d" },
 		{ HEAD "stages: [{name: a, all: true}]\nunknown: 1\n", "p.yaml:4:", "unknown" },
+		{ ALL "window: at night\n", "p.yaml:4:", "window like Mon-Fri 22:00-04:00" },
+		{ ALL "window: [Mon 01:00-02:00]\n", "p.yaml:4:", "window like" },
+		{ ALL "blackout: Fri 12:00-24:00\n", "p.yaml:4:", "list of at most" },
+		{ ALL "blackout: [Christmas]\n", "p.yaml:4:", "found 'Christmas'" },
+		{ ALL "blackout: [[Fri 12:00-24:00]]\n", "p.yaml:4:", "expected a blackout" },
+		{ ALL "blackout:\n  - {from: 2026-12-24T00:00:00Z}\n", "p.yaml:5:", "'until' as a time" },
+		{ ALL "blackout:\n  - {from: 2026-12-24, until: 2026-12-27T00:00:00Z}\n",
+		  "p.yaml:5:", "found '2026-12-24'" },
+		{ ALL "blackout:\n  - {from: 2026-12-24T00:00:00Z, until: 2026-12-23T00:00:00Z}\n",
+		  "p.yaml:5:", "ends after it begins" },
+		{ ALL "blackout:\n  - {from: 2026-12-24T00:00:00Z, until: 2026-12-27T00:00:00Z, zone: Oslo}\n",
+		  "p.yaml:5:", "zone" },
+		{ ALL "notice: 100d\n", "p.yaml:4:", "90d" },
+		{ ALL "spread: slowly\n", "p.yaml:4:", "slowly" },
+		{ ALL "disruption: 1\n", "p.yaml:4:", "{label: site, maximum: 1}" },
+		{ ALL "disruption: {maximum: 1}\n", "p.yaml:4:", "label" },
+		{ ALL "disruption: {label: site}\n", "p.yaml:4:", "how many nodes of one site" },
+		{ ALL "disruption: {label: A B, maximum: 1}\n", "p.yaml:4:", "found 'A B'" },
+		{ ALL "disruption: {label: site, maximum: 0}\n", "p.yaml:4:", "0" },
+		{ ALL "disruption: {label: site, maximum: 1, per: day}\n", "p.yaml:4:", "per" },
+		{ ALL "overrides: [window]\n", "p.yaml:4:", "in a patch only" },
+		{ ALL "kind: patch\noverrides: [floor]\n", "p.yaml:5:", "found 'floor'" },
+		{ ALL "kind: patch\noverrides: [window, window]\n", "p.yaml:5:", "twice" },
+		{ ALL "kind: patch\noverrides: window\n", "p.yaml:5:", "expected a list" },
+		{ ALL "deadline: tomorrow\n", "p.yaml:4:", "found 'tomorrow'" },
 		{ "[]\n", "p.yaml:", "" },
 		{ "", "p.yaml:", "" },
 		{ "component: [\n", "p.yaml:", "" },
@@ -223,7 +273,8 @@ static void documents_are_what_nodes_read(void **state)
 	struct rollout r;
 	struct conf_error e;
 	struct plan p;
-	char *error = NULL;
+	struct opening opening;
+	char *error = NULL, why[200];
 
 	(void) state;
 	assert_int_equal(plan_parse(whole, strlen(whole), "p", &p, &e), 0);
@@ -249,6 +300,17 @@ static void documents_are_what_nodes_read(void **state)
 	assert_true(r.stages[0].by_nodes);
 	assert_int_equal(r.stages[1].share, 1250);
 	assert_int_equal(r.stages[2].share, SHARE_ALL);
+	assert_int_equal(r.notice_s, 7200);
+	assert_int_equal(r.spread_s, 1800);
+	assert_string_equal(r.disruption.label, "site");
+	assert_int_equal(r.disruption.maximum, 3);
+	assert_true(string_list_has(&r.overrides, "notice"));
+	assert_int_equal(r.deadline, p.limits.deadline);
+	assert_int_equal(opening_parse(r.window, r.blackout, &opening, why, sizeof(why)), 0);
+	assert_true(opening.has_window);
+	assert_int_equal(opening.blackout_count, 2);
+	assert_int_equal(opening.blackouts[0].from, p.limits.blackouts[0].from);
+	assert_true(opening.blackouts[1].weekly);
 	/* Node and controller agree on who is selected. */
 	for (uint64_t share = 0; share < SHARE_ALL; share += 625) {
 		struct labels l = { 0 };
