@@ -1,6 +1,7 @@
 #include "agent/console.h"
 
 #include "agent/local/control.h"
+#include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/probe/probe.h"
@@ -14,6 +15,7 @@
 #include "json/json.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +86,7 @@ static struct why why_of(struct node *n, const char *component)
 {
 	struct why w = { .d = node_decide(n, component) };
 	const struct node_component *c = state_component(n->state, component);
+	const struct node_deferral *deferral;
 	const struct node_retry *retry;
 
 	w.reason = w.d.reason;
@@ -105,6 +108,16 @@ static struct why why_of(struct node *n, const char *component)
 	case REASON_LOCAL_HOLD:
 		(void) snprintf(w.detail, sizeof(w.detail), "%s", n->state->hold_reason);
 		w.until = n->state->hold_until;
+		break;
+	case REASON_INHIBITED:
+		node_explain_inhibitor(n, w.detail, sizeof(w.detail));
+		break;
+	case REASON_DEFERRED:
+		deferral = state_deferral(n->state, component, node_now(n));
+		if (deferral)
+			(void) snprintf(w.detail, sizeof(w.detail), "%s (by %s)",
+					deferral->reason[0] ? deferral->reason : "no reason given",
+					deferral->by[0] ? deferral->by : "somebody here");
 		break;
 	case REASON_WINDOW:
 		node_explain_window(n, w.d.rollout, w.detail, sizeof(w.detail));
@@ -281,6 +294,39 @@ static void put_metadata(struct node *n, struct json_node *root)
 	put_text(o, "error", n->refresh_text);
 }
 
+static void put_inhibitors(struct node *n, struct json_node *root)
+{
+	struct json_node *list = node_array(root, "inhibitors");
+	struct inhibitor all[INHIBIT_LIST_MAX];
+	size_t count = inhibitors_list(n->inhibitors, all, ARRAY_LEN(all));
+
+	for (size_t i = 0; i < count; i++) {
+		struct json_node *o = node_object(list, NULL);
+
+		node_string(o, "who", all[i].who);
+		put_text(o, "why", all[i].why);
+		put_time(o, "since", all[i].since);
+	}
+}
+
+static void put_deferrals(struct node *n, struct json_node *root)
+{
+	struct json_node *list = node_array(root, "deferrals");
+
+	for (size_t i = 0; i < n->state->deferral_count; i++) {
+		const struct node_deferral *d = &n->state->deferrals[i];
+		struct json_node *o;
+
+		if (d->until <= node_now(n))
+			continue;
+		o = node_object(list, NULL);
+		put_text(o, "component", d->component);
+		put_time(o, "until", d->until);
+		put_text(o, "reason", d->reason);
+		put_text(o, "by", d->by);
+	}
+}
+
 static void answer_status(struct node *n, struct json_node *o)
 {
 	struct json_node *link, *list, *hold;
@@ -313,7 +359,10 @@ static void answer_status(struct node *n, struct json_node *o)
 		hold = node_object(o, "hold");
 		put_time(hold, "until", n->state->hold_until);
 		put_text(hold, "reason", n->state->hold_reason);
+		put_text(hold, "by", n->state->hold_by);
 	}
+	put_inhibitors(n, o);
+	put_deferrals(n, o);
 	list = node_array(o, "components");
 	if (node_components(n, &names) == 0)
 		for (size_t i = 0; i < names.count; i++)
@@ -380,7 +429,127 @@ static void answer_rollback(struct node *n, const struct json *request, struct b
 	}
 }
 
-static void answer_hold(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
+static void user_of(const struct control_peer *peer, char *out, size_t size)
+{
+	const struct passwd *pw = getpwuid(peer->uid);
+
+	if (pw)
+		(void) snprintf(out, size, "%s", pw->pw_name);
+	else
+		(void) snprintf(out, size, "user %lu", (unsigned long) peer->uid);
+}
+
+static void answer_inhibit(struct node *n, const struct control_peer *peer, const struct json *request,
+			   struct buf *answer, struct json_node *o)
+{
+	const char *why = json_string(json_get(request, "why"));
+	char user[64], under_way[256];
+	int r;
+
+	user_of(peer, user, sizeof(user));
+	if (!peer->may_change && !string_list_has(&n->config->inhibit_users, user)) {
+		control_refuse(
+			answer, CONTROL_REFUSED,
+			"only root, the agent's own user and those of `inhibitors` in agent.yaml may do this");
+		return;
+	}
+	if (json_bool(json_get(request, "release"), false)) {
+		r = inhibitors_release(n->inhibitors, peer->pid);
+		if (r < 0)
+			control_refuse(answer, CONTROL_ERROR, "this process holds no inhibitor");
+		return;
+	}
+	if (!why || !why[0]) {
+		control_refuse(answer, CONTROL_USAGE, "an inhibitor needs its reason in `why`");
+		return;
+	}
+	r = inhibitors_take(n->inhibitors, peer->pid, peer->uid, why);
+	if (r == -ERR_TOO_LARGE)
+		control_refuse(answer, CONTROL_REFUSED, "%d processes hold an inhibitor already",
+			       INHIBIT_LOCKS_MAX);
+	else if (r == -ESRCH)
+		control_refuse(answer, CONTROL_REFUSED,
+			       "the process cannot be seen from here (another process namespace?); put a file "
+			       "into %s/inhibit instead",
+			       n->config->run);
+	else if (r < 0)
+		control_refuse(answer, CONTROL_ERROR, "%s", err_text(r));
+	if (r < 0 || !node_is_busy(n))
+		return;
+	/* What has begun goes on to its verdict: who needs quiet waits for it, with the lock in hand. */
+	(void) snprintf(under_way, sizeof(under_way), "%s is %s", n->state->update.component,
+			node_update_state_name(n->state->update.state));
+	node_string(o, "under_way", under_way);
+}
+
+/* The rollouts of the component whose deadline ends the deferral sooner than was asked. */
+static void put_cut(struct node *n, struct json_node *o, const struct node_deferral *d)
+{
+	struct json_node *list = node_array(o, "sooner");
+
+	for (size_t i = 0; i < n->docs.rollout_count; i++) {
+		const struct rollout *r = &n->docs.rollouts[i].rollout;
+		int64_t end = deferral_end(r, d->until);
+		struct json_node *x;
+
+		if (end >= d->until || (d->component[0] && !rollout_release(r, d->component)))
+			continue;
+		x = node_object(list, NULL);
+		node_string(x, "rollout", r->id);
+		put_time(x, "until", end > node_now(n) ? end : node_now(n));
+		put_time(x, "deadline", r->deadline);
+	}
+}
+
+static void answer_defer(struct node *n, const struct control_peer *peer, const struct json *request,
+			 struct buf *answer, struct json_node *o)
+{
+	const char *component = json_string(json_get(request, "component")),
+		   *reason = json_string(json_get(request, "reason"));
+	int64_t now = node_now(n), for_s = 0, until = 0;
+	struct node_deferral d = { .until = 0 };
+	int r;
+
+	if (component && !guard_id(component)) {
+		control_refuse(answer, CONTROL_USAGE, "that is no name of a component");
+		return;
+	}
+	STATE_SET(d.component, component);
+	if (json_bool(json_get(request, "release"), false)) {
+		if (state_undefer(n->state, d.component) == 0) {
+			control_refuse(answer, CONTROL_ERROR, "nothing is deferred");
+			return;
+		}
+	} else {
+		if (json_integer(json_get(request, "for_s"), &for_s))
+			until = for_s > 0 && for_s <= LOCAL_HOLD_MAX_S ? now + for_s : 0;
+		else
+			(void) json_integer(json_get(request, "until"), &until);
+		if (until <= now || until > now + LOCAL_HOLD_MAX_S) {
+			control_refuse(answer, CONTROL_USAGE, "a deferral ends in the future, and within 90 days");
+			return;
+		}
+		d.until = until;
+		user_of(peer, d.by, sizeof(d.by));
+		STATE_SET(d.reason, reason);
+		state_defer(n->state, &d, now);
+	}
+	r = node_save(n);
+	if (r < 0) {
+		control_refuse(answer, CONTROL_ERROR, "it could not be saved: %s", err_text(r));
+		return;
+	}
+	log_notice("console-defer", "component=%s until=%lld", d.component[0] ? d.component : "all",
+		   (long long) d.until);
+	n->replan = true;
+	n->report_wanted = true;
+	put_time(o, "until", d.until);
+	if (d.until > 0)
+		put_cut(n, o, &d);
+}
+
+static void answer_hold(struct node *n, const struct control_peer *peer, const struct json *request,
+			struct buf *answer, struct json_node *o)
 {
 	const char *reason = json_string(json_get(request, "reason"));
 	int64_t for_s = 0, before = n->state->hold_until;
@@ -389,6 +558,7 @@ static void answer_hold(struct node *n, const struct json *request, struct buf *
 	if (json_bool(json_get(request, "release"), false)) {
 		n->state->hold_until = 0;
 		STATE_SET(n->state->hold_reason, "");
+		STATE_SET(n->state->hold_by, "");
 	} else {
 		if (!json_integer(json_get(request, "for_s"), &for_s) || for_s < 1 || for_s > LOCAL_HOLD_MAX_S ||
 		    !reason || !reason[0]) {
@@ -398,6 +568,7 @@ static void answer_hold(struct node *n, const struct json *request, struct buf *
 		}
 		n->state->hold_until = node_now(n) + for_s;
 		STATE_SET(n->state->hold_reason, reason);
+		user_of(peer, n->state->hold_by, sizeof(n->state->hold_by));
 	}
 	r = node_save(n);
 	if (r < 0) {
@@ -413,7 +584,8 @@ static void answer_hold(struct node *n, const struct json *request, struct buf *
 
 bool console_changes(const char *command)
 {
-	static const char *const reading[] = { "status", "why", "history" };
+	/* Who may inhibit is judged with the request; it changes nothing an update is in the middle of. */
+	static const char *const reading[] = { "status", "why", "history", "inhibit" };
 
 	for (size_t i = 0; i < ARRAY_LEN(reading); i++)
 		if (str_eq(command, reading[i]))
@@ -421,7 +593,7 @@ bool console_changes(const char *command)
 	return true;
 }
 
-void console_answer(void *user, const struct json *request, struct buf *answer)
+void console_answer(void *user, const struct control_peer *peer, const struct json *request, struct buf *answer)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
@@ -439,7 +611,11 @@ void console_answer(void *user, const struct json *request, struct buf *answer)
 	else if (str_eq(command, "rollback"))
 		answer_rollback(n, request, answer, o);
 	else if (str_eq(command, "hold"))
-		answer_hold(n, request, answer, o);
+		answer_hold(n, peer, request, answer, o);
+	else if (str_eq(command, "defer"))
+		answer_defer(n, peer, request, answer, o);
+	else if (str_eq(command, "inhibit"))
+		answer_inhibit(n, peer, request, answer, o);
 	else if (str_eq(command, "trust-replace"))
 		trust_answer_replace(n, json_string(json_get(request, "root")),
 				     json_string(json_get(request, "sha256")), answer, o);

@@ -3,6 +3,7 @@
 #include "agent/console.h"
 #include "agent/link/protocol.h"
 #include "agent/local/control.h"
+#include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
@@ -39,7 +40,8 @@
 #define BUILD_TIME 1767225600 /* 2026-01-01 */
 
 enum {
-	FDS_MAX = 1 + CONTROL_FDS_MAX + 2 * SERVICES_MAX + 2 + PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
+	FDS_MAX = 1 + CONTROL_FDS_MAX + 2 * SERVICES_MAX + INHIBIT_FDS_MAX + 2 +
+		  PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
@@ -354,6 +356,7 @@ static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control,
 	*ret_control_count = control_prepare(e->control, fds + count);
 	count += *ret_control_count;
 	count += services_prepare(n->services, fds + count, 2 * SERVICES_MAX);
+	count += inhibitors_prepare(n->inhibitors, fds + count);
 	if (n->attempt.stage_fd >= 0)
 		fds[count++] = (struct pollfd){ .fd = n->attempt.stage_fd, .events = POLLIN };
 	if (n->attempt.command.fd >= 0)
@@ -597,6 +600,10 @@ static void loop(struct engine *e)
 		}
 		if (!n->link && node_now_ms(n) >= e->link_start_at_ms)
 			link_start(e);
+		if (inhibitors_changed(n->inhibitors)) {
+			n->replan = true;
+			e->reasons_due = true;
+		}
 		update_step(n);
 		follow_reasons(e);
 		report_if_due(e);
@@ -859,6 +866,9 @@ static int open_run(struct engine *e)
 	r = services_open(n->os, e->config.run, n->boot_id, &n->services);
 	if (r < 0)
 		return fail(r, e->config.run, NULL);
+	r = inhibitors_open(n->os, e->config.run, n->boot_id, &n->inhibitors);
+	if (r < 0)
+		return fail(r, e->config.run, NULL);
 	path = config_socket_path(&e->config);
 	r = path ? control_open(path, console_changes, console_answer, n, &e->control) : -ENOMEM;
 	if (r < 0)
@@ -949,6 +959,7 @@ static void engine_done(struct engine *e)
 	control_close(e->control);
 	attempt_done(&n->attempt);
 	services_close(n->services);
+	inhibitors_close(n->inhibitors);
 	receive_done(n);
 	documents_done(&n->docs);
 	tuf_client_close(n->tuf);

@@ -28,8 +28,10 @@
 enum { CALL_DEADLINE_MS = 120 * 1000 };
 
 struct arguments {
-	const char *config_dir, *root, *run, *to, *reason;
+	const char *config_dir, *root, *run, *to, *reason, *why;
 	const char *operand; /* component or file */
+	char **program; /* of inhibit, NULL-terminated; NULL: none */
+	int64_t until; /* 0: not said */
 	uint64_t for_s;
 	uint64_t limit;
 	bool json, force, release, help;
@@ -183,6 +185,19 @@ static void show_status(const struct json *s)
 	       number_of(metadata, "timestamp"), json_bool(json_get(metadata, "fresh"), false) ? "fresh" : "STALE",
 	       text_of(metadata, "expires", "never"), text_of(metadata, "refreshed", "never"),
 	       text_of(metadata, "error", "")[0] ? ": " : "", text_of(metadata, "error", ""));
+	for (size_t i = 0; i < json_count(json_get(s, "inhibitors")); i++) {
+		const struct json *h = json_at(json_get(s, "inhibitors"), i);
+
+		printf("inhibited  %s (%s, since %s)\n", text_of(h, "why", "no reason given"),
+		       text_of(h, "who", "?"), text_of(h, "since", "?"));
+	}
+	for (size_t i = 0; i < json_count(json_get(s, "deferrals")); i++) {
+		const struct json *d = json_at(json_get(s, "deferrals"), i);
+
+		printf("deferred   %s until %s%s%s\n", text_of(d, "component", "everything"),
+		       text_of(d, "until", "?"), text_of(d, "reason", "")[0] ? ": " : "",
+		       text_of(d, "reason", ""));
+	}
 	if (hold)
 		printf("hold       until %s: %s\n", text_of(hold, "until", "released"),
 		       text_of(hold, "reason", ""));
@@ -405,6 +420,99 @@ static int command_hold(const struct arguments *a)
 	return exit_code;
 }
 
+static void show_deferral(const struct json *answer)
+{
+	const struct json *sooner = json_get(answer, "sooner");
+
+	printf("deferred until %s; security patches that may override it, and the node's own fallback, do not "
+	       "wait\n",
+	       text_of(answer, "until", "?"));
+	for (size_t i = 0; i < json_count(sooner); i++) {
+		const struct json *r = json_at(sooner, i);
+
+		printf("rollout %s goes on at %s: it has to be done by %s\n", text_of(r, "rollout", "?"),
+		       text_of(r, "until", "?"), text_of(r, "deadline", "?"));
+	}
+}
+
+static int command_defer(const struct arguments *a)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct json_node *o = json_build_root(b);
+	int exit_code;
+
+	if (a->release + (a->for_s > 0) + (a->until > 0) != 1) {
+		say_error(a, "defer needs one of --for TIME, --until TIME and --release");
+		return CONTROL_USAGE;
+	}
+	node_string(o, "command", "defer");
+	if (a->operand)
+		node_string(o, "component", a->operand);
+	if (a->release)
+		node_bool(o, "release", true);
+	else if (a->for_s > 0)
+		node_integer(o, "for_s", (int64_t) a->for_s);
+	else
+		node_integer(o, "until", a->until);
+	if (a->reason)
+		node_string(o, "reason", a->reason);
+	exit_code = ask(a, b, &answer);
+	if (answer && a->release)
+		printf("no longer deferred\n");
+	else if (answer)
+		show_deferral(answer);
+	return exit_code;
+}
+
+/* Take the lock for this process. 1: it is held, but an update is under way; 0: held; else as ask(), negated. */
+static int take_lock(const struct arguments *a, bool *told)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct json_node *o = json_build_root(b);
+	int exit_code;
+
+	node_string(o, "command", "inhibit");
+	node_string(o, "why", a->why);
+	exit_code = ask(a, b, &answer);
+	if (exit_code != CONTROL_OK)
+		return -exit_code;
+	if (!text_of(answer, "under_way", "")[0])
+		return 0;
+	if (!*told)
+		fprintf(stderr, "selfright-agent: %s; waiting for its verdict\n",
+			text_of(answer, "under_way", ""));
+	*told = true;
+	return 1;
+}
+
+/* The lock is this process's, and exec leaves it the process it is: it ends when the program does. */
+static int command_inhibit(const struct arguments *a)
+{
+	static const struct timespec second = { .tv_sec = 1 };
+	bool told = false;
+	int r;
+
+	if (!a->program || !a->why || !a->why[0]) {
+		say_error(a, "inhibit needs --why, and a command after --");
+		return CONTROL_USAGE;
+	}
+	while ((r = take_lock(a, &told)) > 0)
+		(void) nanosleep(&second, NULL); /* cut short it only asks sooner */
+	if (r < 0) {
+		say_error(a, "%s was not run", a->program[0]);
+		return -r;
+	}
+	(void) execvp(a->program[0], a->program);
+	say_error(a, "%s: %s", a->program[0], err_text(-errno));
+	return errno == ENOENT ? 127 : 126;
+}
+
 static int command_version(const struct arguments *a)
 {
 	if (a->json)
@@ -429,6 +537,12 @@ static const struct command commands[] = {
 	  command_rollback },
 	{ "hold", "let no update start here for a while", "--for TIME --reason TEXT | --release",
 	  "selfright-agent hold --for 2h --reason 'trade fair'", command_hold },
+	{ "defer", "let rollouts come later, up to a day before their deadline",
+	  "[COMPONENT] --for TIME | --until TIME | --release [--reason TEXT]",
+	  "selfright-agent defer web --until 2026-12-01T06:00:00Z --reason 'month-end closing'", command_defer },
+	{ "inhibit", "run a command, and let no update begin before it has ended",
+	  "--why TEXT -- COMMAND [ARGUMENT...]",
+	  "selfright-agent inhibit --why 'nightly backup' -- /usr/local/sbin/backup", command_inhibit },
 	{ "version", "the version of this agent", "", "selfright-agent version", command_version },
 };
 
@@ -454,7 +568,9 @@ static const struct {
 	{ "--to", "VERSION", "a version that was good here (default: the newest of them before this one)" },
 	{ "--reason", "TEXT", "why, for the report and for whoever comes next" },
 	{ "--for", "TIME", "how long, at most 90d: 90s, 15m, 2h, 7d" },
-	{ "--release", "", "end the hold" },
+	{ "--until", "TIME", "until when, at most 90 days: 2026-12-01T06:00:00Z" },
+	{ "--release", "", "end it now" },
+	{ "--why", "TEXT", "what the command is, for whoever asks why nothing updates" },
 };
 
 /* Does the usage name this option, and not only one that begins like it? */
@@ -509,7 +625,17 @@ static bool parse_seconds(const char *text, uint64_t *ret)
 	return true;
 }
 
-enum option_id { OPT_CONFIG = 1000, OPT_ROOT, OPT_RUN, OPT_TO, OPT_REASON, OPT_FOR, OPT_LIMIT };
+enum option_id {
+	OPT_CONFIG = 1000,
+	OPT_ROOT,
+	OPT_RUN,
+	OPT_TO,
+	OPT_REASON,
+	OPT_FOR,
+	OPT_LIMIT,
+	OPT_UNTIL,
+	OPT_WHY
+};
 
 static const struct option options[] = {
 	{ "config-dir", required_argument, NULL, OPT_CONFIG },
@@ -519,6 +645,8 @@ static const struct option options[] = {
 	{ "reason", required_argument, NULL, OPT_REASON },
 	{ "for", required_argument, NULL, OPT_FOR },
 	{ "limit", required_argument, NULL, OPT_LIMIT },
+	{ "until", required_argument, NULL, OPT_UNTIL },
+	{ "why", required_argument, NULL, OPT_WHY },
 	{ "json", no_argument, NULL, 'j' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "release", no_argument, NULL, 'r' },
@@ -559,6 +687,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 				return -1;
 			}
 			break;
+		case OPT_UNTIL:
+			if (timestamp_parse(optarg, &a->until) < 0 || a->until <= 0) {
+				say_error(a, "--until takes a time in UTC such as 2026-12-01T06:00:00Z, not '%s'",
+					  optarg);
+				return -1;
+			}
+			break;
+		case OPT_WHY:
+			a->why = optarg;
+			break;
 		case 'j':
 			a->json = true;
 			break;
@@ -574,6 +712,15 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		default:
 			return -1; /* getopt has said what it did not understand */
 		}
+	}
+	if (str_eq(argv[0], "inhibit")) {
+		/* Whatever follows is another program's; its options are not ours. */
+		if (optind < argc && !str_eq(argv[optind - 1], "--")) {
+			say_error(a, "the command to run stands after --");
+			return -1;
+		}
+		a->program = optind < argc ? argv + optind : NULL;
+		return 0;
 	}
 	if (optind < argc)
 		a->operand = argv[optind++];

@@ -258,6 +258,9 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 	if (r < 0)
 		return r;
 	c->max_swaps_per_day = (unsigned) n;
+	r = take_list(map, "inhibitors", &c->inhibit_users, e);
+	if (r < 0)
+		return r;
 	r = conf_optional_seconds(map, "probation_cap", 0, &c->probation_cap_s, e);
 	if (r < 0)
 		return r;
@@ -509,6 +512,7 @@ void config_done(struct config *c)
 		explicit_bzero(c->proxy, strlen(c->proxy));
 	free(c->proxy);
 	string_list_done(&c->no_proxy);
+	string_list_done(&c->inhibit_users);
 	free(c->broker.host);
 	free(c->users.link);
 	free(c->users.stage);

@@ -51,6 +51,7 @@ struct config {
 	struct {
 		uint64_t with_broker_s, without_broker_s;
 	} poll;
+	struct string_list inhibit_users; /* who may hold off updates, besides root */
 	unsigned keep_versions, max_swaps_per_day;
 	uint64_t probation_cap_s; /* 0: none */
 	uint64_t link_deadline_s, report_s;

@@ -20,6 +20,7 @@ enum { STRANGERS_MAX = CONTROL_CLIENTS_MAX / 2 };
 
 struct client {
 	bool used, allowed, closing; /* closing: once the answer is written */
+	struct control_peer peer;
 	uint64_t number; /* in the order they came */
 	struct frame_conn conn;
 	struct json *waiting; /* a request that has to wait */
@@ -112,7 +113,7 @@ static void answer(struct control *c, struct client *k, const struct json *reque
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(CONTROL_MAX_BYTES);
 
-	c->handler(c->user, request, &text);
+	c->handler(c->user, &k->peer, request, &text);
 	if (text.len == 0)
 		control_refuse(&text, CONTROL_ERROR, "the agent has no answer");
 	if (frame_send(&k->conn, CONTROL_ANSWER, id, text.data, text.len) < 0)
@@ -201,7 +202,12 @@ static void accept_clients(struct control *c)
 			close(fd);
 			return;
 		}
-		*k = (struct client){ .used = true, .allowed = allowed, .number = ++c->number };
+		*k = (struct client){
+			.used = true,
+			.allowed = allowed,
+			.number = ++c->number,
+			.peer = { .uid = uid, .pid = pid, .may_change = allowed },
+		};
 		frame_conn_init(&k->conn, fd, CONTROL_MAX_BYTES);
 	}
 }

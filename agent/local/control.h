@@ -34,8 +34,16 @@ enum control_code {
 	CONTROL_REFUSED = 4,
 };
 
+/* Who asks. */
+struct control_peer {
+	uid_t uid;
+	pid_t pid; /* 0: of another process namespace */
+	bool may_change; /* root or the agent's own user */
+};
+
 /* Answer `request` in JSON text into `answer`. Never fails: a refusal is an answer. */
-typedef void control_handler(void *user, const struct json *request, struct buf *answer);
+typedef void control_handler(void *user, const struct control_peer *peer, const struct json *request,
+			     struct buf *answer);
 /* Does this command change something? */
 typedef bool control_changes(const char *command);
 

@@ -1,6 +1,7 @@
 #include "agent/phase/node.h"
 
 #include "agent/link/protocol.h"
+#include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/probe/probe.h"
 #include "agent/store/seal.h"
@@ -224,10 +225,35 @@ bool node_is_busy(const struct node *n)
 	return state_has_update(n->state) && is_busy_state(n->state->update.state);
 }
 
+static size_t list_inhibitors(const struct node *n, struct inhibitor *out, size_t max)
+{
+	return n->inhibitors ? inhibitors_list(n->inhibitors, out, max) : 0;
+}
+
+void node_explain_inhibitor(const struct node *n, char *out, size_t size)
+{
+	struct inhibitor list[INHIBIT_LIST_MAX];
+	size_t count = list_inhibitors(n, list, ARRAY_LEN(list));
+	char since[TIMESTAMP_LEN + 16] = "", at[TIMESTAMP_LEN + 1], more[32] = "";
+
+	out[0] = '\0';
+	if (count == 0)
+		return;
+	if (list[0].since > 0) {
+		timestamp_format(at, list[0].since);
+		(void) snprintf(since, sizeof(since), ", since %s", at);
+	}
+	if (count > 1)
+		(void) snprintf(more, sizeof(more), "; and %zu more", count - 1);
+	(void) snprintf(out, size, "%s (%s%s)%s", list[0].why[0] ? list[0].why : "no reason given", list[0].who,
+			since, more);
+}
+
 static struct local_facts local_facts_of(const struct node *n, const char *component, int64_t now)
 {
 	const struct node_update *u = &n->state->update;
 	bool busy = node_is_busy(n) && !str_eq(u->component, component);
+	struct inhibitor first;
 
 	return (struct local_facts){
 		.node = n->config->node,
@@ -236,7 +262,9 @@ static struct local_facts local_facts_of(const struct node *n, const char *compo
 		.fresh = node_is_fresh(n),
 		.stuck = n->state->stuck,
 		.busy = busy ? u->component : NULL,
+		.inhibited = list_inhibitors(n, &first, 1) > 0,
 		.held = n->state->hold_until > now,
+		.held_until = n->state->hold_until,
 		.hold_reason = n->state->hold_reason,
 		.max_swaps_per_day = n->config->max_swaps_per_day,
 	};
@@ -256,6 +284,7 @@ struct decision node_decide(struct node *n, const char *component)
 	struct decision d;
 	int64_t now = node_now(n);
 	uint64_t now_ms = node_now_ms(n);
+	const struct node_deferral *deferral = state_deferral(n->state, component, now);
 
 	if (!c)
 		c = &none;
@@ -303,7 +332,9 @@ struct decision node_decide(struct node *n, const char *component)
 			.window_opens = opening.opens,
 			.spread_passed = now_ms >= k->seen_ms + k->rollout.spread_s * 1000 * k->share / SHARE_ALL,
 			.notice_passed = now_ms >= k->seen_ms + k->rollout.notice_s * 1000,
+			.deferred_until = deferral ? deferral_end(&k->rollout, deferral->until) : 0,
 		};
+		rollouts[i].deferred = rollouts[i].deferred_until > now;
 		memcpy(rollouts[i].approved, k->approved, sizeof(k->approved));
 	}
 	d = decide(&local, &facts, rollouts, n->docs.rollout_count, n->docs.loaded ? &n->docs.index : NULL,

@@ -32,6 +32,7 @@
 struct private_key;
 struct zone;
 struct services;
+struct inhibitors;
 
 /* How a phase ended, when it did not fail (a negative error, said with update_fail). */
 enum phase_end {
@@ -131,6 +132,7 @@ struct node {
 	struct tuf_client *tuf;
 	struct private_key *identity;
 	struct services *services;
+	struct inhibitors *inhibitors;
 	char boot_id[BOOT_ID_MAX + 1];
 	bool as_root;
 	int documents_fd, manifests_fd; /* <root>/documents, <root>/manifests */
@@ -213,6 +215,8 @@ void manifest_collect(struct node *n);
 struct decision node_decide(struct node *n, const char *component);
 /* Why this rollout's window or blackout stops it, where and until when, in words. */
 void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size);
+/* Who holds an inhibitor, since when and why, in words; "" if nobody does. */
+void node_explain_inhibitor(const struct node *n, char *out, size_t size);
 /* Every component that is installed, named by a rollout or by an order, sorted; string_list_done() it. */
 NODISCARD int node_components(struct node *n, struct string_list *ret);
 

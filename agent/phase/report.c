@@ -59,6 +59,8 @@ static int add_component(struct node *n, const char *name, struct report_compone
 	out->why = strdup(reason_name(reason));
 	if (reason == REASON_WINDOW)
 		node_explain_window(n, d.rollout, window, sizeof(window));
+	else if (reason == REASON_INHIBITED)
+		node_explain_inhibitor(n, window, sizeof(window));
 	out->why_detail = strdup(window[0] ? window : reason_sentence(reason));
 	return out->component && out->why && out->why_detail ? 0 : -ENOMEM;
 }

@@ -363,3 +363,41 @@ void state_retry_clear(struct node_state *s, const char *component, const char *
 		    (!version || strcmp(s->retries[i].version, version) == 0))
 			list_drop(s->retries, sizeof(s->retries[0]), &s->retry_count, i);
 }
+
+const struct node_deferral *state_deferral(const struct node_state *s, const char *component, int64_t now)
+{
+	const struct node_deferral *found = NULL;
+
+	for (size_t i = 0; i < s->deferral_count; i++) {
+		const struct node_deferral *d = &s->deferrals[i];
+
+		if (d->until <= now)
+			continue;
+		if (strcmp(d->component, component) == 0)
+			return d;
+		if (d->component[0] == '\0')
+			found = d;
+	}
+	return found;
+}
+
+void state_defer(struct node_state *s, const struct node_deferral *d, int64_t now)
+{
+	struct node_deferral copy = *d, *slot;
+
+	for (size_t i = s->deferral_count; i-- > 0;)
+		if (s->deferrals[i].until <= now || strcmp(s->deferrals[i].component, copy.component) == 0)
+			list_drop(s->deferrals, sizeof(s->deferrals[0]), &s->deferral_count, i);
+	slot = list_room(s->deferrals, sizeof(s->deferrals[0]), &s->deferral_count, STATE_DEFERRALS_MAX, 0);
+	*slot = copy;
+}
+
+size_t state_undefer(struct node_state *s, const char *component)
+{
+	size_t before = s->deferral_count;
+
+	for (size_t i = s->deferral_count; i-- > 0;)
+		if (component[0] == '\0' || strcmp(s->deferrals[i].component, component) == 0)
+			list_drop(s->deferrals, sizeof(s->deferrals[0]), &s->deferral_count, i);
+	return before - s->deferral_count;
+}

@@ -37,6 +37,7 @@ enum {
 	STATE_ORDERS_MAX = 64,
 	STATE_RESULTS_MAX = 32,
 	STATE_RETRIES_MAX = 64,
+	STATE_DEFERRALS_MAX = 64,
 	STATE_WITH_MAX = 15,
 	STATE_BASELINE_MAX = 64,
 	STATE_ID_SIZE = ID_MAX + 1,
@@ -207,6 +208,13 @@ struct node_retry {
 	int64_t not_before;
 };
 
+/* Somebody here asked for rollouts to come later. */
+struct node_deferral {
+	char component[STATE_ID_SIZE]; /* "": every component */
+	int64_t until;
+	char by[64], reason[201];
+};
+
 struct node_state {
 	uint64_t report_sequence; /* the last one used; never reset */
 	uint64_t generation; /* the highest generation number ever used */
@@ -223,6 +231,8 @@ struct node_state {
 	size_t result_count;
 	struct node_retry retries[STATE_RETRIES_MAX];
 	size_t retry_count;
+	struct node_deferral deferrals[STATE_DEFERRALS_MAX];
+	size_t deferral_count;
 };
 
 /* It is large (100 KiB): better in static or heap storage than on the stack. */
@@ -290,6 +300,13 @@ struct node_retry *state_retry(struct node_state *s, const char *component, cons
 struct node_retry *state_retry_add(struct node_state *s, const char *component, const char *version);
 /* Forget it; version NULL: every version of the component. */
 void state_retry_clear(struct node_state *s, const char *component, const char *version);
+
+/* What applies to the component at `now`: its own deferral, else the one for every component; NULL: none. */
+const struct node_deferral *state_deferral(const struct node_state *s, const char *component, int64_t now);
+/* The same component's earlier one is replaced; what has ended, then the oldest, makes room. */
+void state_defer(struct node_state *s, const struct node_deferral *d, int64_t now);
+/* Forget it; component "": every one. Returns how many. */
+size_t state_undefer(struct node_state *s, const char *component);
 
 /* Copy text into a fixed array, cut to fit at a whole UTF-8 character; NULL gives "". */
 void state_set(char *field, size_t size, const char *text);

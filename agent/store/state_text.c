@@ -111,9 +111,16 @@ static const struct field retry_fields[] = {
 	OTHER(struct node_retry, "failures", KIND_U64, failures),
 	OTHER(struct node_retry, "not-before", KIND_I64, not_before),
 };
+static const struct field deferral_fields[] = {
+	ID(struct node_deferral, "component", component),
+	OTHER(struct node_deferral, "until", KIND_I64, until),
+	TEXT(struct node_deferral, "by", by),
+	TEXT(struct node_deferral, "reason", reason),
+};
 static const struct list top_lists[] = {
 	LIST(struct node_state, "order", orders, order_count, STATE_ORDERS_MAX, order_fields),
 	LIST(struct node_state, "retry", retries, retry_count, STATE_RETRIES_MAX, retry_fields),
+	LIST(struct node_state, "deferral", deferrals, deferral_count, STATE_DEFERRALS_MAX, deferral_fields),
 };
 
 static const struct field component_fields[] = {

@@ -137,7 +137,8 @@ static bool support_hold_stops(const struct question *q, const struct move *m, i
 
 static bool local_hold_stops(const struct question *q, const struct move *m, int64_t *until)
 {
-	(void) m, (void) until;
+	(void) m;
+	*until = q->local->held_until;
 	return q->local->held;
 }
 
@@ -172,9 +173,17 @@ static bool spread_stops(const struct question *q, const struct move *m, int64_t
 	return !m->facts->spread_passed;
 }
 
+int64_t deferral_end(const struct rollout *r, int64_t until)
+{
+	if (r->deadline != 0 && until > r->deadline - DEFERRAL_MARGIN_S)
+		return r->deadline - DEFERRAL_MARGIN_S;
+	return until;
+}
+
 static bool deferral_stops(const struct question *q, const struct move *m, int64_t *until)
 {
-	(void) q, (void) until;
+	(void) q;
+	*until = m->facts->deferred_until;
 	return m->facts->deferred;
 }
 
@@ -200,7 +209,8 @@ static bool blackout_stops(const struct question *q, const struct move *m, int64
 
 static bool daily_limit_stops(const struct question *q, const struct move *m, int64_t *until)
 {
-	(void) m, (void) until;
+	(void) m;
+	*until = (q->local->now / 86400 + 1) * 86400; /* days are counted in UTC */
 	return q->local->max_swaps_per_day > 0 && q->component->swaps_today >= q->local->max_swaps_per_day;
 }
 

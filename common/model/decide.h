@@ -57,7 +57,9 @@ struct rollout_facts {
 	bool in_window; /* the window of the rollout, judged in the node's zone; true if it has none */
 	bool in_blackout; /* the same for its blackouts */
 	int64_t window_opens; /* when neither stops it, 0: unknown */
-	bool spread_passed, notice_passed, deferred;
+	bool spread_passed, notice_passed;
+	bool deferred; /* somebody at the node asked for later, and deferral_end() has not come */
+	int64_t deferred_until; /* then; 0: unknown */
 	bool lease_missing; /* the disruption limit applies, a grant was asked for and is not there */
 };
 
@@ -71,6 +73,7 @@ struct local_facts {
 	bool inhibited; /* a workload holds an inhibitor */
 	bool held; /* local hold */
 	const char *hold_reason;
+	int64_t held_until; /* 0: unknown */
 	unsigned max_swaps_per_day; /* 6; 0: no limit */
 };
 
@@ -141,6 +144,14 @@ struct decision {
 	bool order_refused; /* `order` or `pin` names what is not permitted here: report it (RESULT_ORDER_REFUSED) */
 	bool may_stage; /* DECIDE_WAIT: download ahead is fine (window, notice, lease, busy ...) */
 };
+
+/*
+ * When a deferral that was asked for until `until` ends for this rollout: a day before its
+ * deadline at the latest, so that there is a day, and with most windows an opening, left to
+ * take it. After the deadline nothing is taken any more (REASON_DEADLINE).
+ */
+enum { DEFERRAL_MARGIN_S = 24 * 3600 };
+int64_t deferral_end(const struct rollout *r, int64_t until);
 
 /* `rollouts` in any order; `orders` NULL: none; `index` for its freezes. */
 struct decision decide(const struct local_facts *local, const struct component_facts *component,

@@ -652,3 +652,28 @@ bool process_user_exists(const char *user)
 
 	return user && geteuid() == 0 && getpwnam_r(user, &entry, text, sizeof(text), &found) == 0 && found;
 }
+
+int process_open(pid_t pid)
+{
+	long fd = syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : (int) fd;
+}
+
+int process_signal(int pidfd, int sig)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+void process_kill_left(int pidfd, pid_t group)
+{
+	enum { WHOLE_GROUP = 1 << 2 }; /* PIDFD_SIGNAL_PROCESS_GROUP, since Linux 6.9 */
+	uint64_t ticks;
+
+	if (pidfd >= 0 &&
+	    (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, WHOLE_GROUP) == 0 || errno == ESRCH))
+		return;
+	/* A number is given anew only when no group has it: whoever leads one by it now is a stranger. */
+	if (group > 1 && process_start_time(group, &ticks) < 0)
+		(void) kill(-group, SIGKILL); /* ESRCH: nothing was left */
+}

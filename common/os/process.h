@@ -65,6 +65,21 @@ const char *process_status_text(int status, char *out, size_t size);
 /* When `pid` started, in clock ticks since boot, to recognise it again after a restart. -ESRCH. */
 NODISCARD int process_start_time(pid_t pid, uint64_t *ret_ticks);
 
+/*
+ * A descriptor that means this process whatever becomes of its number, readable when it has
+ * ended. -ESRCH; -ENOSYS before Linux 5.3.
+ */
+NODISCARD int process_open(pid_t pid);
+
+/* Signal the process behind a descriptor of process_open. -ESRCH: it has ended. */
+NODISCARD int process_signal(int pidfd, int sig);
+
+/*
+ * SIGKILL to what a process of a group of its own left behind when it ended; never to a
+ * stranger who has its number now.
+ */
+void process_kill_left(int pidfd, pid_t group);
+
 /* Could we become this user: does it exist, and are we root? */
 bool process_user_exists(const char *user);
 

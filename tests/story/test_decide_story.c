@@ -389,9 +389,21 @@ static void do_local(struct world *w, const struct line *l)
 		w->local.busy = is(l, 1, "busy") ? world_keep(w, word(l, 2)) : NULL;
 }
 
+/* As the agent does: what was asked for, cut to what the rollout's deadline allows. */
+static void do_defer(struct world *w, const struct line *l)
+{
+	struct rollout_facts *f = rollout_of(w, l, 2);
+
+	f->deferred_until = deferral_end(f->rollout, time_of(l, 3));
+	f->deferred = f->deferred_until > w->local.now;
+}
+
 static void do_time(struct world *w, const struct line *l)
 {
 	w->local.now = time_of(l, 2);
+	for (size_t i = 0; i < w->rollout_count; i++)
+		if (w->facts[i].deferred_until != 0)
+			w->facts[i].deferred = w->facts[i].deferred_until > w->local.now;
 }
 
 static const struct verb {
@@ -411,6 +423,7 @@ static const struct verb {
 	{ "stuck", do_local },	       { "repaired", do_local },      { "held", do_local },
 	{ "released", do_local },      { "inhibited", do_local },     { "free", do_local },
 	{ "busy", do_local },	       { "idle", do_local },	      { "time", do_time },
+	{ "defer", do_defer },
 };
 
 static void run_verb(struct world *w, const struct line *l)

@@ -29,9 +29,11 @@ static bool changes(const char *command)
 	return strcmp(command, "set") == 0;
 }
 
-static void handle(void *user, const struct json *request, struct buf *answer)
+static void handle(void *user, const struct control_peer *peer, const struct json *request, struct buf *answer)
 {
 	(void) user;
+	assert_true(peer->pid > 1 && peer->pid != getpid());
+	assert_int_equal(peer->may_change, peer->uid == geteuid());
 	handled++;
 	if (strcmp(json_string(json_get(request, "command")), "silent") == 0)
 		return;

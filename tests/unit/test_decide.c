@@ -897,6 +897,38 @@ static void test_backoff_is_for_what_failed(void **state)
 	expect_target(w, CAUSE_ROLLOUT, "1.1.0");
 }
 
+static void test_a_deferral_ends_a_day_before_the_deadline(void **state)
+{
+	struct world *w = *state;
+	struct rollout *r;
+	int64_t now = w->local.now;
+
+	want_by_regular(w);
+	r = world_document(&w->facts[0]);
+	assert_int_equal(deferral_end(r, now + 1000), now + 1000); /* no deadline: as long as was asked */
+	r->deadline = now + 10 * DEFERRAL_MARGIN_S;
+	assert_int_equal(deferral_end(r, now + 1000), now + 1000);
+	assert_int_equal(deferral_end(r, r->deadline), r->deadline - DEFERRAL_MARGIN_S);
+	assert_int_equal(deferral_end(r, r->deadline + 1000), r->deadline - DEFERRAL_MARGIN_S);
+	r->deadline = now + DEFERRAL_MARGIN_S; /* too near to be deferred at all */
+	assert_true(deferral_end(r, now + 1000) <= now);
+	defer(w);
+	w->facts[0].deferred_until = now + 1000;
+	expect_wait(w, REASON_DEFERRED, true);
+	assert_int_equal(world_decide(w).until, now + 1000);
+}
+
+static void test_a_local_hold_says_when_it_ends(void **state)
+{
+	struct world *w = *state;
+
+	want_by_regular(w);
+	hold_here(w);
+	w->local.held_until = w->local.now + 77;
+	expect_wait(w, REASON_LOCAL_HOLD, false);
+	assert_int_equal(world_decide(w).until, w->local.now + 77);
+}
+
 static void test_daily_limit(void **state)
 {
 	struct world *w = *state;
@@ -906,6 +938,8 @@ static void test_daily_limit(void **state)
 	expect_target(w, CAUSE_ROLLOUT, "1.1.0");
 	w->component.swaps_today = 6;
 	expect_wait(w, REASON_DAILY_LIMIT, true);
+	assert_int_equal(world_decide(w).until % 86400, 0);
+	assert_true(world_decide(w).until > w->local.now && world_decide(w).until <= w->local.now + 86400);
 	w->local.max_swaps_per_day = 0;
 	expect_target(w, CAUSE_ROLLOUT, "1.1.0");
 }
@@ -1021,6 +1055,8 @@ int main(void)
 		T(test_until),
 		T(test_deadline_of_what_is_done_has_been_met),
 		T(test_backoff_is_for_what_failed),
+		T(test_a_deferral_ends_a_day_before_the_deadline),
+		T(test_a_local_hold_says_when_it_ends),
 		T(test_daily_limit),
 		T(test_freeze_selectors),
 		T(test_nothing_published_at_all),

@@ -65,6 +65,7 @@ static void assert_round_trip(void)
 	assert_memory_equal(&s.update, &back.update, sizeof(s.update));
 	assert_memory_equal(s.orders, back.orders, sizeof(s.orders));
 	assert_memory_equal(s.retries, back.retries, sizeof(s.retries));
+	assert_memory_equal(s.deferrals, back.deferrals, sizeof(s.deferrals));
 	assert_int_equal(s.component_count, back.component_count);
 	for (size_t i = 0; i < s.component_count; i++)
 		assert_memory_equal(s.components[i], back.components[i], sizeof(*s.components[i]));
@@ -271,6 +272,13 @@ static void any_state(void)
 		any_version(s.retries[i].version, sizeof(s.retries[i].version), true);
 		s.retries[i].failures = any_number();
 		s.retries[i].not_before = any_time();
+	}
+	s.deferral_count = choose(STATE_DEFERRALS_MAX + 1);
+	for (size_t i = 0; i < s.deferral_count; i++) {
+		ANY_ID(s.deferrals[i].component);
+		s.deferrals[i].until = any_time();
+		ANY_TEXT(s.deferrals[i].by);
+		ANY_TEXT(s.deferrals[i].reason);
 	}
 	for (unsigned i = choose(STATE_RESULTS_MAX + 1); i > 0; i--) {
 		struct node_result *r = calloc(1, sizeof(*r));
@@ -715,12 +723,54 @@ static void test_any_byte_may_be_wrong(void **state)
 			state_done(&back);
 }
 
+static void defer(const char *name, int64_t until, int64_t now)
+{
+	struct node_deferral d = { .until = until };
+
+	STATE_SET(d.component, name);
+	STATE_SET(d.by, "ops");
+	state_defer(&s, &d, now);
+}
+
+static void test_deferrals(void **state)
+{
+	(void) state;
+	assert_null(state_deferral(&s, "web", 0));
+	defer("", 100, 0);
+	defer("web", 50, 0);
+	/* One's own goes before the one for all, and leaves it in force when it has ended. */
+	assert_int_equal(state_deferral(&s, "web", 0)->until, 50);
+	assert_int_equal(state_deferral(&s, "web", 50)->until, 100);
+	assert_int_equal(state_deferral(&s, "waf", 99)->until, 100);
+	assert_null(state_deferral(&s, "waf", 100));
+	defer("web", 80, 10);
+	assert_int_equal(s.deferral_count, 2);
+	assert_int_equal(state_deferral(&s, "web", 50)->until, 80);
+	assert_round_trip();
+	assert_int_equal(state_undefer(&s, "waf"), 0);
+	assert_int_equal(state_undefer(&s, "web"), 1);
+	assert_int_equal(state_deferral(&s, "web", 50)->until, 100);
+	assert_int_equal(state_undefer(&s, ""), 1);
+	assert_null(state_deferral(&s, "web", 50));
+	/* What has ended makes room, then the oldest does. */
+	for (int i = 0; i < STATE_DEFERRALS_MAX + 5; i++) {
+		char name[16];
+
+		(void) snprintf(name, sizeof(name), "c%d", i);
+		defer(name, i < 3 ? 10 : 1000, i < 3 ? 0 : 20);
+	}
+	assert_int_equal(s.deferral_count, STATE_DEFERRALS_MAX);
+	assert_null(state_deferral(&s, "c4", 20));
+	assert_non_null(state_deferral(&s, "c5", 20));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_an_empty_state),
 		T(test_any_state_comes_back),
+		T(test_deferrals),
 		T(test_the_largest_state_fits),
 		T(test_a_field_that_cannot_be_read_back_is_not_written),
 		T(test_what_is_refused),

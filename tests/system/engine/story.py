@@ -340,6 +340,110 @@ def a_hold_holds(fleet, node):
 
 
 @story
+def a_hold_ends_by_itself(fleet, node):
+    install(fleet, node)
+    assert node.cli("hold", "--for", "4s", "--reason", "trade fair")[0] == 0
+    assert node.status()["hold"]["by"] == "root" or os.geteuid() != 0, node.status()["hold"]
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("held", lambda: node.why()["reason"] == "local-hold")
+    node.until_result("good", to="1.1.0")
+
+
+def inhibit(node, why, *command):
+    return subprocess.Popen([node.build + "/bin/selfright-agent", "inhibit", "--config-dir", node.etc, "--why", why,
+                             "--", *command], stdin=subprocess.PIPE)
+
+
+@story
+def a_workload_holds_updates_off(fleet, node):
+    install(fleet, node)
+    backup = inhibit(node, "nightly backup", "cat")
+    node.until("it is held", lambda: node.status()["inhibitors"])
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0", kind="patch", overrides=["window", "blackout", "spread", "notice", "deferral"])
+    fleet.publish()
+    node.push()
+    node.until("it waits, downloaded ahead", lambda: node.why()["reason"] == "inhibited" and staged(node, "1.1.0"))
+    assert "nightly backup" in node.why()["detail"] and f"pid {backup.pid}" in node.why()["detail"], node.why()
+    node.until("the desk knows", lambda: "nightly backup" in node.reports()[-1]["components"][0]["why_detail"], 5)
+    # A restarted agent knows the lock again.
+    node.kill()
+    node.start()
+    node.until("it is held still", lambda: node.why()["reason"] == "inhibited")
+    assert node.current() == "1.0.0"
+    open(node.run + "/inhibit/export", "w").write("the month's export\n")
+    backup.stdin.close()
+    assert backup.wait(10) == 0
+    node.until("the file holds", lambda: "the month's export" in node.why()["detail"])
+    assert node.current() == "1.0.0"
+    os.unlink(node.run + "/inhibit/export")
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def an_inhibitor_stops_neither_fallback_nor_strangers_take_one(fleet, node):
+    text = open(node.etc + "/agent.yaml").read()
+    node.write(node.etc + "/agent.yaml", text + "inhibitors: [daemon]\n")
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0", broken=True), doc=dict(WEB, probation=6))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("probation", lambda: node.status()["state"] == "probation")
+    # What is under way goes on; the command waits for its end.
+    waits = inhibit(node, "backup", "touch", node.home + "/ran")
+    node.until_result("check-failed", to="1.1.0")
+    node.until("it went back", lambda: node.current() == "1.0.0")
+    assert waits.wait(20) == 0 and os.path.exists(node.home + "/ran")
+    if os.geteuid() != 0:
+        return
+
+    def taken_by(user):
+        p = subprocess.run([node.build + "/bin/selfright-agent", "inhibit", "--config-dir", node.etc, "--why", "x", "--json",
+                            "--", "true"], user=user, capture_output=True, text=True)
+        return p.returncode, p.stdout
+    os.chmod(node.etc, 0o755)
+    for f in ("agent.yaml", "vars.d", "components.d", "vars.d/ports.yaml"):
+        os.chmod(f"{node.etc}/{f}", 0o755)
+    code, said = taken_by("nobody")
+    assert code == 4 and "inhibitors" in said, (code, said)
+    code, said = taken_by("daemon")
+    assert code == 0, (code, said)
+    assert inhibit(node, "x", "/no/such/program").wait(10) == 127
+
+
+@story
+def the_customer_defers_up_to_the_deadline(fleet, node):
+    install(fleet, node)
+    code, answer = node.cli("defer", "web", "--for", "7d", "--reason", "month-end closing")
+    assert code == 0, answer
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    end = time.time() + 24 * 3600 + 6  # a day before it nothing is deferred any more
+    fleet.rollout("r2", "web", "1.1.0", deadline=stamp(end))
+    fleet.publish()
+    node.push()
+    node.until("it is deferred, downloaded ahead", lambda: node.why()["reason"] == "deferred" and staged(node, "1.1.0"))
+    assert "month-end closing" in node.why()["detail"] and node.why()["until"] == stamp(end - 24 * 3600), node.why()
+    code, answer = node.cli("defer", "web", "--for", "7d", "--reason", "month-end closing")
+    assert code == 0 and answer["sooner"][0]["rollout"] == "r2", answer
+    node.kill()
+    node.start()
+    node.until("it is deferred still", lambda: node.why()["reason"] == "deferred")
+    node.until_result("good", to="1.1.0")
+    fleet.release("web", "1.2.0", web_files("1.2.0"))
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    node.until("so is the next one", lambda: node.why()["reason"] == "deferred" and node.why()["wants"] == "1.2.0")
+    assert node.cli("defer", "waf", "--release")[0] == 1
+    assert node.cli("defer", "web", "--release")[0] == 0
+    node.until_result("good", to="1.2.0")
+
+
+@story
 def a_lease_is_asked_for(fleet, node):
     install(fleet, node)
     open(node.mail + "/no-lease", "w").close()
