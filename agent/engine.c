@@ -54,6 +54,7 @@ enum {
 	LINK_STABLE_MS = 60 * 1000,
 	REASONS_SPACING_MS = 2 * 1000, /* how often a changed reason alone is worth a report */
 	LEFT_MS = 5 * 1000, /* how long a link may take to leave */
+	COLLECT_DATA_MS = 3600 * 1000,
 };
 
 struct message {
@@ -81,6 +82,7 @@ struct engine {
 	uint32_t reasons; /* what the last report said of why and wants, as a hash */
 	uint64_t reasons_at_ms; /* looked at again from then on */
 	bool reasons_due; /* something happened since they were looked at */
+	uint64_t collect_at_ms; /* old copies of data */
 	struct backoff poll_backoff;
 };
 
@@ -614,6 +616,10 @@ static void loop(struct engine *e)
 		tell_refusal(n);
 		if (!update_is_active(n) && !n->replan && !n->push_wanted && n->prefetched_count > 0)
 			receive_forget(n);
+		if (!update_is_active(n) && node_now_ms(n) >= e->collect_at_ms) {
+			node_collect_data(n);
+			e->collect_at_ms = node_now_ms(n) + COLLECT_DATA_MS;
+		}
 	}
 }
 

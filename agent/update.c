@@ -25,7 +25,7 @@ static const struct state_row rows[] = {
 	ROW(STAGED, .success = STATE_WAITING, .failure = STATE_FAILED, .wake = WAKE_PLAN),
 	ROW(WAITING, .run = phase_wait, .success = STATE_STOPPING, .failure = STATE_FAILED, .wake = WAKE_PLAN),
 	ROW(STOPPING, .run = phase_stop, .success = STATE_SWAPPING, .failure = STATE_FAILED, .wake = WAKE_AGAIN,
-	    .deadline_ms = 10 * MINUTE),
+	    .deadline_ms = HOUR),
 	ROW(SWAPPING, .run = phase_swap, .success = STATE_PROBATION, .failure = STATE_ROLLING_BACK,
 	    .swapped = true, .wake = WAKE_AGAIN, .deadline_ms = 30 * MINUTE),
 	ROW(REBOOTING, .run = phase_reboot, .success = STATE_PROBATION, .failure = STATE_ROLLING_BACK,
@@ -75,6 +75,8 @@ static void leave(struct node *n)
 	struct attempt *a = &n->attempt;
 
 	command_done(&a->command);
+	data_save_free(a->data);
+	a->data = NULL;
 	probe_set_free(a->probes);
 	a->probes = NULL;
 	a->nonce[0] = '\0';
@@ -142,6 +144,12 @@ static void wake_swapped(struct node *n)
 		u->state = NODE_ROLLING_BACK;
 		if (u->result == 0)
 			u->result = RESULT_INTERRUPTED;
+		return;
+	}
+	/* Whatever ran meanwhile may have written: what is put back must be what there was when it was stopped. */
+	if (u->state == NODE_SWAPPING && u->data_saved[0] &&
+	    (generation_current(n->os, n->dirs->root, &current) < 0 || current != u->target_generation)) {
+		u->state = NODE_STOPPING;
 		return;
 	}
 	if (update_row(update_state(n))->wake == WAKE_LOOK &&

@@ -5,6 +5,7 @@
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/store/collect.h"
+#include "agent/store/data.h"
 #include "agent/store/seal.h"
 #include "base/backoff.h"
 #include "base/err.h"
@@ -78,6 +79,7 @@ static void collect_old(struct node *n)
 	else if (done.versions + done.generations > 0)
 		log_info("collected", "versions=%zu generations=%zu", done.versions, done.generations);
 	manifest_collect(n);
+	node_collect_data(n);
 }
 
 int phase_commit(struct node *n)
@@ -100,6 +102,8 @@ int phase_commit(struct node *n)
 	r = update_end(n, good_result(u), u->detail);
 	if (r < 0)
 		return r;
+	/* It is kept for a while, but what fails from now on leaves the data as it is. */
+	u->data_saved[0] = '\0';
 	collect_old(n);
 	return PHASE_DONE;
 }
@@ -167,6 +171,12 @@ int phase_discard(struct node *n)
 			log_warning("partial-stays",
 				    "it is removed at the next start: component=%s version=%s reason=%s",
 				    u->component, u->to, err_text(r));
+	}
+	if (u->data_saved[0]) {
+		r = data_remove(n->os, n->dirs, u->data_saved);
+		if (r < 0)
+			log_warning("data-copy-stays", "it is removed later: name=%s reason=%s", u->data_saved,
+				    err_text(r));
 	}
 	note_retry(n, class);
 	return update_end(n, number, u->detail) < 0 ? -ENOMEM : PHASE_DONE;

@@ -414,6 +414,90 @@ enum update_state update_state(const struct node *n)
 	return update_is_active(n) ? (enum update_state) n->state->update.state : STATE_IDLE;
 }
 
+size_t update_part_count(const struct node *n)
+{
+	return update_is_active(n) ? 1 + n->state->update.with_count : 0;
+}
+
+struct part update_part(const struct node *n, size_t i)
+{
+	const struct node_update *u = &n->state->update;
+	const struct attempt *a = &n->attempt;
+
+	(void) i;
+	return (struct part){
+		.component = u->component,
+		.from = u->from,
+		.to = u->to,
+		.release = a->has_release ? &a->release : NULL,
+		.old = a->has_old ? &a->old : NULL,
+	};
+}
+
+bool update_data(const struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE])
+{
+	const struct node_update *u = &n->state->update;
+
+	*ret = (struct data_set){ .at = node_now(n) };
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (!p.release || p.release->data_count == 0)
+			continue;
+		for (size_t k = 0; k < p.release->data_count && ret->item_count < DATA_ITEMS_MAX; k++)
+			ret->items[ret->item_count++] =
+				(struct data_item){ .component = p.component,
+						    .path = p.release->data[k].path,
+						    .restore = p.release->data[k].restore_on_rollback };
+		ret->moves[ret->move_count].component = p.component;
+		ret->moves[ret->move_count].from = p.from;
+		ret->moves[ret->move_count++].to = p.to;
+	}
+	(void) snprintf(name, DATA_NAME_SIZE, "%s-%llu", u->component, (unsigned long long) u->attempt);
+	return ret->item_count > 0;
+}
+
+int update_measure_data(struct node *n, struct data_size *ret)
+{
+	struct data_set set;
+	char name[DATA_NAME_SIZE];
+	int r;
+
+	*ret = (struct data_size){ 0 };
+	if (!update_data(n, &set, name))
+		return 0;
+	r = data_measure(n->os, n->dirs, &set, ret);
+	if (r == -EXDEV)
+		return update_fail_as(
+			n, RESULT_NOT_ALLOWED, r,
+			"data[] reaches into another file system, from which it could not be put back");
+	if (r < 0)
+		return update_fail(n, r, "the data of %s that is to be copied could not be looked at: %s",
+				   set.items[0].component, err_text(r));
+	/* What the version before cannot read is rewritten: then the copy shares nothing for long. */
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (p.release && !p.release->data_compatible_back)
+			return 0;
+	}
+	if (data_can_share(n->os, n->dirs))
+		ret->bytes = 0;
+	return 0;
+}
+
+void node_collect_data(struct node *n)
+{
+	const char *claimed[] = { n->state->update.data_saved };
+	size_t removed = 0;
+	int r = data_collect(n->os, n->dirs, node_now(n), claimed, ARRAY_LEN(claimed), &removed);
+
+	if (r < 0)
+		log_warning("collect-failed", "old copies of data stay until the next time: %s", err_text(r));
+	else if (removed > 0)
+		log_info("collected", "copies_of_data=%zu", removed);
+}
+
 /* What programs print may be anything; a report is clean UTF-8. */
 static void clean_text(char *text)
 {
@@ -645,6 +729,7 @@ void attempt_done(struct attempt *a)
 		close(a->stage_fd);
 	buf_done(&a->stage_line);
 	command_done(&a->command);
+	data_save_free(a->data);
 	probe_set_free(a->probes);
 	command_line_done(&a->probe_environment);
 	free(a->probe_root);

@@ -11,6 +11,7 @@
 #include "agent/local/command.h"
 #include "agent/local/config.h"
 #include "agent/probe/probe.h"
+#include "agent/store/data.h"
 #include "agent/store/state.h"
 #include "agent/store/store.h"
 #include "base/attr.h"
@@ -115,6 +116,7 @@ struct attempt {
 	bool services_were_fine;
 	uint64_t stopped_ms; /* when the service went away, 0: it did not */
 	uint64_t refresh_asked_ms; /* 0: not asked */
+	struct data_save *data; /* being copied */
 
 	struct buf log_tail;
 	bool lease_asked, lease_granted;
@@ -224,6 +226,21 @@ NODISCARD int node_components(struct node *n, struct string_list *ret);
 bool update_is_active(const struct node *n);
 bool node_is_busy(const struct node *n); /* between the stop of the old version and the verdict on the new one */
 enum update_state update_state(const struct node *n);
+
+/* One component of the update under way: the main one first, then with[]. Borrowed from state and attempt. */
+struct part {
+	const char *component, *from, *to; /* versions; "": absent */
+	const struct release *release, *old; /* of `to` and `from`; NULL: not read, or absent */
+};
+size_t update_part_count(const struct node *n);
+struct part update_part(const struct node *n, size_t i);
+
+/* What the update copies before its swap, and the name of that save below saved/. False: nothing. */
+bool update_data(const struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE]);
+/* What that takes on the disk: no bytes where files can share them and are not to be rewritten. An error is said with update_fail. */
+NODISCARD int update_measure_data(struct node *n, struct data_size *ret);
+/* Drop saves that have been kept long enough. */
+void node_collect_data(struct node *n);
 
 /* Record the failure: number of the catalogue, a sentence; logged once. Returns r. */
 int update_fail(struct node *n, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -9,6 +9,7 @@
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/probe/probe.h"
+#include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
 #include "base/err.h"
@@ -33,6 +34,7 @@ enum {
 	BASELINE_MAX_MS = 60 * 1000,
 	LINK_RECENT_MS = 60 * 1000,
 	PLAN_LATEST_MS = 3600 * 1000,
+	FILES_MARGIN = 64,
 };
 
 /* --- what next --- */
@@ -372,9 +374,43 @@ static int check_kind(struct node *n, const struct release *rel)
 	if (!str_eq(rel->kind, "tree"))
 		return update_fail(n, -ERR_AGENT_TOO_OLD, "this agent knows no components of kind '%s'",
 				   rel->kind);
-	if (rel->data_count > 0)
-		return update_fail(n, -ERR_AGENT_TOO_OLD,
-				   "the release wants data[] copied before the swap, which this agent cannot yet");
+	return 0;
+}
+
+static bool is_below(const char *path, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	while (len > 0 && prefix[len - 1] == '/')
+		len--;
+	return strncmp(path, prefix, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+/*
+ * What cannot be read by the version before must really come back with it: such a release has its data
+ * copied and put back, or a preflight of its own that looked.
+ */
+static int check_data(struct node *n, const struct release *rel)
+{
+	const struct string_list *allowed = &config_component(n->config, rel->component)->data;
+	bool restores = false;
+
+	for (size_t i = 0; i < rel->data_count; i++) {
+		bool fine = allowed->count == 0;
+
+		for (size_t k = 0; !fine && k < allowed->count; k++)
+			fine = is_below(rel->data[i].path, allowed->items[k]);
+		if (!fine)
+			return update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+					      "data[] names %s, which components.d does not allow for %s",
+					      rel->data[i].path, rel->component);
+		restores = restores || rel->data[i].restore_on_rollback;
+	}
+	if (!rel->data_compatible_back && !restores && rel->hooks.preflight.argv.count == 0)
+		return update_fail_as(
+			n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+			"the version before cannot read its data, and it neither has data put back on a "
+			"rollback nor a preflight that looks");
 	return 0;
 }
 
@@ -494,34 +530,47 @@ static const struct release_artifact *full_artifact(const struct release *rel)
 	return NULL;
 }
 
+/* What the release takes until it is judged: download, tree and the copy of the data; what is staged is there already. */
 static int check_space(struct node *n, const struct release *rel)
 {
 	const struct release_artifact *a = full_artifact(rel);
+	bool staged = is_staged(n, rel->component, rel->version);
+	struct data_size data;
 	struct statvfs v;
-	uint64_t have, need;
+	uint64_t have, need = 0, files = 0;
 	int r;
 
-	if (is_staged(n, rel->component, rel->version))
-		return 0;
-	if (!a)
+	if (!staged && !a)
 		return update_fail(n, -ERR_AGENT_TOO_OLD,
 				   "it offers only deltas, which this agent cannot apply yet");
+	r = update_measure_data(n, &data);
+	if (r < 0)
+		return r;
 	r = n->os->fstatvfs(n->os, n->dirs->store, &v);
 	if (r < 0)
 		return update_fail(n, r, "the free space could not be read: %s", err_text(r));
 	have = (uint64_t) v.f_bavail * v.f_frsize;
-	need = rel->installed_size + a->length;
-	if (need < rel->installed_size || need + SPACE_MARGIN_BYTES > have ||
-	    (rel->requires_free_bytes && rel->requires_free_bytes > have))
+	if (!staged) {
+		need = rel->installed_size + a->length;
+		files = rel->files;
+		if (need < rel->installed_size)
+			need = UINT64_MAX - SPACE_MARGIN_BYTES;
+	}
+	need = need > UINT64_MAX - SPACE_MARGIN_BYTES - data.bytes ? UINT64_MAX - SPACE_MARGIN_BYTES
+								   : need + data.bytes;
+	files += data.files;
+	if (need == 0 && files == 0)
+		return 0;
+	if (need + SPACE_MARGIN_BYTES > have || (!staged && rel->requires_free_bytes > have))
 		return update_fail_as(
 			n, RESULT_NO_SPACE, -ENOSPC, "it needs %llu bytes and a margin; %llu are free",
 			(unsigned long long) (need > rel->requires_free_bytes ? need : rel->requires_free_bytes),
 			(unsigned long long) have);
 	/* Some file systems have no fixed number of files: they say 0 of 0. */
-	if (v.f_files > 0 && v.f_favail < rel->files + 64)
+	if (v.f_files > 0 && v.f_favail < files + FILES_MARGIN)
 		return update_fail_as(n, RESULT_NO_SPACE, -ENOSPC,
 				      "it needs %llu files; the file system has room for %llu",
-				      (unsigned long long) rel->files, (unsigned long long) v.f_favail);
+				      (unsigned long long) files, (unsigned long long) v.f_favail);
 	return 0;
 }
 
@@ -579,6 +628,8 @@ int phase_check(struct node *n)
 		r = check_unchanged(n);
 	if (r == 0)
 		r = check_kind(n, rel);
+	if (r == 0)
+		r = check_data(n, rel);
 	if (r == 0)
 		r = check_requirements(n, rel);
 	if (r == 0)

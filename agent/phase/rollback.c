@@ -5,6 +5,7 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
 #include "base/err.h"
@@ -17,7 +18,7 @@
 
 enum { LOOK_MS = 100, START_DEADLINE_MS = 60 * 1000, STUCK_AGAIN_MS = 3600 * 1000, RETRY_S = 300 };
 
-enum rollback_step { BACK_CHANGE, BACK_SERVICES, BACK_HOOK };
+enum rollback_step { BACK_BEGIN, BACK_STOP, BACK_CHANGE, BACK_SERVICES, BACK_HOOK };
 
 static void note_version(struct node *n)
 {
@@ -73,6 +74,62 @@ static int apply_services(struct node *n)
 	r = services_apply(n->services, &c, &a->old);
 	free(root);
 	return r;
+}
+
+/*
+ * Data goes back before the link: where the link is back already, so is the data, and what
+ * the old version has written since stays.
+ */
+static bool has_data(const struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	uint64_t number = 0;
+
+	return u->data_saved[0] &&
+	       (generation_current(n->os, n->dirs->root, &number) < 0 || number != u->fallback_generation);
+}
+
+static void stop_all(struct node *n)
+{
+	for (size_t i = 0; i < update_part_count(n); i++)
+		services_stop(n->services, update_part(n, i).component, false);
+}
+
+/* PHASE_DONE once nothing runs; what does not stop in time writes into what was displaced. */
+static int wait_stopped(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	uint64_t now = node_now_ms(n);
+	bool settled = true;
+
+	(void) services_step(n->services, now);
+	for (size_t i = 0; i < update_part_count(n); i++)
+		settled = settled && services_settled(n->services, update_part(n, i).component, NULL) != 0;
+	if (settled || now - a->entered_ms >= START_DEADLINE_MS)
+		return PHASE_DONE;
+	a->wake_ms = now + LOOK_MS;
+	return PHASE_AGAIN;
+}
+
+static int put_back_data(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	int r;
+
+	r = data_restore(n->os, n->dirs, u->data_saved, false);
+	if (r == -ENOENT) {
+		/* The swap was never reached, or somebody removed it: the way back does not wait for what is gone. */
+		log_error("data-gone", "the copy of the data is not there: update=%s name=%s", u->id,
+			  u->data_saved);
+		return 0;
+	}
+	if (r < 0) {
+		u->result = 0; /* this is what a person must know now */
+		return update_fail_as(n, RESULT_STUCK, r,
+				      "the data from before the swap could not be put back: %s", err_text(r));
+	}
+	log_notice("data-restored", "update=%s name=%s", u->id, u->data_saved);
+	return 0;
 }
 
 static int change(struct node *n)
@@ -167,8 +224,22 @@ int phase_rollback(struct node *n)
 	struct attempt *a = &n->attempt;
 	int r;
 
-	if (a->step == BACK_CHANGE) {
+	if (a->step == BACK_BEGIN) {
 		command_done(&a->command);
+		if (has_data(n))
+			stop_all(n);
+		a->step = BACK_STOP;
+	}
+	if (a->step == BACK_STOP) {
+		r = has_data(n) ? wait_stopped(n) : PHASE_DONE;
+		if (r != PHASE_DONE)
+			return r;
+		r = has_data(n) ? put_back_data(n) : 0;
+		if (r < 0)
+			return r;
+		a->step = BACK_CHANGE;
+	}
+	if (a->step == BACK_CHANGE) {
 		r = change(n);
 		if (r < 0)
 			return r;

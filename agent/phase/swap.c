@@ -4,6 +4,7 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -12,8 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
-enum { STOP_DEADLINE_MS = 5 * 60 * 1000, START_DEADLINE_MS = 5 * 60 * 1000, LOOK_MS = 100 };
+enum { STOP_DEADLINE_MS = 5 * 60 * 1000, START_DEADLINE_MS = 5 * 60 * 1000, LOOK_MS = 100, COPY_MS = 50 };
+
+enum stop_step { STOP_BEGIN, STOP_WAIT, STOP_COPY };
 
 static bool asks_to_stop(const struct release *rel)
 {
@@ -23,34 +27,134 @@ static bool asks_to_stop(const struct release *rel)
 	return false;
 }
 
-int phase_stop(struct node *n)
+/* What was free when the update was planned may not be now: asked again while everything still runs. */
+static int check_room(struct node *n)
+{
+	struct data_size size;
+	struct statvfs v;
+	int r = update_measure_data(n, &size);
+
+	if (r < 0 || size.bytes == 0)
+		return r;
+	r = n->os->fstatvfs(n->os, n->dirs->saved, &v);
+	if (r < 0)
+		return update_fail(n, r, "the free space could not be read: %s", err_text(r));
+	if (size.bytes + SPACE_MARGIN_BYTES > (uint64_t) v.f_bavail * v.f_frsize)
+		return update_fail_as(n, RESULT_NO_SPACE, -ENOSPC,
+				      "copying the data takes %llu bytes and a margin; %llu are free",
+				      (unsigned long long) size.bytes,
+				      (unsigned long long) v.f_bavail * v.f_frsize);
+	return 0;
+}
+
+static bool must_stop(const struct part *p)
+{
+	return (p->release && p->release->data_count > 0) || (p->old && asks_to_stop(p->old));
+}
+
+static int stop_begin(struct node *n, bool copy)
 {
 	struct attempt *a = &n->attempt;
 	struct node_update *u = &n->state->update;
+	struct data_set set;
+	char name[DATA_NAME_SIZE];
+	int r = copy ? check_room(n) : 0;
+
+	if (r < 0)
+		return r;
+	/* Noted before the first signal: whoever wakes up here starts them again. */
+	u->services_stopped = true;
+	if (copy && update_data(n, &set, name))
+		STATE_SET(u->data_saved, name);
+	r = node_save(n);
+	if (r < 0)
+		return update_fail(n, r, "the journal could not be written: %s", err_text(r));
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		services_stop(n->services, p.component, !p.release || p.release->data_count == 0);
+	}
+	a->stopped_ms = node_now_ms(n);
+	return 0;
+}
+
+static int stop_wait(struct node *n)
+{
+	struct attempt *a = &n->attempt;
 	uint64_t now = node_now_ms(n);
+
+	(void) services_step(n->services, now);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		/* A service that fails now is on its way out anyway. */
+		if (services_settled(n->services, p.component, NULL) != 0)
+			continue;
+		if (now - a->entered_ms > STOP_DEADLINE_MS)
+			return update_fail_as(n, RESULT_SERVICE_MANAGER, -ERR_DEADLINE,
+					      "the services of %s %s do not stop", p.component, p.from);
+		a->wake_ms = now + LOOK_MS;
+		return PHASE_AGAIN;
+	}
+	return PHASE_DONE;
+}
+
+/* A little at a time: the console is answered meanwhile. */
+static int stop_copy(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct data_set set;
+	char name[DATA_NAME_SIZE];
+	int r = 0;
+
+	if (!a->data && !update_data(n, &set, name))
+		return PHASE_DONE;
+	if (!a->data)
+		r = data_save_begin(n->os, n->dirs, name, &set, &a->data);
+	if (r == 0)
+		r = data_save_step(a->data, node_now_ms(n) + COPY_MS);
+	if (r == 0) {
+		a->wake_ms = node_now_ms(n) + 1;
+		return PHASE_AGAIN;
+	}
+	if (r > 0)
+		r = data_save_commit(a->data);
+	if (r < 0)
+		return update_fail(n, r, "the data could not be copied before the swap: %s", err_text(r));
+	data_save_free(a->data);
+	a->data = NULL;
+	log_notice("data-saved", "update=%s name=%s", n->state->update.id, n->state->update.data_saved);
+	return PHASE_DONE;
+}
+
+int phase_stop(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct data_set set;
+	char name[DATA_NAME_SIZE];
+	bool copy = update_data(n, &set, name), stop = false;
 	int r;
 
-	if (!a->has_old || !asks_to_stop(&a->old))
-		return PHASE_DONE;
-	if (a->step == 0) {
-		/* Noted before the first signal: whoever wakes up here starts them again. */
-		u->services_stopped = true;
-		r = node_save(n);
-		if (r < 0)
-			return update_fail(n, r, "the journal could not be written: %s", err_text(r));
-		services_stop(n->services, u->component, true);
-		a->stopped_ms = now;
-		a->step = 1;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		stop = stop || must_stop(&p);
 	}
-	(void) services_step(n->services, now);
-	/* A service that fails now is on its way out anyway. */
-	if (services_settled(n->services, u->component, NULL) != 0)
+	if (!stop)
 		return PHASE_DONE;
-	if (now - a->entered_ms > STOP_DEADLINE_MS)
-		return update_fail_as(n, RESULT_SERVICE_MANAGER, -ERR_DEADLINE,
-				      "the services of %s %s do not stop", u->component, u->from);
-	a->wake_ms = now + LOOK_MS;
-	return PHASE_AGAIN;
+	if (a->step == STOP_BEGIN) {
+		r = stop_begin(n, copy);
+		if (r < 0)
+			return r;
+		a->step = STOP_WAIT;
+	}
+	if (a->step == STOP_WAIT) {
+		r = stop_wait(n);
+		if (r != PHASE_DONE)
+			return r;
+		a->step = STOP_COPY;
+	}
+	return copy ? stop_copy(n) : PHASE_DONE;
 }
 
 static int apply_services(struct node *n)

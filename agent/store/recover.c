@@ -1,5 +1,6 @@
 #include "agent/store/recover.h"
 
+#include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
 #include "agent/store/state.h"
@@ -132,6 +133,22 @@ static int ensure_current(struct recovery *r, const char *found)
 	return e;
 }
 
+/* Before the link, so that where the link is back the data is. Only renames: nothing of size is allocated. */
+static int restore_data(struct recovery *r, const char *why)
+{
+	const struct node_update *u = &r->state->update;
+	int e;
+
+	if (!u->data_saved[0] || r->o->dry_run)
+		return 0;
+	e = data_restore(r->os, r->dirs, u->data_saved, false);
+	if (e == -ENOENT)
+		return 0; /* removed by somebody: the way back does not wait for what is gone */
+	if (e < 0)
+		say(r, "%s, but the data from before the swap could not be put back: %s", why, err_text(e));
+	return e;
+}
+
 /* The update's own way back, prepared before its swap. */
 static int fall_back(struct recovery *r, const char *why)
 {
@@ -154,6 +171,9 @@ static int fall_back(struct recovery *r, const char *why)
 	u->result = RECOVER_RESULT_INTERRUPTED;
 	STATE_SET(u->detail, why);
 	saved = save(r);
+	e = restore_data(r, why);
+	if (e < 0)
+		return e;
 	if (generation_current(r->os, r->dirs->root, &current) < 0 || current != u->fallback_generation) {
 		e = switch_to(r, u->fallback_generation);
 		if (e < 0) {
@@ -241,7 +261,7 @@ static void close_dirs(const struct os *os, struct store_dirs *d)
 /* The journal cannot help: its own folders, opened without it. */
 static int without_journal(struct recovery *r, const char *found)
 {
-	struct store_dirs d = { -1, -1, -1, -1, -1, -1, -1 };
+	struct store_dirs d = { -1, -1, -1, -1, -1, -1, -1, -1 };
 	int e;
 
 	d.root = dir_open(r->os, AT_FDCWD, r->o->root);

@@ -39,6 +39,7 @@ static const struct {
 	{ "data", 0755, offsetof(struct store_dirs, data) },
 	{ "spool", 0700, offsetof(struct store_dirs, spool) },
 	{ "outbox", 0700, offsetof(struct store_dirs, outbox) },
+	{ "saved", 0700, offsetof(struct store_dirs, saved) },
 };
 
 static int *dir_slot(struct store_dirs *d, size_t offset)
@@ -72,7 +73,7 @@ static int store_new(const struct os *os, const char *root, bool read_only, stru
 	if (!s)
 		return -ENOMEM;
 	*s = (struct store){ .os = os, .read_only = read_only };
-	s->dirs = (struct store_dirs){ -1, -1, -1, -1, -1, -1, -1 };
+	s->dirs = (struct store_dirs){ -1, -1, -1, -1, -1, -1, -1, -1 };
 	s->root = strdup(root);
 	if (!s->root)
 		return -ENOMEM;

@@ -25,10 +25,11 @@ struct store;
 /* The folders of DESIGN.md section 8, as descriptors that live as long as the store. Borrowed. */
 struct store_dirs {
 	int root, trust, store, generations, data, spool, outbox;
+	int saved; /* copies of data from before swaps */
 };
 
 /*
- * Open the root folder, made with all below it if missing (0755; trust, outbox 0700;
+ * Open the root folder, made with all below it if missing (0755; trust, outbox, saved 0700;
  * spool 0700), and the journal in it. A journal that cannot be read is not touched:
  * -ERR_JOURNAL, and store_reset_journal is the way out.
  */

@@ -367,6 +367,14 @@ static void parse_checks(struct fields *f, struct release *out)
 	}
 }
 
+/* Copies of one within the other could not be put back in any order. */
+static bool is_within(const char *path, const char *other)
+{
+	size_t len = strlen(other);
+
+	return strncmp(path, other, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
 static void parse_data(struct fields *f, struct release *out)
 {
 	size_t n = fields_count(f, "data", 0, RELEASE_DATA_MAX);
@@ -379,6 +387,9 @@ static void parse_data(struct fields *f, struct release *out)
 		data->path = field_text(&d, "path", &rule_path, true);
 		data->restore_on_rollback =
 			field_choice(&d, "on_rollback", data_moves, ARRAY_LEN(data_moves), 0) == 1;
+		for (size_t k = 0; k < i && field_ok(f); k++)
+			if (is_within(data->path, out->data[k].path) || is_within(out->data[k].path, data->path))
+				field_fail(&d, -ERR_FIELD_VALUE, "path", "lies within another one of data[]");
 	}
 }
 

@@ -20,6 +20,7 @@
 
 struct stat;
 struct statvfs;
+struct timespec;
 
 struct os {
 	/* Like openat(2), with O_CLOEXEC | O_NOFOLLOW added. Returns a descriptor. */
@@ -45,6 +46,10 @@ struct os {
 	int (*fchmod)(const struct os *os, int fd, mode_t mode);
 	int (*fchown)(const struct os *os, int fd, uid_t uid, gid_t gid);
 	int (*fchownat)(const struct os *os, int dirfd, const char *path, uid_t uid, gid_t gid);
+	/* Times of last access and change of a file or folder, as futimens(2). */
+	int (*futimens)(const struct os *os, int fd, const struct timespec times[2]);
+	/* Let the empty file `fd` share the bytes of `from_fd` (FICLONE); any error: copy them instead. */
+	int (*clone)(const struct os *os, int fd, int from_fd);
 	int (*fstatvfs)(const struct os *os, int fd, struct statvfs *ret);
 	int64_t (*clock_real)(const struct os *os); /* seconds since 1970 */
 	uint64_t (*clock_boot_ms)(const struct os *os); /* CLOCK_BOOTTIME: counts through suspend */

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -142,6 +144,18 @@ static int posix_fchownat(const struct os *os, int dirfd, const char *path, uid_
 	return RETRY(fchownat(dirfd, path, uid, gid, AT_SYMLINK_NOFOLLOW));
 }
 
+static int posix_futimens(const struct os *os, int fd, const struct timespec times[2])
+{
+	(void) os;
+	return RETRY(futimens(fd, times));
+}
+
+static int posix_clone(const struct os *os, int fd, int from_fd)
+{
+	(void) os;
+	return RETRY(ioctl(fd, FICLONE, from_fd));
+}
+
 static int posix_fstatvfs(const struct os *os, int fd, struct statvfs *ret)
 {
 	(void) os;
@@ -203,6 +217,8 @@ const struct os os_posix = {
 	.fchmod = posix_fchmod,
 	.fchown = posix_fchown,
 	.fchownat = posix_fchownat,
+	.futimens = posix_futimens,
+	.clone = posix_clone,
 	.fstatvfs = posix_fstatvfs,
 	.clock_real = posix_clock_real,
 	.clock_boot_ms = posix_clock_boot_ms,

@@ -70,6 +70,24 @@ static int advise_proof(const struct release *r, struct string_list *ret)
 		   r->check_count ? " (link only asks the controller)" : "");
 }
 
+static int advise_data(const struct release *r, struct string_list *ret)
+{
+	bool restores = false;
+
+	for (size_t i = 0; i < r->data_count; i++)
+		restores = restores || r->data[i].restore_on_rollback;
+	if (!r->data_compatible_back && !restores && r->hooks.preflight.argv.count == 0)
+		return add(ret,
+			   "data_compatible_back: false, but nothing is put back on a rollback and no preflight "
+			   "looks; nodes refuse it: list the data with on_rollback restore, or add a preflight");
+	if (!r->data_compatible_back)
+		return add(
+			ret,
+			"data_compatible_back: false; a rollback after probation leaves the data as it is, which "
+			"the version before cannot read, unless order and node both say that it is put back");
+	return 0;
+}
+
 int release_advice(const struct release *r, struct string_list *ret)
 {
 	int e = advise_proof(r, ret);
@@ -78,9 +96,7 @@ int release_advice(const struct release *r, struct string_list *ret)
 		e = advise_check(&r->checks[i], ret);
 	if (e == 0 && strcmp(r->kind, "tree") != 0)
 		e = add(ret, "kind: %s; " REFUSED, r->kind);
-	if (e == 0 && r->data_count > 0)
-		e = add(ret, "data: copied before the swap; " REFUSED);
-	return e;
+	return e < 0 ? e : advise_data(r, ret);
 }
 
 int release_advice_text(const void *document, size_t len, struct string_list *ret)

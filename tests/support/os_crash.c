@@ -530,6 +530,19 @@ static int crash_fchownat(const struct os *os, int dirfd, const char *path, uid_
 	return r;
 }
 
+/* Times are not recorded. */
+static int crash_futimens(const struct os *os, int fd, const struct timespec times[2])
+{
+	return READ_ONLY(os, futimens, fd, times);
+}
+
+/* This disk cannot: what copies its bytes instead is recorded. */
+static int crash_clone(const struct os *os, int fd, int from_fd)
+{
+	(void) fd, (void) from_fd;
+	return crash(os)->dead ? -EIO : -EOPNOTSUPP;
+}
+
 static int crash_fstatvfs(const struct os *os, int fd, struct statvfs *ret)
 {
 	return READ_ONLY(os, fstatvfs, fd, ret);
@@ -584,6 +597,8 @@ int os_crash_new(const char *root, struct os_crash **ret)
 		.fchmod = crash_fchmod,
 		.fchown = crash_fchown,
 		.fchownat = crash_fchownat,
+		.futimens = crash_futimens,
+		.clone = crash_clone,
 		.fstatvfs = crash_fstatvfs,
 		.clock_real = crash_clock_real,
 		.clock_boot_ms = crash_clock_boot_ms,

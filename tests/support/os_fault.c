@@ -133,6 +133,16 @@ static int fault_fchownat(const struct os *os, int dirfd, const char *path, uid_
 	return PASS(os, fchownat, dirfd, path, uid, gid);
 }
 
+static int fault_futimens(const struct os *os, int fd, const struct timespec times[2])
+{
+	return PASS(os, futimens, fd, times);
+}
+
+static int fault_clone(const struct os *os, int fd, int from_fd)
+{
+	return PASS(os, clone, fd, from_fd);
+}
+
 static int fault_fstatvfs(const struct os *os, int fd, struct statvfs *ret)
 {
 	return PASS(os, fstatvfs, fd, ret);
@@ -177,6 +187,8 @@ void os_fault_init(struct os_fault *f, const struct os *below)
 			.fchmod = fault_fchmod,
 			.fchown = fault_fchown,
 			.fchownat = fault_fchownat,
+			.futimens = fault_futimens,
+			.clone = fault_clone,
 			.fstatvfs = fault_fstatvfs,
 			.clock_real = fault_clock_real,
 			.clock_boot_ms = fault_clock_boot_ms,

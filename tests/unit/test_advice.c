@@ -66,8 +66,17 @@ static void what_agents_refuse_is_named(void **state)
 	expect(RELEASE(FULL, "\"checks\":[" PROOF ",{\"name\":\"far\",\"tcpSocket\":{\"host\":\"db.example.org\","
 			     "\"port\":5432}}]"),
 	       "db.example.org");
-	expect(RELEASE(FULL, "\"checks\":[" PROOF "],\"data\":[{\"path\":\"db\",\"on_rollback\":\"keep\"}]"),
-	       "data: ");
+	expect(RELEASE(FULL, "\"checks\":[" PROOF "],\"data\":[{\"path\":\"db\",\"on_rollback\":\"keep\"}],"
+			     "\"data_compatible_back\":false"),
+	       "nodes refuse it");
+}
+
+static void data_that_goes_one_way_is_named(void **state)
+{
+	(void) state;
+	expect(RELEASE(FULL, "\"checks\":[" PROOF "],\"data\":[{\"path\":\"db\",\"on_rollback\":\"restore\"}],"
+			     "\"data_compatible_back\":false"),
+	       "leaves the data as it is");
 }
 
 static void addresses_are_fine(void **state)
@@ -100,6 +109,7 @@ int main(void)
 		cmocka_unit_test(nothing_to_say_about_a_good_release),
 		cmocka_unit_test(a_release_that_can_prove_nothing),
 		cmocka_unit_test(what_agents_refuse_is_named),
+		cmocka_unit_test(data_that_goes_one_way_is_named),
 		cmocka_unit_test(addresses_are_fine),
 		cmocka_unit_test(what_is_no_release_is_an_error),
 	};

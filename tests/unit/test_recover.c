@@ -1,4 +1,5 @@
 /* selfright-recover: what it finds after any boot, as a function with faults and as a program. */
+#include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "agent/store/recover.h"
 #include "agent/store/seal.h"
@@ -448,6 +449,120 @@ static void test_faults_and_crashes(void **state)
 	crash_test_run(&recovery_is_never_worse, 4);
 }
 
+/* --- data from before the swap ------------------------------------------------------------------------- */
+
+static void put_data(const struct store *s, const char *text)
+{
+	assert_int_equal(dir_make_path(os, store_dirs(s)->data, "web", 0755), 0);
+	assert_int_equal(durable_write_file(os, store_dirs(s)->data, "web/db", text, strlen(text), 0640), 0);
+}
+
+/* Its data was copied before the swap and has been changed since. */
+static void put_node_with_data(const char *path, enum node_update_state at, uint64_t current)
+{
+	const struct data_set set = { .at = 1,
+				      .moves = { { "web", "1.0.0", "1.1.0" } },
+				      .move_count = 1,
+				      .items = { { .component = "web", .path = "db", .restore = true } },
+				      .item_count = 1 };
+	CLEANUP(store_freep)
+	struct store *s = NULL;
+	CLEANUP(data_save_freep)
+	struct data_save *save = NULL;
+	struct node_state *st = calloc(1, sizeof(*st));
+
+	put_node(path, at, current);
+	assert_int_equal(store_open(os, path, &s), 0);
+	put_data(s, "old");
+	assert_int_equal(data_save_begin(os, store_dirs(s), "web-1", &set, &save), 0);
+	assert_int_equal(data_save_step(save, UINT64_MAX), 1);
+	assert_int_equal(data_save_commit(save), 0);
+	put_data(s, "new");
+	assert_int_equal(store_load(s, st), 0);
+	STATE_SET(st->update.data_saved, "web-1");
+	assert_int_equal(store_save(s, st), 0);
+	state_done(st);
+	free(st);
+}
+
+static void expect_data(const char *path, const char *text)
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(64);
+	char name[320];
+
+	(void) snprintf(name, sizeof(name), "%s/data/web/db", path);
+	assert_int_equal(file_read(os, AT_FDCWD, name, 64, &b), 0);
+	assert_string_equal(buf_str(&b), text);
+}
+
+static void test_the_data_comes_back_with_the_version(void **state)
+{
+	const char *path = path_of(state);
+	struct recover_result result;
+
+	put_node_with_data(path, NODE_PROBATION, 2);
+	for (int boot = 1; boot <= RECOVER_BOOT_ATTEMPTS; boot++) {
+		char id[16];
+
+		(void) snprintf(id, sizeof(id), "b%d", boot);
+		assert_int_equal(run(path, id, &result), 0);
+		expect_data(path, "new");
+	}
+	assert_int_equal(run(path, "b-last", &result), 0);
+	assert_int_equal(result.outcome, RECOVER_FELL_BACK);
+	assert_int_equal(current_of(path), 3);
+	expect_data(path, "old");
+}
+
+static void test_a_copy_that_is_gone_holds_nothing_up(void **state)
+{
+	const char *path = path_of(state);
+	struct recover_result result;
+	char name[320];
+
+	put_node_with_data(path, NODE_ROLLING_BACK, 2);
+	(void) snprintf(name, sizeof(name), "%s/saved/web-1", path);
+	assert_int_equal(tree_remove(os, AT_FDCWD, name), 0);
+	assert_int_equal(run(path, "b1", &result), 0);
+	assert_int_equal(current_of(path), 3);
+	expect_data(path, "new");
+}
+
+static int prep_data(struct fault_case *c)
+{
+	put_node_with_data(c->path, NODE_ROLLING_BACK, 2);
+	return 0;
+}
+
+/* Never the old version with the new one's data. */
+static void together(struct fault_case *c, int r)
+{
+	struct recover_result result;
+
+	if (r == 0)
+		assert_int_equal(current_of(c->path), 3);
+	if (current_of(c->path) == 3)
+		expect_data(c->path, "old");
+	assert_int_equal(run(c->path, "b2", &result), 0);
+	assert_int_equal(current_of(c->path), 3);
+	expect_data(c->path, "old");
+}
+
+FAULT_TEST(data_and_version_go_back_together){
+	.name = "data_and_version_go_back_together",
+	.prep = prep_data,
+	.body = recover,
+	.check = together,
+};
+
+static void test_data_with_faults_and_crashes(void **state)
+{
+	(void) state;
+	fault_test_run(&data_and_version_go_back_together);
+	crash_test_run(&data_and_version_go_back_together, 4);
+}
+
 /* --- the program ----------------------------------------------------------------------------------------- */
 
 static int program_run(const char *const *argv, struct buf *output)
@@ -506,6 +621,9 @@ int main(int argc, char **argv)
 		T(test_the_agent_runs),
 		T(test_a_dry_run_changes_nothing),
 		T(test_the_boot_id),
+		T(test_the_data_comes_back_with_the_version),
+		T(test_a_copy_that_is_gone_holds_nothing_up),
+		T(test_data_with_faults_and_crashes),
 		T(test_faults_and_crashes),
 		T(test_the_program),
 	};

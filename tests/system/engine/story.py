@@ -805,6 +805,139 @@ def people_are_told_when_the_notice_period_begins(fleet, node):
     assert told() == ["1.1.0"], "without a notice period there is nothing to tell"
 
 
+DATA_START = (b"#!/bin/sh\necho \"$SELFRIGHT_VERSION $1\" >\"$SELFRIGHT_DATA/running\"\n"
+              b"mkdir -p \"$SELFRIGHT_DATA/db\"; echo \"$SELFRIGHT_VERSION\" >\"$SELFRIGHT_DATA/db/format\"\n"
+              b"echo \"$SELFRIGHT_VERSION\" >>\"$SELFRIGHT_DATA/db/rows\"; [ $SELFRIGHT_VERSION = 1.0.0 ] ||"
+              b" touch \"$SELFRIGHT_DATA/lock\"\nexec sleep 100000\n")
+DATA = dict(WEB, data=[{"path": "db", "on_rollback": "restore"}, {"path": "lock", "on_rollback": "restore"}])
+
+
+def data_files(version, broken=False):
+    return dict(web_files(version, broken=broken), **{"bin/start": (0o755, DATA_START)})
+
+
+def rows(node):
+    return open(node.root + "/data/web/db/rows").read().split()
+
+
+def install_with_data(fleet, node):
+    fleet.release("web", "1.0.0", data_files("1.0.0"), doc=DATA)
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.0.0")
+    assert rows(node) == ["1.0.0"]
+
+
+@story
+def data_comes_back_when_probation_fails(fleet, node):
+    install_with_data(fleet, node)
+    fleet.release("web", "1.1.0", data_files("1.1.0", broken=True), doc=DATA)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("check-failed", to="1.1.0")
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    # What 1.1.0 wrote is away; what 1.0.0 writes on its own start is added to what it had.
+    assert rows(node) == ["1.0.0", "1.0.0"], rows(node)
+    assert not os.path.exists(node.root + "/data/web/lock"), "what the new version made has gone with it"
+    saves = os.listdir(node.root + "/saved")
+    assert len(saves) == 2, saves
+    kept = [s for s in saves if os.path.exists(f"{node.root}/saved/{s}/displaced-0/rows")]
+    assert len(kept) == 1, saves
+    assert open(f"{node.root}/saved/{kept[0]}/displaced-0/rows").read().split() == ["1.0.0", "1.1.0"]
+
+
+@story
+def data_stays_when_a_later_rollback_comes(fleet, node):
+    install_with_data(fleet, node)
+    fleet.release("web", "1.1.0", data_files("1.1.0"), doc=DATA)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back")
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert rows(node) == ["1.0.0", "1.1.0", "1.0.0"], rows(node)
+
+
+@story
+def data_comes_back_from_recover_too(fleet, node):
+    install_with_data(fleet, node)
+    fleet.release("web", "1.1.0", data_files("1.1.0"), doc=dict(DATA, probation=120))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("probation", lambda: node.status()["state"] == "probation" and rows(node) == ["1.0.0", "1.1.0"])
+    node.kill()
+    for boot in range(5):
+        p = subprocess.run([node.build + "/bin/selfright-recover", "--root", node.root, "--boot-id", f"boot-{boot}"],
+                           capture_output=True, text=True)
+        assert p.returncode in (0, 3), p
+    assert node.current() == "1.0.0" and rows(node) == ["1.0.0"], (node.current(), rows(node))
+    node.start()
+    result = node.until_result("interrupted", to="1.1.0")
+    assert result["class"] == "node", result
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert rows(node) == ["1.0.0", "1.0.0"] and node.component()["denied"] == [], rows(node)
+
+
+@story
+def data_that_cannot_go_back_asks_for_more(fleet, node):
+    result = refused(fleet, node, "requirement-missing", doc=dict(WEB, data_compatible_back=False))
+    assert "cannot read its data" in result["detail"], result
+
+
+@story
+def data_that_is_not_allowed_is_refused(fleet, node):
+    node.write(node.etc + "/components.d/web.yaml", "data: [cache/]\n")
+    result = refused(fleet, node, "not-allowed", doc=DATA)
+    assert "db" in result["detail"], result
+
+
+@story
+def data_through_a_link_is_refused(fleet, node):
+    install(fleet, node)
+    os.symlink("/etc", node.root + "/data/web/db")
+    fleet.release("web", "1.1.0", web_files("1.1.0"),
+                  doc=dict(WEB, data=[{"path": "db/passwd", "on_rollback": "restore"}]))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("it is refused", lambda: [x for x in node.results().values() if x.get("to") == "1.1.0"
+                                         and "data" in x["detail"]])
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+
+
+def killed_with_data(fleet, node, mark, broken):
+    """Kill the agent once its log says `mark`; whatever the end is, the data is that of the version that runs."""
+    install_with_data(fleet, node)
+    fleet.release("web", "1.1.0", data_files("1.1.0", broken=broken), doc=dict(DATA, probation=2))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until(mark, lambda: mark.encode() in open(node.home + "/agent.log", "rb").read())
+    node.kill()
+    node.start()
+    node.until_result("check-failed" if broken else "good", to="1.1.0", seconds=40)
+    expected = "1.0.0" if broken else "1.1.0"
+    node.until("it serves", lambda: node.running() == expected and node.current() == expected)
+    assert rows(node)[0] == "1.0.0" and (("1.1.0" in rows(node)) != broken), rows(node)
+
+
+@story
+def killed_with_data_saved(fleet, node):
+    killed_with_data(fleet, node, "data-saved", broken=False)
+
+
+@story
+def killed_with_data_restored(fleet, node):
+    killed_with_data(fleet, node, "data-restored", broken=True)
+
+
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
 
 
