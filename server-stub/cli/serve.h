@@ -72,6 +72,8 @@ struct serve {
 	uint64_t broker_retry_ms, broker_since_ms, connect_again_ms;
 	struct backoff broker_backoff;
 	bool refill; /* what is retained has to be published again */
+	char canary[24]; /* what we said to ourselves over this connection */
+	bool past_is_over; /* and heard: what was queued before is behind us */
 
 	/* serve_control */
 	uint64_t generation; /* of the database, when last looked at */

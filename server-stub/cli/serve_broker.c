@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
@@ -31,6 +32,7 @@ enum {
 
 /* No node can have this name, so no node's certificate can claim it. */
 #define CONTROLLER "_controller"
+#define CANARY "canary" /* we to ourselves */
 #define BROKER_USER "mosquitto"
 
 static const char *const programs[] = { "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto" };
@@ -461,6 +463,29 @@ void broker_tick(struct serve *s)
 
 /* --- as a client of it --- */
 
+/*
+ * The session outlives a controller, and what nodes said meanwhile is delivered before anything that comes after the
+ * connection. When our own message is back, the past is over.
+ */
+static void send_canary(struct serve *s)
+{
+	s->past_is_over = false;
+	snprintf(s->canary, sizeof(s->canary), "%" PRIu64, serve_now_ms(s));
+	broker_publish(s, CANARY, s->canary, strlen(s->canary), false);
+}
+
+static bool take_canary(struct serve *s, const char *topic, const void *payload, size_t len)
+{
+	char own[TOPIC_MAX];
+
+	snprintf(own, sizeof(own), "selfright/v1/%s/" CANARY, s->fleet);
+	if (!str_eq(topic, own))
+		return false;
+	if (len == strlen(s->canary) && memcmp(payload, s->canary, len) == 0)
+		s->past_is_over = true;
+	return true;
+}
+
 static void on_state(void *user, bool connected, const char *reason)
 {
 	struct serve *s = user;
@@ -469,6 +494,7 @@ static void on_state(void *user, bool connected, const char *reason)
 	if (connected) {
 		log_notice("broker-connected", "connected to the broker");
 		s->refill = true;
+		send_canary(s);
 		s->connect_again_ms = 0;
 	} else {
 		log_warning("broker-lost", "no broker: %s; nodes fetch by HTTPS meanwhile",
@@ -513,15 +539,16 @@ static void take_report(struct serve *s, const char *node, const void *data, siz
 }
 
 /*
- * Our own broker starts with us, and nobody was connected to it before: who is kept as online there said so to the
- * one before it, which may have been killed before it could tell of the end. Who is there now says so again.
+ * Our own broker starts with us, and nobody was connected to it before: who is kept or queued as online there said so
+ * to the one before it, which may have been killed before it could tell of the end. Who is there now says so again.
  */
 static bool is_stale(const struct serve *s, const void *payload, size_t len, bool retained)
 {
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 
-	return retained && !s->options.broker_host && json_parse(payload, len, &json_limits_default, &doc) == 0 &&
+	return (retained || !s->past_is_over) && !s->options.broker_host &&
+	       json_parse(payload, len, &json_limits_default, &doc) == 0 &&
 	       json_bool(json_get(doc, "online"), false);
 }
 
@@ -532,7 +559,7 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	const char *kind;
 	int r = 0;
 
-	if (!split_topic(s, topic, node, &kind) || len == 0)
+	if (take_canary(s, topic, payload, len) || !split_topic(s, topic, node, &kind) || len == 0)
 		return;
 	if (strcmp(kind, "report") == 0)
 		take_report(s, node, payload, len);
@@ -540,7 +567,7 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
 	else if (strcmp(kind, "presence") == 0 && !is_stale(s, payload, len, retained))
 		r = ingest_presence(s->db, node, payload, len, serve_now(s));
-	if (r == 0 && !retained && strcmp(kind, "report") == 0)
+	if (r == 0 && !retained && s->past_is_over && strcmp(kind, "report") == 0)
 		r = db_node_heard(s->db, node, serve_now(s));
 	if (r < 0)
 		log_error("ingest-failed", "news of a node was not stored: node=%s error=%s", node,
@@ -561,8 +588,8 @@ int broker_connect(struct serve *s)
 	static const char *const kinds[] = { "report", "event", "presence" };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
-	char topics[ARRAY_LEN(kinds)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];
-	const char *subscriptions[ARRAY_LEN(kinds)];
+	char topics[ARRAY_LEN(kinds) + 1][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];
+	const char *subscriptions[ARRAY_LEN(topics)];
 	bool external = s->options.broker_host != NULL;
 	struct mqtt_options o = {
 		.os = s->os,
@@ -575,7 +602,7 @@ int broker_connect(struct serve *s)
 		.session_expiry_s = 3600,
 		.retry_cap_ms = external ? 60000 : 2000,
 		.subscriptions = subscriptions,
-		.subscription_count = ARRAY_LEN(kinds),
+		.subscription_count = ARRAY_LEN(topics),
 		.on_state = on_state,
 		.on_message = on_message,
 		.user = s,
@@ -587,6 +614,8 @@ int broker_connect(struct serve *s)
 		snprintf(topics[i], sizeof(topics[i]), "selfright/v1/%s/node/+/%s", s->fleet, kinds[i]);
 		subscriptions[i] = topics[i];
 	}
+	snprintf(topics[ARRAY_LEN(kinds)], TOPIC_MAX, "selfright/v1/%s/" CANARY, s->fleet);
+	subscriptions[ARRAY_LEN(kinds)] = topics[ARRAY_LEN(kinds)];
 	if (external) {
 		/* The outside broker's certificate is of the fleet's CA, as its nodes expect it. */
 		if (snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir) >= (int) sizeof(ca))

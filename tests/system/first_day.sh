@@ -65,6 +65,8 @@ check "a hold has an end" says 3 "90 days" selfright node hold n1 --for 91d --re
 check "it is online" within 10 online n1 online
 kill -9 "$serve_pid"
 wait "$serve_pid" 2>/dev/null
+check "the broker keeps what the node says meanwhile" agent n1 hold --for 1h --reason "a trade fair"
+sleep 1 # the hold's report waits for the controller there
 stop_agent n1
 check "the controller starts again" start_serve
 sleep 0.5

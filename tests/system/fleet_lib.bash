@@ -1,6 +1,6 @@
 # Sourced by system tests that need a real fleet: a controller with its signer and broker, and agents.
 # Everything lives in $tmp, on loopback, on free ports; only what was started here is ended.
-bin=${1:?usage: $0 BUILD_FOLDER}/bin
+bin=$(cd "${1:?usage: $0 BUILD_FOLDER}" && pwd)/bin || exit 1
 export PATH=$bin:/usr/sbin:$PATH
 unset http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY SELFRIGHT_PASSPHRASE_FILE
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/selfright-fleet.XXXXXX") || exit 1

@@ -32,7 +32,7 @@ cp -a fleet/repo backup/repo
 check "and starts again" start_serve
 sleep 2 # versions are seconds
 check "something is published after the backup" selfright freeze --all --reason "after the backup" --until 1h
-check "the nodes have it" eval 'within 20 caught_up n1 && within 20 caught_up n2'
+check "the nodes have it" eval 'within 60 caught_up n1 && within 60 caught_up n2'
 seen=$(trusted n1)
 check "the controller is lost" stop_serve
 
@@ -60,7 +60,7 @@ check "the nodes take the new metadata" eval 'within 60 caught_up n1 && within 6
 check "n2 has not moved" runs n2 web 1.0.0
 check "a new rollout gets a seq far above" eval "selfright rollout cancel second --reason 'look again' >/dev/null &&
 	selfright node hold n2 --withdraw >/dev/null && selfright rollout start --id third --component web --version 1.2.0 --stage all=all --json | holds '.seq > 1000'"
-check "and reaches the nodes" eval 'within 40 runs n1 web 1.2.0 && within 40 runs n2 web 1.2.0'
+check "and reaches the nodes" eval 'within 60 runs n1 web 1.2.0 && within 60 runs n2 web 1.2.0'
 
 # --- everything is restored: only the nodes know better ---
 check "the controller is lost again" stop_serve
@@ -84,7 +84,7 @@ check "with its bytes" cmp "$tmp/nodes/n1/root/trust/timestamp.json" "$tmp/expor
 check "recover with it" selfright repo recover --from "$tmp/exported"
 check "is above all that was seen" eval "[ \"\$(published)\" -gt $seen ]"
 check "the controller starts" start_serve
-check "the nodes take it" eval 'within 40 caught_up n1 && within 40 caught_up n2'
+check "the nodes take it" eval 'within 60 caught_up n1 && within 60 caught_up n2'
 
 # --- the root is lost ---
 check "another repository is made with keys that are still there" \
