@@ -122,6 +122,9 @@ static struct why why_of(struct node *n, const char *component)
 	case REASON_WINDOW:
 		node_explain_window(n, w.d.rollout, w.detail, sizeof(w.detail));
 		break;
+	case REASON_LEASE:
+		(void) snprintf(w.detail, sizeof(w.detail), "%s", n->lease_refusal);
+		break;
 	case REASON_STALE:
 		if (n->refresh_error < 0)
 			(void) snprintf(w.detail, sizeof(w.detail), "%s", n->refresh_text);

@@ -29,6 +29,7 @@ enum {
 	RESEND_CAP_MS = 15 * 60 * 1000,
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
 	POST_ID = 0,
+	LEASE_ID,
 };
 
 /* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
@@ -48,7 +49,7 @@ struct link {
 	struct mqtt *mqtt; /* NULL: no broker configured */
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
-	char report_path[TOPIC_MAX];
+	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX];
 	struct buf birth;
 	struct queued_event *events, **events_end;
 	size_t event_count;
@@ -303,6 +304,18 @@ static int do_acked(struct link *l, const struct frame *f)
 	return 0;
 }
 
+static void ask_lease(struct link *l, const struct frame *f)
+{
+	int r;
+
+	if (connected(l))
+		r = mqtt_publish(l->mqtt, l->lease_topic, f->data, f->len, 1, false);
+	else
+		r = courier_post(l->courier, LEASE_ID, l->lease_path, f->data, f->len);
+	if (r < 0)
+		log_warning("link-lease", "the lease request was not handed over: %s", err_text(r));
+}
+
 static int obey(struct link *l, const struct frame *f)
 {
 	switch (f->type) {
@@ -315,8 +328,7 @@ static int obey(struct link *l, const struct frame *f)
 		return 0;
 	case LINK_LEASE:
 		/* Asked again by the engine for as long as it waits: never queued. */
-		if (connected(l) && mqtt_publish(l->mqtt, l->lease_topic, f->data, f->len, 1, false) < 0)
-			log_warning("link-lease", "the lease request was not handed to the broker");
+		ask_lease(l, f);
 		return 0;
 	case LINK_ACKED:
 		return do_acked(l, f);
@@ -336,6 +348,12 @@ static void take_results(struct link *l)
 	while (courier_next(l->courier, &result) > 0) {
 		if (result.kind == COURIER_GET) {
 			tell_fetched(l, result.id, result.error, buf_str(&result.body), result.body.len);
+		} else if (result.id == LEASE_ID) {
+			if (result.error == 0)
+				tell_engine(l, LINK_GRANT, 0, buf_str(&result.body), result.body.len);
+			else
+				log_info("link-lease", "the lease request was not answered by HTTPS: %s: %s",
+					 err_text(result.error), buf_str(&result.body));
 		} else {
 			l->posting = false;
 			if (result.error == 0)
@@ -386,6 +404,7 @@ static void name_topics(struct link *l)
 	(void) snprintf(l->lease_topic, TOPIC_MAX, "%s/node/%s/lease", base, node);
 	(void) snprintf(l->presence_topic, TOPIC_MAX, "%s/node/%s/presence", base, node);
 	(void) snprintf(l->report_path, TOPIC_MAX, "v1/node/%s/report", node);
+	(void) snprintf(l->lease_path, TOPIC_MAX, "v1/node/%s/lease", node);
 }
 
 static int open_mqtt(struct link *l, uint64_t counter)

@@ -333,6 +333,7 @@ struct decision node_decide(struct node *n, const char *component)
 			.spread_passed = now_ms >= k->seen_ms + k->rollout.spread_s * 1000 * k->share / SHARE_ALL,
 			.notice_passed = now_ms >= k->seen_ms + k->rollout.notice_s * 1000,
 			.deferred_until = deferral ? deferral_end(&k->rollout, deferral->until) : 0,
+			.lease_missing = k->rollout.disruption.label && now_ms < n->lease_again_ms,
 		};
 		rollouts[i].deferred = rollouts[i].deferred_until > now;
 		memcpy(rollouts[i].approved, k->approved, sizeof(k->approved));

@@ -180,6 +180,8 @@ struct node {
 	char report_nonce[NONCE_HEX + 1];
 	char acked_nonce[NONCE_HEX + 1]; /* that it answered; "": none */
 	uint64_t lease_again_ms; /* a refused lease is asked for again then */
+	unsigned lease_refusals; /* in a row */
+	char lease_refusal[128]; /* the last one's reason */
 
 	uint32_t noted[NOTED_MAX]; /* hashes of sentences update_note told, newest last */
 	struct attempt attempt;

@@ -30,7 +30,7 @@ enum {
 	RECENT_POLL_MS = 5000, /* a poll this young is "right before the swap" */
 	REFRESH_WAIT_MS = 90 * 1000,
 	LEASE_WAIT_MS = 30 * 1000,
-	LEASE_AGAIN_MS = 60 * 1000,
+	LEASE_AGAIN_MS = 4 * 1000, /* doubled with every refusal, up to a minute */
 	BASELINE_MAX_MS = 60 * 1000,
 	LINK_RECENT_MS = 60 * 1000,
 	PLAN_LATEST_MS = 3600 * 1000,
@@ -195,18 +195,15 @@ static int consider(struct node *n, const char *component, struct choice *best)
 	if (d.until > 0)
 		wake_at(n, d.until);
 	wake_for_turn(n, &d);
+	/* What waits for a lease asks again after a while, not in a circle. */
+	if (d.reason == REASON_LEASE && n->lease_again_ms < n->plan_ms)
+		n->plan_ms = n->lease_again_ms;
 	weight = weight_of(&d);
 	if (weight <= best->weight)
 		return 0;
 	retry = state_retry(n->state, component, d.version);
 	if (retry && retry->not_before > node_now(n)) {
 		wake_at(n, retry->not_before);
-		return 0;
-	}
-	/* What waits for a lease asks again after a while, not in a circle. */
-	if (weight == 2 && n->lease_again_ms > node_now_ms(n) && d.rollout && d.rollout->disruption.label) {
-		if (n->lease_again_ms < n->plan_ms)
-			n->plan_ms = n->lease_again_ms;
 		return 0;
 	}
 	if (weight == 1 && is_staged(n, component, d.version) && !owes_notice(n, component, &d))
@@ -733,18 +730,43 @@ static const struct rollout *rollout_by_id(const struct node *n, const char *id)
 	return NULL;
 }
 
+static bool needs_lease(const struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	const struct rollout *rollout = rollout_by_id(n, u->rollout);
+
+	return u->cause != NODE_CAUSE_ORDER_ROLLBACK && u->cause != NODE_CAUSE_ORDER_PIN &&
+	       u->cause != NODE_CAUSE_LOCAL && rollout && rollout->disruption.label;
+}
+
+/* Asked for again soon at first, then more slowly: places are free within minutes, or somebody has to look. */
+static int lease_is_missing(struct node *n, const char *why)
+{
+	struct node_update *u = &n->state->update;
+	uint64_t delay = (uint64_t) LEASE_AGAIN_MS << (n->lease_refusals < 4 ? n->lease_refusals : 4);
+	uint64_t random = 0;
+
+	if (n->os->random(n->os, &random, sizeof(random)) == 0)
+		delay += random % LEASE_AGAIN_MS; /* a whole group was refused at the same moment */
+	n->lease_refusals++;
+	n->lease_again_ms = node_now_ms(n) + delay;
+	(void) snprintf(n->lease_refusal, sizeof(n->lease_refusal), "%s", why);
+	STATE_SET(u->waiting_for, reason_name(REASON_LEASE));
+	log_info("update-waits", "update=%s reason=lease detail=%s", u->id, why);
+	return PHASE_DROP;
+}
+
 static int wait_lease(struct node *n)
 {
 	struct attempt *a = &n->attempt;
-	struct node_update *u = &n->state->update;
-	const struct rollout *rollout = rollout_by_id(n, u->rollout);
 	uint64_t now = node_now_ms(n);
 
-	if (u->cause == NODE_CAUSE_ORDER_ROLLBACK || u->cause == NODE_CAUSE_ORDER_PIN ||
-	    u->cause == NODE_CAUSE_LOCAL || !rollout || !rollout->disruption.label)
+	if (!needs_lease(n))
 		return next_step(n, WAIT_PREFLIGHT);
-	if (a->lease_granted && now < a->lease_until_ms)
+	if (a->lease_granted && now < a->lease_until_ms) {
+		n->lease_refusals = 0;
 		return next_step(n, WAIT_PREFLIGHT);
+	}
 	if (!a->lease_asked) {
 		a->lease_asked = true;
 		a->refresh_asked_ms = now; /* counts the wait from here */
@@ -754,11 +776,7 @@ static int wait_lease(struct node *n)
 		a->wake_ms = a->refresh_asked_ms + LEASE_WAIT_MS;
 		return PHASE_AGAIN;
 	}
-	STATE_SET(u->waiting_for, reason_name(REASON_LEASE));
-	n->lease_again_ms = now + LEASE_AGAIN_MS;
-	log_info("update-waits", "update=%s reason=lease detail=%s", u->id,
-		 a->lease_refusal[0] ? a->lease_refusal : "no answer from the controller");
-	return PHASE_DROP;
+	return lease_is_missing(n, a->lease_refusal[0] ? a->lease_refusal : "no answer from the controller");
 }
 
 static int wait_hook(struct node *n, const struct release_command *hook, enum result number, const char *name,
@@ -938,8 +956,12 @@ static int wait_prepare(struct node *n)
 	struct generation_entry change = { .component = "" };
 	struct generation now = { .count = 0 }, target;
 	uint64_t number = 0;
-	int r = generation_current(n->os, n->dirs->root, &number);
+	int r;
 
+	/* Leave to start ends; what came between was slow. */
+	if (needs_lease(n) && node_now_ms(n) >= n->attempt.lease_until_ms)
+		return lease_is_missing(n, "the leave to start ran out during the preparations");
+	r = generation_current(n->os, n->dirs->root, &number);
 	if (r == 0)
 		r = generation_read(n->os, n->dirs->generations, number, &now);
 	if (r < 0 && r != -ENOENT)

@@ -61,6 +61,8 @@ static int add_component(struct node *n, const char *name, struct report_compone
 		node_explain_window(n, d.rollout, window, sizeof(window));
 	else if (reason == REASON_INHIBITED)
 		node_explain_inhibitor(n, window, sizeof(window));
+	else if (reason == REASON_LEASE && n->lease_refusal[0])
+		(void) snprintf(window, sizeof(window), "%s", n->lease_refusal);
 	out->why_detail = strdup(window[0] ? window : reason_sentence(reason));
 	return out->component && out->why && out->why_detail ? 0 : -ENOMEM;
 }
@@ -371,18 +373,18 @@ void report_ask_lease(struct node *n)
 	struct json_build *b = json_build_new();
 	CLEANUP(buf_done)
 	struct buf envelope = BUF_INIT(ANSWER_MAX);
-	struct json_node *o = json_build_root(b);
 	struct attempt *a = &n->attempt;
+	struct lease lease = { .sequence = n->state->report_sequence };
 	int r = node_nonce(n, a->lease_nonce);
 
 	a->lease_granted = false;
 	a->lease_refusal[0] = '\0';
-	node_string(o, "_type", "selfright-lease");
-	node_string(o, "fleet", n->config->fleet);
-	node_string(o, "node", n->config->node);
-	node_string(o, "nonce", a->lease_nonce);
-	node_string(o, "update", n->state->update.id);
-	node_string(o, "rollout", n->state->update.rollout);
+	(void) snprintf(lease.fleet, sizeof(lease.fleet), "%s", n->config->fleet);
+	(void) snprintf(lease.node, sizeof(lease.node), "%s", n->config->node);
+	(void) snprintf(lease.nonce, sizeof(lease.nonce), "%s", a->lease_nonce);
+	(void) snprintf(lease.update, sizeof(lease.update), "%s", n->state->update.id);
+	(void) snprintf(lease.rollout, sizeof(lease.rollout), "%s", n->state->update.rollout);
+	lease_write(&lease, json_build_root(b));
 	if (r == 0)
 		r = sign(n, b, &envelope);
 	if (r == 0)

@@ -464,6 +464,35 @@ int ack_parse(const struct json *object, struct ack *ret)
 	return field_error_take(&error, NULL);
 }
 
+void lease_write(const struct lease *l, struct json_node *object)
+{
+	node_string(object, "_type", "selfright-lease");
+	node_string(object, "fleet", l->fleet);
+	node_string(object, "node", l->node);
+	node_string(object, "nonce", l->nonce);
+	node_string(object, "update", l->update);
+	node_string(object, "rollout", l->rollout);
+	write_u64(object, "sequence", l->sequence);
+}
+
+int lease_parse(const struct json *object, struct lease *ret)
+{
+	struct field_error error = { 0 };
+	struct fields f = fields_of(object, &error);
+	struct lease out = { .sequence = 0 };
+
+	field_type(&f, "selfright-lease");
+	field_text_into(&f, "fleet", &rule_id, true, out.fleet, sizeof(out.fleet));
+	field_text_into(&f, "node", &rule_id, true, out.node, sizeof(out.node));
+	field_text_into(&f, "nonce", &rule_nonce, true, out.nonce, sizeof(out.nonce));
+	field_text_into(&f, "update", &rule_update, true, out.update, sizeof(out.update));
+	field_text_into(&f, "rollout", &rule_id, true, out.rollout, sizeof(out.rollout));
+	out.sequence = field_u64(&f, "sequence", 0, INT64_C(1) << 52, 0);
+	if (error.r == 0)
+		*ret = out;
+	return field_error_take(&error, NULL);
+}
+
 void grant_write(const struct grant *g, struct json_node *object)
 {
 	node_string(object, "_type", "selfright-grant");

@@ -124,6 +124,17 @@ struct ack {
 void ack_write(const struct ack *a, struct json_node *object);
 NODISCARD int ack_parse(const struct json *object, struct ack *ret);
 
+/*
+ * _type selfright-lease, signed by the node: "may I start this update?". `sequence` is the number of its last
+ * report, so that every report with a higher one was made after it asked; 0: an agent that does not say.
+ */
+struct lease {
+	char fleet[ID_MAX + 1], node[ID_MAX + 1], nonce[NONCE_HEX + 1], update[200], rollout[ID_MAX + 1];
+	uint64_t sequence;
+};
+void lease_write(const struct lease *l, struct json_node *object);
+NODISCARD int lease_parse(const struct json *object, struct lease *ret);
+
 /* _type selfright-grant: "you may start within so many seconds". */
 struct grant {
 	char fleet[ID_MAX + 1], node[ID_MAX + 1], nonce[NONCE_HEX + 1], update[200];

@@ -453,6 +453,10 @@ static int cmd_node_show(int argc, char **argv)
 			cli_colour(&c, CLI_RED), cli_colour(&c, CLI_PLAIN), fleet_text(n, "quarantine_reason"),
 			c.args[0]);
 	say_orders(&c, n);
+	if (json_get(n, "place"))
+		cli_say(&c, "  may be down by leave since %s, for %s (%s %s)",
+			fleet_text(json_get(n, "place"), "granted"), fleet_text(json_get(n, "place"), "rollout"),
+			fleet_text(json_get(n, "place"), "label"), fleet_text(json_get(n, "place"), "value"));
 	way = json_get(n, "under_way");
 	if (way && *fleet_text(way, "state"))
 		cli_say(&c, "  now: %s to %s, %s", fleet_text(way, "component"), fleet_text(way, "to"),
@@ -766,6 +770,44 @@ static int cmd_node_trust(int argc, char **argv)
 	return r;
 }
 
+static int cmd_node_release_lease(int argc, char **argv)
+{
+	static const struct cli_option options[] = {
+		{ .name = "reason", .value = "TEXT", .help = "how you know", .text = &reason },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "node release-lease NAME --reason TEXT",
+		.summary = "free the place of a node that was allowed to be down and never said how it ended",
+		.details =
+			"Under a disruption limit a node keeps its place until its own signed report says how the "
+			"update ended.\nOne that died in the middle keeps it for good, and others of its group "
+			"wait; a person who has seen it\nmay free it. A silent node still counts as down.",
+		.example = "selfright node release-lease oslo-1 --reason 'it was scrapped, ticket 4711'",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "node", c.args[0]);
+	if (r < 0)
+		r = need_reason(&c);
+	if (r >= 0)
+		return r;
+	snprintf(path, sizeof(path), "/v1/nodes/%s/lease", c.args[0]);
+	node_string(json_build_root(b), "reason", reason);
+	r = fleet_send(&c, "DELETE", path, b, NULL);
+	if (r == CLI_OK)
+		cli_say(&c, "the place of %s is free", c.args[0]);
+	return r;
+}
+
 static int cmd_node_remove(int argc, char **argv)
 {
 	static const struct cli_option options[] = {
@@ -828,6 +870,7 @@ int cmd_node(int argc, char **argv)
 		{ "hold", "no rollouts on a node for a while", cmd_node_hold },
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
 		{ "trust", "end a node's quarantine", cmd_node_trust },
+		{ "release-lease", "say that a node is not down any more", cmd_node_release_lease },
 		{ "remove", "take a node out of the fleet", cmd_node_remove },
 		{ 0 },
 	};

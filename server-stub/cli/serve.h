@@ -6,6 +6,8 @@
  * serve_control rollouts: who belongs to which stage, what happens next, documents
  * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
+ * serve_lease   disruption limits: who may be down, grants signed for it
+ * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
  */
 #ifndef SELFRIGHT_CLI_SERVE_H
@@ -168,6 +170,17 @@ NODISCARD int approvals_gather(struct serve *s, const char *id, size_t stage_cou
 NODISCARD int approvals_show(struct serve *s, const char *id, struct json_node *list);
 /* POST /v1/rollouts/<id>/approvals {"stage","expires","signatures":[{"keyid","sig"}],"by"} */
 void approvals_post(void *user, struct web_request *rq);
+
+/* --- serve_lease.c --- */
+/* A node asks for a place: *ret_grant is the signed answer, yes or no, unless *ret_refusal says why there is none. */
+NODISCARD int lease_answer(struct serve *s, const char *node, const void *data, size_t len, struct buf *ret_grant,
+			   const char **ret_refusal);
+void lease_post(void *user, struct web_request *rq);
+/* "place" in the node's object, if it holds one. */
+NODISCARD int lease_show(struct serve *s, const char *node, struct json_node *object);
+/* A person says that the node is not down any more, or never was; *ret_count: whether it held a place. */
+NODISCARD int lease_release(struct serve *s, const char *node, const char *reason, const char *by,
+			    unsigned *ret_count);
 
 /* --- serve_api.c --- */
 extern const struct web_route serve_routes[];

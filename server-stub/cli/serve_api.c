@@ -11,6 +11,7 @@
 #include "mqtt/mqtt.h"
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
+#include "server-stub/cli/serve_answer.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/ingest/ingest.h"
 #include "server-stub/repo/advice.h"
@@ -26,132 +27,14 @@
 
 enum {
 	BODY_MAX = 1024 * 1024,
+	LEASE_BODY_MAX = 16 * 1024,
 	METADATA_MAX = 8 * 1024 * 1024,
 	EVENTS_MAX = 1000,
 	WAIT_MAX_S = 120,
-	TEXT_FIELD_MAX = 1000,
 	RETRY_LIFE_S = 86400,
 	RESULTS_SHOWN = 50,
 	ID_TAIL = 8,
 };
-
-/* --- small tools --- */
-
-static void answer(struct web_request *rq, unsigned status, struct json_build *b)
-{
-	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(SERVE_TEXT_MAX);
-	int r = json_build_text(b, false, &text);
-
-	if (r < 0)
-		web_fail(rq, 500, "the answer cannot be written: %s", err_text(r));
-	else
-		web_reply(rq, status, "application/json", text.data, text.len);
-}
-
-static void fail_database(struct serve *s, struct web_request *rq, int r)
-{
-	log_error("database-failed", "%s: %s", err_text(r), db_error(s->db));
-	web_fail(rq, 500, "the database refused: %s", err_text(r));
-}
-
-/* The body as JSON; NULL: a complaint was sent. */
-static struct json *body_of(struct web_request *rq)
-{
-	struct json *doc = NULL;
-	size_t len;
-	const void *text = web_body(rq, &len);
-	int r = json_parse(text, len, &json_limits_default, &doc);
-
-	if (r < 0) {
-		web_fail(rq, 400, "the body is no JSON document: %s", err_text(r));
-		return NULL;
-	}
-	if (!json_is(doc, JSON_OBJECT)) {
-		json_free(doc);
-		web_fail(rq, 400, "the body is no JSON object");
-		return NULL;
-	}
-	return doc;
-}
-
-/* A text for people: there, not empty, not endless, without control bytes. NULL: a complaint was sent. */
-static const char *text_field(struct web_request *rq, const struct json *doc, const char *name)
-{
-	const char *text = json_string(json_get(doc, name));
-
-	if (!text || !*text || strlen(text) > TEXT_FIELD_MAX) {
-		web_fail(rq, 400, "'%s' is needed, a text of at most %d bytes", name, TEXT_FIELD_MAX);
-		return NULL;
-	}
-	for (const char *p = text; *p; p++)
-		if ((unsigned char) *p < 0x20 || *p == 0x7f) {
-			web_fail(rq, 400, "'%s' holds control characters", name);
-			return NULL;
-		}
-	return text;
-}
-
-static const char *by_of(const struct json *doc)
-{
-	const char *by = json_string(json_get(doc, "by"));
-
-	return by && *by && strlen(by) <= 100 ? by : "unknown";
-}
-
-static const char *id_arg(struct web_request *rq, size_t index, const char *what)
-{
-	const char *id = web_arg(rq, index);
-
-	if (guard_id(id))
-		return id;
-	web_fail(rq, 400, "this is no %s's name: lower-case letters, digits and '-', at most 63", what);
-	return NULL;
-}
-
-static void node_time(struct json_node *o, const char *name, int64_t at)
-{
-	char stamp[TIMESTAMP_LEN + 1];
-
-	if (at == 0) {
-		node_null(o, name);
-		return;
-	}
-	timestamp_format(stamp, at);
-	node_string(o, name, stamp);
-}
-
-/* JSON text that is stored, as a member. */
-static int node_json(struct json_node *o, const char *name, const char *text)
-{
-	CLEANUP(json_freep)
-	struct json *j = NULL;
-	int r = json_parse(text, strlen(text), &json_limits_default, &j);
-
-	if (r == 0)
-		node_copy(o, name, j);
-	return r;
-}
-
-/* Everything decided is published before the answer goes out; if it cannot be, the answer says so. */
-static void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b)
-{
-	int r = control_publish_now(s);
-
-	node_bool(json_build_root(b), "published", r == 0);
-	if (r < 0)
-		node_string(json_build_root(b), "publish_error",
-			    s->repo ? repo_error(s->repo) : "the signer is away");
-	answer(rq, status, b);
-}
-
-static bool trust_is_there(struct serve *s, struct web_request *rq)
-{
-	if (s->repo && s->signer)
-		return true;
-	web_fail(rq, 503, "the signer is away; it is being started again");
-	return false;
-}
 
 /* --- for nodes --- */
 
@@ -581,6 +464,8 @@ static void get_node(void *user, struct web_request *rq)
 		return;
 	}
 	if (r == 0)
+		r = lease_show(s, node, json_build_root(b));
+	if (r == 0)
 		r = db_results(s->db, node, NULL, count_results, &count);
 	tail.array = node_array(json_build_root(b), "results");
 	tail.skip = count > RESULTS_SHOWN ? count - RESULTS_SHOWN : 0;
@@ -804,29 +689,6 @@ static int find_version(void *user, const struct db_component *row)
 	v->found = true;
 	snprintf(v->version, sizeof(v->version), "%s", row->version ? row->version : "");
 	return 1;
-}
-
-static int nothing(void *user, const struct db_node *row)
-{
-	(void) user;
-	(void) row;
-	return 0;
-}
-
-/* Is the node known? Otherwise a complaint was sent. */
-static bool node_is_known(struct serve *s, struct web_request *rq, const char *node)
-{
-	int r = node ? db_nodes(s->db, node, nothing, NULL) : 0;
-
-	if (!node)
-		return false;
-	if (r == 0)
-		return true;
-	if (r == -ENOENT)
-		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all", node);
-	else
-		fail_database(s, rq, r);
-	return false;
 }
 
 /* The versions of a component that this node proved, as far as its reports tell. */
@@ -1093,6 +955,33 @@ static void delete_hold(void *user, struct web_request *rq)
 
 	if (doc && node_is_known(s, rq, node))
 		withdraw_order(s, rq, node, "hold", NULL, by_of(doc));
+}
+
+static void delete_lease(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *reason;
+	unsigned count = 0;
+	int r;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
+		return;
+	r = lease_release(s, node, reason, by_of(doc), &count);
+	if (r < 0) {
+		fail_database(s, rq, r);
+	} else if (count == 0) {
+		web_fail(rq, 409, "%s holds no place: nothing waits for it", node);
+	} else {
+		node_string(json_build_root(b), "node", node);
+		answer(rq, 200, b);
+	}
 }
 
 static void post_retry(void *user, struct web_request *rq)
@@ -1404,7 +1293,7 @@ static bool nodes_are_known(struct serve *s, struct web_request *rq, const struc
 	for (size_t k = 0; k < p->stage_count; k++)
 		for (size_t i = 0; i < p->stages[k].nodes.count; i++) {
 			const char *node = p->stages[k].nodes.items[i];
-			int r = db_nodes(s->db, node, nothing, NULL);
+			int r = node_exists(s, node);
 
 			if (r == -ENOENT) {
 				web_fail(rq, 422, "stage '%s' names the node '%s', which is not in this fleet",
@@ -2091,6 +1980,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/metadata/**", WEB_ANY, 0, get_metadata, 0 },
 	{ "GET", "/targets/**", WEB_ANY, 0, get_targets, 0 },
 	{ "POST", "/v1/node/*/report", WEB_ANY, REPORT_MAX_BYTES, post_report, 0 },
+	{ "POST", "/v1/node/*/lease", WEB_ANY, LEASE_BODY_MAX, lease_post, 0 },
 	{ "GET", "/v1/status", WEB_UNIX, 0, get_status, 0 },
 	{ "GET", "/metrics", WEB_UNIX, 0, get_metrics, 0 },
 	{ "PUT", "/v1/upload/*", WEB_UNIX, 0, put_upload, WEB_UPLOAD },
@@ -2104,6 +1994,7 @@ const struct web_route serve_routes[] = {
 	{ "DELETE", "/v1/nodes/*/rollback", WEB_UNIX, BODY_MAX, delete_rollback, 0 },
 	{ "POST", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, post_hold, 0 },
 	{ "DELETE", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, delete_hold, 0 },
+	{ "DELETE", "/v1/nodes/*/lease", WEB_UNIX, BODY_MAX, delete_lease, 0 },
 	{ "POST", "/v1/nodes/*/retry", WEB_UNIX, BODY_MAX, post_retry, 0 },
 	{ "POST", "/v1/nodes/*/trust", WEB_UNIX, BODY_MAX, post_trust, 0 },
 	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },

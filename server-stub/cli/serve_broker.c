@@ -538,6 +538,19 @@ static void take_report(struct serve *s, const char *node, const void *data, siz
 	broker_publish(s, topic, ack.data, ack.len, false);
 }
 
+static void take_lease(struct serve *s, const char *node, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf grant = BUF_INIT(16 * 1024);
+	const char *refusal = NULL;
+	char topic[TOPIC_MAX];
+
+	if (lease_answer(s, node, data, len, &grant, &refusal) < 0 || grant.len == 0)
+		return;
+	snprintf(topic, sizeof(topic), "node/%s/grant", node);
+	broker_publish(s, topic, grant.data, grant.len, false);
+}
+
 /*
  * Our own broker starts with us, and nobody was connected to it before: who is kept or queued as online there said so
  * to the one before it, which may have been killed before it could tell of the end. Who is there now says so again.
@@ -563,6 +576,8 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		return;
 	if (strcmp(kind, "report") == 0)
 		take_report(s, node, payload, len);
+	else if (strcmp(kind, "lease") == 0)
+		take_lease(s, node, payload, len);
 	else if (strcmp(kind, "event") == 0)
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
 	else if (strcmp(kind, "presence") == 0 && !is_stale(s, payload, len, retained))
@@ -585,7 +600,7 @@ static int read_password(struct serve *s, struct buf *ret)
 
 int broker_connect(struct serve *s)
 {
-	static const char *const kinds[] = { "report", "event", "presence" };
+	static const char *const kinds[] = { "report", "event", "presence", "lease" };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
 	char topics[ARRAY_LEN(kinds) + 1][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];

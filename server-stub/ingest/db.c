@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 3, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 4, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
-enum { BUDGET_PLACES = 16 * 1024 };
+enum { BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
 struct cached {
 	const char *sql; /* the address of the literal: each call site has one */
@@ -96,6 +96,11 @@ static const char *const migrations[] = {
 	"ALTER TABLE nodes ADD COLUMN signed_component TEXT; ALTER TABLE nodes ADD COLUMN signed_to TEXT;"
 	"ALTER TABLE nodes ADD COLUMN signed_state TEXT;",
 	"CREATE TABLE removed (node TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;",
+	"CREATE TABLE places (node TEXT PRIMARY KEY REFERENCES nodes, update_id TEXT NOT NULL, rollout TEXT NOT "
+	"NULL,"
+	" label TEXT NOT NULL, value TEXT NOT NULL, sequence INTEGER NOT NULL, granted_at INTEGER NOT NULL) "
+	"STRICT;"
+	"ALTER TABLE nodes ADD COLUMN signed_update TEXT; ALTER TABLE nodes ADD COLUMN failing TEXT;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -421,6 +426,7 @@ int db_node_remove(struct db *db, const char *node, int64_t now)
 		"DELETE FROM components WHERE node = ?1", "DELETE FROM seen WHERE node = ?1",
 		"DELETE FROM boots WHERE node = ?1",	  "DELETE FROM results WHERE node = ?1",
 		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM orders WHERE node = ?1",
+		"DELETE FROM places WHERE node = ?1",
 	};
 	unsigned changes = 0;
 	int r = 0;
@@ -681,12 +687,12 @@ int db_report_store(struct db *db, const struct db_report *r, const char *digest
 	e = change(db,
 		   "UPDATE nodes SET sequence = ?2, boot_id = ?3, reported_at = ?4, labels = ?5, report = ?6,"
 		   " way_component = ?7, way_to = ?8, way_state = ?9, way_update = ?10, bytes_done = ?11, "
-		   "signed_component = ?7, signed_to = ?8, signed_state = ?9, "
-		   "bytes_total = ?12, timestamp = ?13"
+		   "signed_component = ?7, signed_to = ?8, signed_state = ?9, signed_update = ?10, "
+		   "bytes_total = ?12, timestamp = ?13, failing = ?14"
 		   " WHERE node = ?1",
-		   &changes, "susissssssuuu", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
+		   &changes, "susissssssuuus", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
 		   r->under_way, r->under_way_to, r->under_way_state, r->under_way_update, r->bytes_done,
-		   r->bytes_total, r->timestamp);
+		   r->bytes_total, r->timestamp, r->failing);
 	e = changed_one(e, changes);
 	if (e < 0)
 		return e;
@@ -700,8 +706,15 @@ int db_report_store(struct db *db, const struct db_report *r, const char *digest
 		   NULL, "si", r->node, (int64_t) SEEN_KEPT);
 	if (e < 0)
 		return e;
-	return change(db, "INSERT OR IGNORE INTO boots (node, boot_id, first_at) VALUES (?1, ?2, ?3)", NULL, "ssi",
-		      r->node, r->boot_id, r->now);
+	e = change(db, "INSERT OR IGNORE INTO boots (node, boot_id, first_at) VALUES (?1, ?2, ?3)", NULL, "ssi",
+		   r->node, r->boot_id, r->now);
+	if (e < 0)
+		return e;
+	/* Made after the node asked, and the update it asked for is not under way: it has ended, or never began. */
+	return change(db,
+		      "DELETE FROM places WHERE node = ?1 AND sequence > 0 AND sequence < ?2"
+		      " AND (?3 IS NULL OR update_id != ?3)",
+		      NULL, "sus", r->node, r->sequence, r->under_way_update);
 }
 
 int db_components_clear(struct db *db, const char *node)
@@ -725,6 +738,7 @@ bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now
 		[DB_BUDGET_EVENTS] = 240, /* an update has about ten */
 		[DB_BUDGET_REPORTS] = 600, /* agents leave 100 ms between two */
 		[DB_BUDGET_AGAIN] = 60, /* the same report: its acknowledgement was lost */
+		[DB_BUDGET_LEASES] = 60, /* agents wait for seconds between two */
 	};
 	uint32_t hash = 2166136261u; /* FNV-1a */
 	uint16_t *spent;
@@ -798,9 +812,12 @@ int db_result_add(struct db *db, const struct db_result *r)
 		r->received_at, r->duration_ms, r->pause_ms);
 	if (e < 0)
 		return e;
-	if (changes)
-		db->generation++;
-	return changes ? 1 : 0;
+	if (changes == 0)
+		return 0;
+	db->generation++;
+	/* However it ended, it is over: whoever waits for the place may have it. */
+	e = change(db, "DELETE FROM places WHERE node = ?1 AND update_id = ?2", NULL, "ss", r->node, r->update);
+	return e < 0 ? e : 1;
 }
 
 struct each_result {
@@ -1124,6 +1141,106 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		" ORDER BY n.node",
 		give_member, &e, "ssi", rollout, component, now);
 
+	return r > 0 ? 0 : r;
+}
+
+/* --- places --- */
+
+int db_place_put(struct db *db, const struct db_place *p)
+{
+	return change(
+		db,
+		"INSERT OR REPLACE INTO places (node, update_id, rollout, label, value, sequence, granted_at)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+		NULL, "sssssui", p->node, p->update, p->rollout, p->label, p->value, p->sequence, p->granted_at);
+}
+
+struct each_place {
+	int (*each)(void *user, const struct db_place *row);
+	void *user;
+};
+
+static int give_place(void *context, sqlite3_stmt *row)
+{
+	struct each_place *e = context;
+	struct db_place p = {
+		.node = text_at(row, 0),
+		.update = text_at(row, 1),
+		.rollout = text_at(row, 2),
+		.label = text_at(row, 3),
+		.value = text_at(row, 4),
+		.sequence = number_at(row, 5),
+		.granted_at = sqlite3_column_int64(row, 6),
+	};
+
+	return e->each(e->user, &p);
+}
+
+int db_places(struct db *db, const char *node, int (*each)(void *user, const struct db_place *row), void *user)
+{
+	struct each_place e = { each, user };
+	int r = query(db,
+		      "SELECT node, update_id, rollout, label, value, sequence, granted_at FROM places"
+		      " WHERE ?1 IS NULL OR node = ?1 ORDER BY node",
+		      give_place, &e, "s", node);
+
+	return r > 0 ? 0 : r;
+}
+
+int db_place_free(struct db *db, const char *node, unsigned *ret_count)
+{
+	return change(db, "DELETE FROM places WHERE node = ?1", ret_count, "s", node);
+}
+
+int db_update_ended(struct db *db, const char *node, const char *update, uint64_t sequence, bool *ret)
+{
+	int64_t ended = 0;
+	int r = query(db,
+		      "SELECT EXISTS (SELECT 1 FROM results WHERE node = ?1 AND update_id = ?2)"
+		      " OR EXISTS (SELECT 1 FROM nodes WHERE node = ?1 AND ?3 > 0 AND sequence > ?3"
+		      " AND coalesce(signed_update, '') != ?2)",
+		      read_number, &ended, "ssu", node, update, sequence);
+
+	if (r < 0)
+		return r;
+	*ret = ended != 0;
+	return 0;
+}
+
+struct each_down {
+	int (*each)(void *user, const struct db_down *row);
+	void *user;
+};
+
+static int give_down(void *context, sqlite3_stmt *row)
+{
+	struct each_down *e = context;
+	const struct db_down d = { .node = text_at(row, 0), .reason = text_at(row, 1) };
+
+	return e->each(e->user, &d);
+}
+
+int db_down(struct db *db, const char *label, const char *value, const char *except_node, int64_t heard_after,
+	    int (*each)(void *user, const struct db_down *row), void *user)
+{
+	struct each_down e = { each, user };
+	char path[LABEL_PATH_MAX];
+	int r;
+
+	/* Names of labels hold no quotes (labels.h). */
+	sqlite3_snprintf((int) sizeof(path), path, "$.\"%s\"", label);
+	r = query(db,
+		  "SELECT n.node, CASE WHEN p.node IS NOT NULL THEN 'is being updated'"
+		  " WHEN n.quarantine IS NOT NULL THEN 'is in quarantine'"
+		  " WHEN n.reported_at = 0 THEN 'has never reported'"
+		  " WHEN n.reported_at < ?4 THEN 'is silent'"
+		  " WHEN n.signed_state IN ('stopping', 'swapping', 'rebooting', 'probation', 'rolling-back')"
+		  " THEN 'is in the middle of an update' WHEN n.signed_state = 'stuck' THEN 'is stuck'"
+		  " WHEN n.failing IS NOT NULL THEN 'fails the check ' || n.failing END AS reason"
+		  " FROM nodes n LEFT JOIN places p ON p.node = n.node"
+		  " WHERE n.node != ?1 AND coalesce(json_extract(n.labels, ?2), '') = ?3 AND reason IS NOT NULL"
+		  " ORDER BY n.node",
+		  give_down, &e, "sssi", except_node, path, value, heard_after);
 	return r > 0 ? 0 : r;
 }
 

@@ -100,6 +100,7 @@ struct db_report {
 	int64_t now;
 	const char *under_way, *under_way_to, *under_way_state, *under_way_update;
 	uint64_t bytes_done, bytes_total, timestamp;
+	const char *failing; /* a check that fails, NULL: none */
 };
 struct db_seen {
 	uint64_t highest; /* sequence stored, 0: none */
@@ -119,7 +120,14 @@ NODISCARD int db_components_clear(struct db *db, const char *node);
  * What one name may cost in a minute, kept in memory: false when it is used up. Names share
  * places, so one may pay for another's; nothing that counts for a gate depends on it alone.
  */
-enum db_budget { DB_BUDGET_STRANGERS, DB_BUDGET_EVENTS, DB_BUDGET_REPORTS, DB_BUDGET_AGAIN, DB_BUDGET_COUNT };
+enum db_budget {
+	DB_BUDGET_STRANGERS,
+	DB_BUDGET_EVENTS,
+	DB_BUDGET_REPORTS,
+	DB_BUDGET_AGAIN,
+	DB_BUDGET_LEASES,
+	DB_BUDGET_COUNT
+};
 bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now);
 
 /* Somebody unknown or unverified spoke: shown, never counted; the newest thousand are kept. */
@@ -213,6 +221,29 @@ struct db_member {
 };
 NODISCARD int db_members(struct db *db, const char *rollout, const char *component, int64_t now,
 			 int (*each)(void *user, const struct db_member *row), void *user);
+
+/* --- places: nodes that are, or may be, down by leave of this controller (DESIGN.md section 5 "Grant") --- */
+struct db_place {
+	const char *node, *update, *rollout; /* a node has one place at most */
+	const char *label, *value; /* its group when it was granted */
+	uint64_t sequence; /* reports above it were made after the node asked; 0: it did not say */
+	int64_t granted_at;
+};
+/* A place for this node, instead of the one it has. */
+NODISCARD int db_place_put(struct db *db, const struct db_place *p);
+/* Of one node, or with NULL of all, by node. */
+NODISCARD int db_places(struct db *db, const char *node, int (*each)(void *user, const struct db_place *row),
+			void *user);
+NODISCARD int db_place_free(struct db *db, const char *node, unsigned *ret_count);
+/* Has this update of the node ended, as its signed reports say? `sequence` as in db_place. */
+NODISCARD int db_update_ended(struct db *db, const char *node, const char *update, uint64_t sequence, bool *ret);
+
+/* Who of the group counts as down, and why; the group is those whose label has the value, "" those without it. */
+struct db_down {
+	const char *node, *reason; /* "is silent" */
+};
+NODISCARD int db_down(struct db *db, const char *label, const char *value, const char *except_node,
+		      int64_t heard_after, int (*each)(void *user, const struct db_down *row), void *user);
 
 /* --- orders to one node, and freezes --- */
 struct db_order {

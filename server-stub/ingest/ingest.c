@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVENT_MAX_BYTES = 16 * 1024, PRESENCE_MAX_BYTES = 1024, LINE_BYTES = 1024 };
+enum { EVENT_MAX_BYTES = 16 * 1024, PRESENCE_MAX_BYTES = 1024, LEASE_MAX_BYTES = 16 * 1024, LINE_BYTES = 1024 };
 
 static const struct json_limits report_limits = { REPORT_MAX_BYTES, 24, 50000 };
 static const struct json_limits event_limits = { EVENT_MAX_BYTES, 4, 64 };
@@ -172,6 +172,14 @@ static int labels_text(const struct labels *labels, struct buf *out)
 	return json_text(json_get(j, "labels"), out);
 }
 
+static const char *failing_check(const struct report *report)
+{
+	for (size_t i = 0; i < report->check_count; i++)
+		if (str_eq(report->checks[i].state, "failing"))
+			return report->checks[i].name;
+	return NULL;
+}
+
 /* The news of a report that is signed, whole and higher than all before. */
 static int store(struct db *db, const struct report *report, const char *body, const char *digest, bool first,
 		 bool new_boot, bool quarantined, int64_t now, unsigned *ret_news)
@@ -187,6 +195,7 @@ static int store(struct db *db, const struct report *report, const char *body, c
 		.bytes_done = report->progress.bytes_done,
 		.bytes_total = report->progress.bytes_total,
 		.timestamp = report->timestamp_version,
+		.failing = failing_check(report),
 	};
 	int r;
 
@@ -397,6 +406,47 @@ out:
 	report_done(&report);
 	free(why);
 	return r;
+}
+
+int ingest_lease(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len, int64_t now,
+		 struct lease *ret, const char **ret_refusal)
+{
+	CLEANUP(buf_done)
+	struct buf identity = BUF_INIT(16 * 1024);
+	CLEANUP(tuf_keyring_freep)
+	struct tuf_keyring *ring = NULL;
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct lease lease;
+	bool ended = false;
+	int r;
+
+	*ret_refusal = "no request of a node of this fleet";
+	if (!guard_id(node) || len > LEASE_MAX_BYTES)
+		return 0;
+	if (!db_budget(db, DB_BUDGET_LEASES, node, now)) {
+		*ret_refusal = "more requests in a minute than a node has to send";
+		return 0;
+	}
+	r = db_node_identity(db, node, &identity);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = tuf_keyring_single(buf_str(&identity), &ring);
+	if (r < 0)
+		return r;
+	r = tuf_envelope_open(bytes, len, ring, &doc);
+	if (r == 0)
+		r = lease_parse(json_get(doc, "signed"), &lease);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	if (!str_eq(lease.fleet, fleet) || !str_eq(lease.node, node))
+		return 0;
+	r = db_update_ended(db, node, lease.update, lease.sequence, &ended);
+	if (r < 0)
+		return r;
+	*ret = lease;
+	*ret_refusal = ended ? "an old request: this update has ended" : NULL;
+	return 0;
 }
 
 struct last_state {

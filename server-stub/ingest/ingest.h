@@ -50,6 +50,13 @@ NODISCARD int ingest_report(struct db *db, const char *fleet, const char *node, 
 			    int64_t now, struct ingest_outcome *ret);
 
 /*
+ * A request for a place (selfright-lease) that arrived as one of `node`: *ret_refusal is NULL if the node's identity
+ * key signed it, it is for this node and fleet, and it is not about an update that has ended; else a sentence.
+ */
+NODISCARD int ingest_lease(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len,
+			   int64_t now, struct lease *ret, const char **ret_refusal);
+
+/*
  * Live news between reports (selfright-event) and presence: unsigned, for the desk only. 0 also for
  * what is ignored; *ret_shown (may be NULL): it became a line of the timeline.
  */

@@ -28,8 +28,12 @@ static void begin(void)
 static void take(const void *bytes, size_t len)
 {
 	struct ingest_outcome o;
+	const char *refusal = NULL;
+	struct lease lease;
 	int r = ingest_report(db, "demo", "n1", bytes, len, NOW, &o);
 
+	if (ingest_lease(db, "demo", "n1", bytes, len, NOW, &lease, &refusal) < 0)
+		abort();
 	/* Hostile bytes are a verdict, never an error. */
 	if (r < 0 || (o.acknowledge && o.verdict != INGEST_STORED && o.verdict != INGEST_DUPLICATE))
 		abort();

@@ -78,6 +78,156 @@ static void a_removed_node_is_forgotten_but_its_name(void **state)
 	assert_int_equal(db_result_add(db, &good), 1);
 }
 
+static int join_down(void *user, const struct db_down *row)
+{
+	struct buf *b = user;
+
+	return buf_addf(b, "%s %s;", row->node, row->reason);
+}
+
+static void expect_down(struct db *db, const char *label, const char *value, const char *except,
+			const char *expected)
+{
+	struct buf b = BUF_INIT(1000);
+
+	assert_int_equal(db_down(db, label, value, except, 500, join_down, &b), 0);
+	assert_string_equal(buf_str(&b), expected);
+	buf_done(&b);
+}
+
+static struct db_report report_of(const char *node, uint64_t sequence, int64_t now, const char *state,
+				  const char *update)
+{
+	return (struct db_report){ .node = node,
+				   .boot_id = "b",
+				   .labels = "{\"site\":\"oslo\"}",
+				   .body = "{}",
+				   .sequence = sequence,
+				   .now = now,
+				   .under_way = state ? "web" : NULL,
+				   .under_way_to = state ? "1.1.0" : NULL,
+				   .under_way_state = state,
+				   .under_way_update = update };
+}
+
+static void who_is_down_is_told_by_group(void **state)
+{
+	struct db *db = *state;
+	struct db_report r;
+
+	add_nodes(db);
+	assert_int_equal(db_node_add(db, "n3", "ID3", "TR3", "{\"site\":\"oslo\"}", 100), 0);
+	assert_int_equal(db_node_add(db, "n4", "ID4", "TR4", "{\"a.b/c-d\":\"x\"}", 100), 0);
+	expect_down(db, "site", "oslo", "n1", "n3 has never reported;");
+	expect_down(db, "site", "", "none", "n2 has never reported;n4 has never reported;");
+	expect_down(db, "a.b/c-d", "x", "none", "n4 has never reported;");
+	expect_down(db, "site", "lima", "none", "");
+	r = report_of("n3", 1, 1000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	expect_down(db, "site", "oslo", "n1", "");
+	r = report_of("n3", 2, 1000, "staging", "u");
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	expect_down(db, "site", "oslo", "n1", "");
+	r = report_of("n3", 3, 1000, "probation", "u");
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	expect_down(db, "site", "oslo", "n1", "n3 is in the middle of an update;");
+	r = report_of("n3", 4, 1000, "stuck", "u");
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	expect_down(db, "site", "oslo", "n1", "n3 is stuck;");
+	r = report_of("n3", 5, 1000, NULL, NULL);
+	r.failing = "http";
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	expect_down(db, "site", "oslo", "n1", "n3 fails the check http;");
+	r = report_of("n3", 6, 499, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	expect_down(db, "site", "oslo", "n1", "n3 is silent;");
+	r = report_of("n3", 7, 1000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	assert_int_equal(db_node_quarantine(db, "n3", "two of them"), 0);
+	expect_down(db, "site", "oslo", "n1", "n3 is in quarantine;");
+}
+
+static int count_place(void *user, const struct db_place *row)
+{
+	(void) row;
+	(*(int *) user)++;
+	return 0;
+}
+
+static int places(struct db *db, const char *node)
+{
+	int n = 0;
+
+	assert_int_equal(db_places(db, node, count_place, &n), 0);
+	return n;
+}
+
+static bool has_ended(struct db *db, const char *update, uint64_t sequence)
+{
+	bool ended = false;
+
+	assert_int_equal(db_update_ended(db, "n1", update, sequence, &ended), 0);
+	return ended;
+}
+
+static void a_place_ends_by_what_the_node_signed(void **state)
+{
+	struct db *db = *state;
+	struct db_place p = {
+		.node = "n1", .update = "r/web/1", .rollout = "r", .label = "site", .value = "oslo", .sequence = 5
+	};
+	const struct db_result other = { .node = "n1", .update = "r/web/0", .component = "web", .to = "1.0.0" };
+	const struct db_result good = { .node = "n1", .update = "r/web/1", .component = "web", .to = "1.0.0" };
+	struct db_report r;
+	unsigned count = 0;
+
+	add_nodes(db);
+	assert_int_equal(db_place_put(db, &p), 0);
+	assert_int_equal(db_place_put(db, &p), 0);
+	assert_int_equal(places(db, "n1"), 1);
+	assert_int_equal(places(db, "n2"), 0);
+	/* A report from before it asked, brought late, says nothing of what came after. */
+	r = report_of("n1", 5, 1000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	assert_int_equal(places(db, NULL), 1);
+	assert_false(has_ended(db, "r/web/1", 5));
+	/* While the update is under way it stays, whatever its state, and after the end of another one too. */
+	r = report_of("n1", 6, 1000, "waiting", "r/web/1");
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	r = report_of("n1", 7, 1000, "probation", "r/web/1");
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	assert_int_equal(db_result_add(db, &other), 1);
+	assert_int_equal(places(db, NULL), 1);
+	assert_false(has_ended(db, "r/web/1", 5));
+	assert_int_equal(db_result_add(db, &good), 1);
+	assert_int_equal(places(db, NULL), 0);
+	assert_true(has_ended(db, "r/web/1", 5));
+	assert_true(has_ended(db, "r/web/1", 0));
+	/* Put aside without a result: the next report shows it. */
+	p.update = "r/web/2";
+	p.sequence = 7;
+	assert_int_equal(db_place_put(db, &p), 0);
+	r = report_of("n1", 8, 1000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	assert_int_equal(places(db, NULL), 0);
+	assert_true(has_ended(db, "r/web/2", 7));
+	assert_false(has_ended(db, "r/web/2", 8));
+	/* An agent that does not say when it asked: only a result, or a person. */
+	p.update = "r/web/3";
+	p.sequence = 0;
+	assert_int_equal(db_place_put(db, &p), 0);
+	r = report_of("n1", 9, 1000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	assert_int_equal(places(db, NULL), 1);
+	expect_down(db, "site", "oslo", "n2", "n1 is being updated;");
+	assert_int_equal(db_place_free(db, "n1", &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(places(db, NULL), 0);
+	assert_int_equal(db_place_put(db, &p), 0);
+	assert_int_equal(db_node_remove(db, "n1", 2000), 0);
+	assert_int_equal(places(db, NULL), 0);
+}
+
 static int count_online(void *user, const struct db_node *row)
 {
 	*(int *) user += row->online || row->presence_at != 0;
@@ -532,6 +682,8 @@ int main(void)
 		T(nodes_keep_their_keys),
 		T(a_removed_node_is_forgotten_but_its_name),
 		T(presence_is_forgotten),
+		T(who_is_down_is_told_by_group),
+		T(a_place_ends_by_what_the_node_signed),
 		T(callbacks_stop_and_nest),
 		T(a_result_is_stored_once),
 		T(seq_rises_and_never_goes_back),

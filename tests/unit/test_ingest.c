@@ -660,6 +660,69 @@ static void nobody_sends_more_than_a_node_has_to(void **state)
 	assert_false(facts(b).quarantined);
 }
 
+static void seal_lease(const struct lease *l, const struct private_key *key, struct buf *out)
+{
+	struct json_build *b = json_build_new();
+	struct buf plain = BUF_INIT(ENVELOPE_MAX);
+	struct json *j = NULL;
+
+	lease_write(l, json_build_root(b));
+	assert_int_equal(json_build_text(b, false, &plain), 0);
+	assert_int_equal(json_parse(plain.data, plain.len, &json_limits_default, &j), 0);
+	assert_int_equal(tuf_envelope_sign(j, &key, 1, out), 0);
+	json_free(j);
+	json_build_free(b);
+	buf_done(&plain);
+}
+
+/* What is said to it; NULL: it counts. */
+static const char *ask(struct bench *b, const struct lease *l, const struct private_key *key, const char *node)
+{
+	struct buf e = BUF_INIT(ENVELOPE_MAX);
+	const char *refusal = NULL;
+	struct lease got;
+
+	seal_lease(l, key, &e);
+	assert_int_equal(ingest_lease(b->db, "demo", node, e.data, e.len, NOW, &got, &refusal), 0);
+	if (!refusal)
+		assert_string_equal(got.update, l->update);
+	buf_done(&e);
+	return refusal;
+}
+
+static void only_the_node_itself_asks_for_its_place(void **state)
+{
+	struct bench *b = *state;
+	struct lease l = { .fleet = "demo",
+			   .node = "n1",
+			   .nonce = "00112233445566778899aabbccddeeff",
+			   .update = "web-1-1-0/web/1",
+			   .rollout = "web-1-1-0",
+			   .sequence = 3 };
+	const char *refusal;
+	struct report r;
+	struct lease got;
+
+	assert_null(ask(b, &l, b->key, "n1"));
+	assert_non_null(ask(b, &l, b->other, "n1"));
+	assert_non_null(ask(b, &l, b->key, "n2"));
+	assert_non_null(ask(b, &l, b->other, "n2"));
+	assert_non_null(ask(b, &l, b->key, "n9"));
+	assert_int_equal(ingest_lease(b->db, "demo", "n1", "{}", 2, NOW, &got, &refusal), 0);
+	assert_non_null(refusal);
+	snprintf(l.fleet, sizeof(l.fleet), "other");
+	assert_non_null(ask(b, &l, b->key, "n1"));
+	snprintf(l.fleet, sizeof(l.fleet), "demo");
+	/* Once the update has ended, a carrier that says the request again gets nothing for it. */
+	r = report(4, boot_a);
+	add_result(&r, "web-1-1-0/web/1", RESULT_GOOD);
+	assert_int_equal(send(b, r).verdict, INGEST_STORED);
+	assert_string_equal(ask(b, &l, b->key, "n1"), "an old request: this update has ended");
+	for (int i = 0; i < 100; i++)
+		refusal = ask(b, &l, b->key, "n1");
+	assert_string_equal(refusal, "more requests in a minute than a node has to send");
+}
+
 static void verdicts_have_names(void **state)
 {
 	(void) state;
@@ -691,6 +754,7 @@ int main(void)
 		T(presence_is_display_only),
 		T(nobody_fills_the_disk),
 		T(nobody_sends_more_than_a_node_has_to),
+		T(only_the_node_itself_asks_for_its_place),
 		cmocka_unit_test(verdicts_have_names),
 	};
 

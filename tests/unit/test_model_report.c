@@ -362,6 +362,50 @@ static void test_acks(void **state)
 	}
 }
 
+static void test_leases(void **state)
+{
+	static const char text[] =
+		"{'_type':'selfright-lease','fleet':'demo','node':'n1','nonce':"
+		"'00112233445566778899aabbccddeeff','update':'r1/web/1','rollout':'r1','sequence':7}";
+	static const struct wrong lease_wrongs[] = {
+		{ "selfright-lease", "selfright-grant", -ERR_FIELD_VALUE, "" },
+		{ "'nonce':'00112233445566778899aabbccddeeff',", "", -ERR_FIELD_MISSING, "" },
+		{ "'nonce':'0011", "'nonce':'XX11", -ERR_FIELD_VALUE, "" },
+		{ "'update':'r1/web/1'", "'update':'../x'", -ERR_FIELD_VALUE, "" },
+		{ "'rollout':'r1'", "'rollout':'R 1'", -ERR_FIELD_VALUE, "" },
+		{ "'sequence':7", "'sequence':-7", -ERR_FIELD_VALUE, "" },
+		{ "'sequence':7", "'sequence':'7'", -ERR_FIELD_TYPE, "" },
+	};
+	CLEANUP(json_freep)
+	struct json *doc = json_replaced(text, "{", "{"), *again = NULL, *old = NULL;
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(1000);
+	struct lease l = { .sequence = 0 }, back = { .sequence = 0 };
+
+	(void) state;
+	assert_int_equal(lease_parse(doc, &l), 0);
+	assert_int_equal(l.sequence, 7);
+	lease_write(&l, json_build_root(b));
+	assert_int_equal(json_build_canonical(b, &out), 0);
+	again = json_of(buf_str(&out));
+	assert_int_equal(lease_parse(again, &back), 0);
+	assert_string_equal(back.update, l.update);
+	assert_string_equal(back.rollout, "r1");
+	assert_int_equal(back.sequence, 7);
+	/* The first release's agent says no number. */
+	old = json_replaced(text, ",'sequence':7", "");
+	assert_int_equal(lease_parse(old, &back), 0);
+	assert_int_equal(back.sequence, 0);
+	for (size_t i = 0; i < ARRAY_LEN(lease_wrongs); i++) {
+		CLEANUP(json_freep)
+		struct json *wrong = json_replaced(text, lease_wrongs[i].from, lease_wrongs[i].to);
+
+		assert_int_equal(lease_parse(wrong, &back), lease_wrongs[i].error);
+	}
+}
+
 static void test_grants(void **state)
 {
 	static const char text[] = "{'_type':'selfright-grant','fleet':'demo','node':'n1','nonce':"
@@ -443,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_printable_tail),
 		cmocka_unit_test(test_states),
 		cmocka_unit_test(test_acks),
+		cmocka_unit_test(test_leases),
 		cmocka_unit_test(test_grants),
 		cmocka_unit_test(test_events),
 	};
