@@ -86,16 +86,18 @@ static void join_chunks(const char *s, size_t len, struct buf *out, bool *ret_al
 	*ret_all = false;
 	while (len > 0) {
 		const char *newline = memchr(s, '\n', len);
-		uint64_t size;
+		unsigned long long wide;
+		size_t size;
 		char *behind;
 
 		if (!newline)
 			return;
-		size = strtoull(s, &behind, 16);
-		if (behind == s || size > PROBE_BODY_MAX || size == 0) {
+		wide = strtoull(s, &behind, 16);
+		if (behind == s || wide > PROBE_BODY_MAX || wide == 0) {
 			*ret_all = true; /* the end, or no chunk at all: nothing more to look at */
 			return;
 		}
+		size = (size_t) wide;
 		len -= (size_t) (newline + 1 - s);
 		s = newline + 1;
 		if (buf_add(out, s, size < len ? size : len) < 0)

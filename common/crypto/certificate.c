@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "base/timestamp.h"
 #include "crypto/internal.h"
 
 #include <mbedtls/asn1write.h>
@@ -12,7 +13,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	COMMON_NAME_MAX = 64, /* ub-common-name of RFC 5280 */
@@ -129,14 +129,20 @@ static int set_serial(struct issuing *i)
 	return r == 0 ? 0 : crypto_error(r, ERR_FIELD_VALUE);
 }
 
+/* "YYYYMMDDHHMMSS", by our own calendar: time_t ends in 2038 on 32-bit machines. */
 static int format_time(int64_t seconds, char out[static 16])
 {
-	time_t t = (time_t) seconds;
-	struct tm tm;
+	static const unsigned char digits[] = { 0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18 };
+	char text[TIMESTAMP_LEN + 1];
+	int64_t back = 0;
 
-	if (seconds < 0 || !gmtime_r(&t, &tm) || tm.tm_year > 9999 - 1900)
-		return -ERR_FIELD_VALUE;
-	return strftime(out, 16, "%Y%m%d%H%M%S", &tm) == 14 ? 0 : -ERR_FIELD_VALUE;
+	timestamp_format(text, seconds);
+	if (timestamp_parse(text, &back) < 0 || back != seconds)
+		return -ERR_FIELD_VALUE; /* before 1970 or after 9999 */
+	for (size_t i = 0; i < sizeof(digits); i++)
+		out[i] = text[digits[i]];
+	out[sizeof(digits)] = '\0';
+	return 0;
 }
 
 static int set_validity(struct issuing *i, int64_t not_before, int64_t not_after)
@@ -377,18 +383,15 @@ int certificate_issue(const struct certificate_request *request, const struct pr
 	return buf_add_str(out, (const char *) pem);
 }
 
+/* 0, long expired, where the date is none: nobody is trusted by a date that cannot be read. */
 static int64_t to_seconds(const mbedtls_x509_time *t)
 {
-	struct tm tm = {
-		.tm_year = t->year - 1900,
-		.tm_mon = t->mon - 1,
-		.tm_mday = t->day,
-		.tm_hour = t->hour,
-		.tm_min = t->min,
-		.tm_sec = t->sec,
-	};
+	char text[64];
+	int64_t seconds = 0;
 
-	return (int64_t) timegm(&tm);
+	(void) snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02dZ", t->year, t->mon, t->day, t->hour,
+			t->min, t->sec);
+	return timestamp_parse(text, &seconds) < 0 ? 0 : seconds;
 }
 
 int certificate_read(const char *pem, struct certificate_info *ret)

@@ -344,7 +344,7 @@ static int update_root(struct tuf_client *c, struct fetcher *f)
 
 	for (unsigned i = 0; i < c->options.limits.root_steps; i++) {
 		CLEANUP(buf_done)
-		struct buf bytes = BUF_INIT(c->options.limits.root);
+		struct buf bytes = BUF_INIT((size_t) c->options.limits.root);
 		CLEANUP(metadata_freep)
 		struct metadata *root = NULL;
 		uint64_t next = c->root->version + 1;
@@ -453,7 +453,7 @@ static int check_newer_timestamp(struct tuf_client *c, const struct metadata *m)
 static int update_timestamp(struct tuf_client *c, struct fetcher *f, bool *changed)
 {
 	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(c->options.limits.timestamp);
+	struct buf bytes = BUF_INIT((size_t) c->options.limits.timestamp);
 	CLEANUP(tuf_keyring_freep)
 	struct tuf_keyring *ring = NULL;
 	CLEANUP(metadata_freep)
@@ -515,7 +515,7 @@ static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_t
 			    struct metadata **trusted)
 {
 	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(limit_of(c, type));
+	struct buf bytes = BUF_INIT((size_t) limit_of(c, type));
 	CLEANUP(tuf_keyring_freep)
 	struct tuf_keyring *ring = NULL;
 	CLEANUP(metadata_freep)

@@ -58,7 +58,7 @@ static int load_local(struct tuf_client *c, struct role_file *file, const struct
 static int fetch_role(struct tuf_client *c, struct fetcher *f, struct role_file *file, const struct json *entry)
 {
 	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(c->options.limits.targets);
+	struct buf bytes = BUF_INIT((size_t) c->options.limits.targets);
 	int r;
 
 	r = client_fetch(c, f, file->name, tuf_client_is_consistent(c) ? entry_version(entry) : 0, entry,
