@@ -1,5 +1,6 @@
 #include "agent/console.h"
 
+#include "agent/install.h"
 #include "agent/local/control.h"
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
@@ -585,10 +586,40 @@ static void answer_hold(struct node *n, const struct control_peer *peer, const s
 	put_time(o, "until", n->state->hold_until);
 }
 
+static void answer_install(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
+{
+	const char *path = json_string(json_get(request, "bundle"));
+	char refusal[INSTALL_SENTENCE_SIZE] = "";
+	int r;
+
+	if (!path || path[0] != '/') {
+		control_refuse(answer, CONTROL_USAGE, "install needs the absolute path of a bundle");
+		return;
+	}
+	r = install_begin(n, path, refusal, sizeof(refusal));
+	if (r < 0)
+		control_refuse(answer, r == -EBUSY ? CONTROL_REFUSED : CONTROL_ERROR, "%s", refusal);
+	else
+		node_string(o, "bundle", path);
+}
+
+static void answer_install_status(const struct node *n, struct json_node *o)
+{
+	const struct installation *i = &n->installation;
+
+	node_bool(o, "over", i->over);
+	node_bool(o, "active", n->bundle != NULL);
+	node_string(o, "bundle", i->path);
+	if (i->over) {
+		node_integer(o, "result", i->code);
+		node_string(o, "sentence", i->sentence);
+	}
+}
+
 bool console_changes(const char *command)
 {
 	/* Who may inhibit is judged with the request; it changes nothing an update is in the middle of. */
-	static const char *const reading[] = { "status", "why", "history", "inhibit" };
+	static const char *const reading[] = { "status", "why", "history", "inhibit", "install-status" };
 
 	for (size_t i = 0; i < ARRAY_LEN(reading); i++)
 		if (str_eq(command, reading[i]))
@@ -619,6 +650,10 @@ void console_answer(void *user, const struct control_peer *peer, const struct js
 		answer_defer(n, peer, request, answer, o);
 	else if (str_eq(command, "inhibit"))
 		answer_inhibit(n, peer, request, answer, o);
+	else if (str_eq(command, "install"))
+		answer_install(n, request, answer, o);
+	else if (str_eq(command, "install-status"))
+		answer_install_status(n, o);
 	else if (str_eq(command, "trust-replace"))
 		trust_answer_replace(n, json_string(json_get(request, "root")),
 				     json_string(json_get(request, "sha256")), answer, o);

@@ -1,6 +1,7 @@
 #include "agent/engine.h"
 
 #include "agent/console.h"
+#include "agent/install.h"
 #include "agent/link/protocol.h"
 #include "agent/local/control.h"
 #include "agent/local/inhibit.h"
@@ -17,6 +18,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "crypto/key.h"
+#include "fetch/bundle.h"
 #include "os/durable.h"
 
 #include <errno.h>
@@ -84,6 +86,7 @@ struct engine {
 	bool reasons_due; /* something happened since they were looked at */
 	uint64_t collect_at_ms; /* old copies of data */
 	struct backoff poll_backoff;
+	const struct engine_install *install; /* this run is for a bundle alone; NULL: it is the agent */
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -553,7 +556,10 @@ static int timeout_until(struct engine *e, uint64_t services_at)
 	uint64_t now = node_now_ms(n), at = now + 60 * 1000;
 
 	earlier(&at, services_at);
-	earlier(&at, e->link_start_at_ms);
+	if (!n->alone)
+		earlier(&at, e->link_start_at_ms);
+	if (n->bundle && install_is_settled(n))
+		return 0;
 	if (n->link) {
 		earlier(&at, n->refresh_wanted ? now : e->poll_at_ms);
 		if (n->push_wanted)
@@ -588,7 +594,14 @@ static void loop(struct engine *e)
 	struct node *n = &e->node;
 
 	while (!stop_signal) {
-		uint64_t services_at = services_step(n->services, node_now_ms(n));
+		uint64_t services_at;
+
+		if (n->bundle && install_is_settled(n)) {
+			install_end(n);
+			if (n->alone)
+				return;
+		}
+		services_at = services_step(n->services, node_now_ms(n));
 		int status = 0;
 
 		if (e->link.pid && process_poll(&e->link, &status) != 0) {
@@ -600,7 +613,7 @@ static void loop(struct engine *e)
 			link_end(e);
 			e->link_start_at_ms = 0;
 		}
-		if (!n->link && node_now_ms(n) >= e->link_start_at_ms)
+		if (!n->link && !n->alone && node_now_ms(n) >= e->link_start_at_ms)
 			link_start(e);
 		if (inhibitors_changed(n->inhibitors)) {
 			n->replan = true;
@@ -664,6 +677,8 @@ static int give_away(struct engine *e)
 	r = user_ids(e->config.users.stage, &n->stage_uid, &n->stage_gid);
 	if (r == 0)
 		r = n->os->fchown(n->os, n->dirs->spool, n->stage_uid, n->stage_gid);
+	if (n->image)
+		return r; /* the ids of its users are its own: its agent gives the rest away */
 	if (r == 0)
 		r = user_ids(e->config.users.link, &uid, &gid);
 	if (r == 0)
@@ -815,6 +830,10 @@ static void start_services(struct node *n)
 			services_stop(n->services, c->name, false);
 			continue;
 		}
+		/* Also here: a factory image came without the folders that belong to this system's users. */
+		r = node_prepare_component(n, c->name);
+		if (r < 0)
+			log_error("data-folder", "component=%s reason=%s", c->name, err_text(r));
 		r = manifest_load(n, c->name, c->version, &release);
 		root = node_current_root(n, c->name);
 		context.root = root;
@@ -884,18 +903,52 @@ static int open_run(struct engine *e)
 }
 
 /* Without them nothing would ever work here: said once, and not tried for ever. */
-static int check_programs(const struct config *c, struct conf_error *ret_error)
+static int check_programs(const struct config *c, bool alone, struct conf_error *ret_error)
 {
 	static const char *const names[] = { "selfright-link", "selfright-stage" };
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(names); i++) {
+	for (size_t i = alone ? 1 : 0; r == 0 && i < ARRAY_LEN(names); i++) {
 		char *path = NULL;
 
 		r = config_program(c, names[i], &path, ret_error);
 		free(path);
 	}
 	return r;
+}
+
+static int replace_text(char **text, const char *with)
+{
+	char *copy = strdup(with);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+/* Another root than the configuration's, or the whole system below another folder. */
+static int move_root(struct engine *e)
+{
+	const struct engine_install *o = e->install;
+	char *path = NULL;
+	int r = 0;
+
+	if (!o || !o->root)
+		return 0;
+	if (asprintf(&path, "%s%s", o->root, o->image ? e->config.root : "") < 0)
+		return -ENOMEM;
+	r = replace_text(&e->config.root, path);
+	free(path);
+	if (r == 0 && o->run)
+		r = replace_text(&e->config.run, o->run);
+	if (!o->image || r < 0)
+		return r;
+	/* Its programs are not for this machine, and its users are not this machine's. */
+	free(e->config.programs);
+	e->config.programs = NULL;
+	return process_user_exists(e->config.users.stage) ? 0 : replace_text(&e->config.users.stage, "nobody");
 }
 
 static int start(struct engine *e, const char *config_dir)
@@ -908,10 +961,13 @@ static int start(struct engine *e, const char *config_dir)
 		return fail(r, "configuration", error.text);
 	n->config = &e->config;
 	n->as_root = geteuid() == 0;
-	r = n->as_root ? config_check_users(&e->config, &error) : 0;
+	r = move_root(e);
+	if (r < 0)
+		return fail(r, "configuration", NULL);
+	r = n->as_root && !n->image ? config_check_users(&e->config, &error) : 0;
 	if (r < 0)
 		return fail(r, "configuration", error.text);
-	r = check_programs(&e->config, &error);
+	r = check_programs(&e->config, n->alone, &error);
 	if (r < 0)
 		return fail(r, "programs", error.text);
 	r = open_state(e);
@@ -921,6 +977,8 @@ static int start(struct engine *e, const char *config_dir)
 	if (r < 0)
 		return fail(r, "giving the processes' folders to their users", NULL);
 	r = load_identity(e);
+	if (r == -ENOENT && n->alone)
+		r = 0; /* a factory image gets its identity later; what happens now is reported then */
 	if (r < 0)
 		return fail(r, "identity.key", r == -EACCES ? "others may read it (chmod 600)" : NULL);
 	r = open_trust(e);
@@ -934,7 +992,8 @@ static int start(struct engine *e, const char *config_dir)
 	r = update_resume(n);
 	if (r < 0)
 		return fail(r, e->config.root, "the journal could not be written");
-	start_services(n);
+	if (!n->image)
+		start_services(n);
 	STATE_SET(n->state->boot_id, n->boot_id);
 	return node_save(n);
 }
@@ -984,14 +1043,13 @@ static void engine_done(struct engine *e)
 	free(e);
 }
 
-int engine_main(const char *config_dir)
+static struct engine *engine_new(void)
 {
 	struct engine *e = calloc(1, sizeof(*e));
 	struct node *n;
-	int r;
 
 	if (!e)
-		return fail(-ENOMEM, "starting", NULL);
+		return NULL;
 	n = &e->node;
 	n->os = &os_posix;
 	n->engine = e;
@@ -1003,6 +1061,18 @@ int engine_main(const char *config_dir)
 	e->poll_backoff = (struct backoff){ .base_ms = 2000, .cap_ms = 5 * 60 * 1000 };
 	attempt_init(&n->attempt);
 	receive_init(n);
+	return e;
+}
+
+int engine_main(const char *config_dir)
+{
+	struct engine *e = engine_new();
+	struct node *n;
+	int r;
+
+	if (!e)
+		return fail(-ENOMEM, "starting", NULL);
+	n = &e->node;
 	handle_signals();
 	r = start(e, config_dir);
 	if (r == 0) {
@@ -1012,6 +1082,50 @@ int engine_main(const char *config_dir)
 		loop(e);
 		log_notice("stopped", "signal=%d", (int) stop_signal);
 	}
+	engine_done(e);
+	return r;
+}
+
+static void report_install(const struct node *n, struct engine_installed *ret)
+{
+	const struct installation *i = &n->installation;
+
+	ret->code = i->over ? i->code : INSTALL_UNCHANGED;
+	(void) snprintf(ret->sentence, sizeof(ret->sentence), "%s",
+			i->over ? i->sentence : "interrupted; the same command goes on where this one stopped");
+}
+
+int engine_install(const struct engine_install *o, struct engine_installed *ret)
+{
+	struct engine *e = engine_new();
+	struct node *n;
+	char refusal[INSTALL_SENTENCE_SIZE] = "";
+	int r;
+
+	*ret = (struct engine_installed){ .code = INSTALL_UNCHANGED,
+					  .sentence =
+						  "nothing has changed: it could not be begun; the log says why" };
+	if (!e)
+		return fail(-ENOMEM, "starting", NULL);
+	n = &e->node;
+	e->install = o;
+	n->alone = true;
+	n->image = o->image;
+	e->poll_at_ms = UINT64_MAX;
+	handle_signals();
+	r = start(e, o->config_dir);
+	if (r == 0) {
+		r = install_begin(n, o->bundle, refusal, sizeof(refusal));
+		if (r < 0)
+			(void) snprintf(ret->sentence, sizeof(ret->sentence), "nothing has changed: %.1100s",
+					refusal);
+	}
+	if (r == 0) {
+		loop(e);
+		report_install(n, ret);
+	}
+	bundle_close(n->bundle);
+	n->bundle = NULL;
 	engine_done(e);
 	return r;
 }

@@ -10,7 +10,22 @@
 
 #include "base/attr.h"
 
+#include <stdbool.h>
+
 /* Run until SIGTERM or SIGINT. 0, or a negative error after a line in the log that says what must be changed. */
 NODISCARD int engine_main(const char *config_dir);
+
+/* The same without link and controller, from a bundle, until everything it leads to has ended. */
+struct engine_install {
+	const char *config_dir, *bundle; /* absolute */
+	const char *root, *run; /* instead of the configuration's; NULL: those */
+	bool image; /* `root` is the top folder of another system, whose configuration this is */
+};
+struct engine_installed {
+	int code; /* of agent/install.h */
+	char sentence[1200];
+};
+/* 0 and *ret; negative, with *ret as well: it could not be begun, nothing has changed. */
+NODISCARD int engine_install(const struct engine_install *o, struct engine_installed *ret);
 
 #endif

@@ -2,6 +2,7 @@
  * selfright-agent - the engine (`run`), and the commands of the person at the console.
  */
 #include "agent/engine.h"
+#include "agent/install.h"
 #include "agent/local/config.h"
 #include "agent/local/control.h"
 #include "agent/local/join.h"
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,7 @@ struct arguments {
 	uint64_t for_s;
 	uint64_t limit;
 	bool json, force, release, help;
+	bool config_given; /* --config-dir was */
 };
 
 struct command {
@@ -46,6 +49,10 @@ static const struct command commands[];
 
 static const char exit_codes[] =
 	"Exit codes: 0 done, 1 error, 2 wrong usage, 3 the agent is not running, 4 refused.\n";
+
+static const char install_exit_codes[] =
+	"Exit codes: 0 good, or nothing to do; 1 nothing has changed (failed, refused, or it waits: the\n"
+	"sentence says for what); 2 wrong usage; 3 undone: the version before runs again; 4 refused; 5 stuck.\n";
 
 static void say_error(const struct arguments *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static void say_error(const struct arguments *a, const char *fmt, ...)
@@ -513,6 +520,191 @@ static int command_inhibit(const struct arguments *a)
 	return errno == ENOENT ? 127 : 126;
 }
 
+/* --- a bundle --- */
+
+static void print_installed(const struct arguments *a, int code, const char *sentence)
+{
+	static const struct {
+		int code;
+		const char *name;
+	} names[] = { { INSTALL_GOOD, "good" },
+		      { INSTALL_UNCHANGED, "unchanged" },
+		      { INSTALL_UNDONE, "undone" },
+		      { INSTALL_STUCK, "stuck" } };
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(16 * 1024);
+	const char *name = "unchanged";
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (names[i].code == code)
+			name = names[i].name;
+	if (!a->json) {
+		printf("%s: %s\n", name, sentence);
+		return;
+	}
+	node_bool(json_build_root(b), "ok", code == INSTALL_GOOD);
+	node_integer(json_build_root(b), "code", code);
+	node_string(json_build_root(b), "result", name);
+	node_string(json_build_root(b), "detail", sentence);
+	if (json_build_text(b, true, &text) == 0)
+		puts(buf_str(&text));
+}
+
+/* Silent; *ret is owned by the caller. CONTROL_NOT_RUNNING: nobody answers. */
+static int call_quietly(const struct config *config, const char *command, const char *bundle, struct json **ret)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf request = BUF_INIT(64 * 1024);
+	char *path = config_socket_path(config);
+	int r = path ? 0 : -ENOMEM;
+
+	node_string(json_build_root(b), "command", command);
+	if (bundle)
+		node_string(json_build_root(b), "bundle", bundle);
+	if (r == 0)
+		r = json_build_text(b, false, &request);
+	if (r == 0)
+		r = control_call(path, request.data, request.len, CALL_DEADLINE_MS, ret);
+	free(path);
+	return r;
+}
+
+/* The agent does it; we wait for the end. -ECONNREFUSED: no agent runs. */
+static int install_by_agent(const struct arguments *a, const struct config *config, const char *bundle,
+			    int *ret_code)
+{
+	static const struct timespec pause = { .tv_nsec = 200 * 1000 * 1000 };
+	CLEANUP(json_freep)
+	struct json *begun = NULL;
+	int r = call_quietly(config, "install", bundle, &begun);
+
+	if (r < 0)
+		return r == -ENOENT ? -ECONNREFUSED : r;
+	if (!json_bool(json_get(begun, "ok"), false)) {
+		say_error(a, "%s", text_of(begun, "error", "refused without a reason"));
+		*ret_code = (int) number_of(begun, "code");
+		return 0;
+	}
+	for (;;) {
+		CLEANUP(json_freep)
+		struct json *status = NULL;
+
+		(void) nanosleep(&pause, NULL); /* cut short it only asks sooner */
+		r = call_quietly(config, "install-status", NULL, &status);
+		if (r < 0)
+			return r == -ECONNREFUSED || r == -ENOENT ? -ERR_PEER_GONE : r;
+		if (json_bool(json_get(status, "over"), false)) {
+			*ret_code = (int) number_of(status, "result");
+			print_installed(a, *ret_code, text_of(status, "sentence", ""));
+			return 0;
+		}
+		if (!json_bool(json_get(status, "active"), false))
+			return -ERR_PEER_GONE; /* it was started anew meanwhile */
+	}
+}
+
+/* The top folder of a system that does not run: its configuration lies in it. */
+static bool is_image(const char *root, char *config_dir, size_t size)
+{
+	char file[PATH_MAX + 32];
+
+	if ((size_t) snprintf(config_dir, size, "%s%s", root, CONFIG_DIR_DEFAULT) >= size)
+		return false;
+	(void) snprintf(file, sizeof(file), "%s/agent.yaml", config_dir);
+	return access(file, F_OK) == 0;
+}
+
+static int install_alone(const struct arguments *a, const struct engine_install *o)
+{
+	struct engine_installed done;
+
+	(void) !engine_install(o, &done); /* what came of it is in `done` in any case */
+	print_installed(a, done.code, done.sentence);
+	return done.code;
+}
+
+/* The run files of a system that does not run are for nobody. */
+static int install_image(const struct arguments *a, struct engine_install *o)
+{
+	char run[] = "/tmp/selfright-install-XXXXXX";
+	int code;
+
+	if (!mkdtemp(run)) {
+		say_error(a, "%s: %s", run, err_text(-errno));
+		return INSTALL_UNCHANGED;
+	}
+	o->run = run;
+	code = install_alone(a, o);
+	if (tree_remove(&os_posix, AT_FDCWD, run) < 0)
+		say_error(a, "%s could not be removed", run);
+	return code;
+}
+
+static int install_here(const struct arguments *a, struct engine_install *o)
+{
+	struct config config = { 0 };
+	struct conf_error error;
+	int code = INSTALL_UNCHANGED;
+	int r = config_load(o->config_dir, &config, &error);
+
+	if (r < 0) {
+		say_error(a, "%s", error.text);
+		return CONTROL_ERROR;
+	}
+	r = install_by_agent(a, &config, o->bundle, &code);
+	config_done(&config);
+	if (r == 0)
+		return code;
+	if (r == -ECONNREFUSED)
+		return install_alone(a, o);
+	say_error(a, "%s",
+		  r == -ERR_PEER_GONE ? "the agent stopped meanwhile; the same command goes on where it was"
+				      : err_text(r));
+	return CONTROL_ERROR;
+}
+
+static int command_install(const struct arguments *a)
+{
+	char bundle[PATH_MAX], root[PATH_MAX], config_dir[PATH_MAX], image_dir[PATH_MAX];
+	char run[PATH_MAX + 8];
+	struct engine_install o = { .bundle = bundle, .run = a->run };
+
+	if (!a->operand) {
+		say_error(a, "install needs a bundle: a tar of `selfright bundle`, or a folder (see "
+			     "selfright-agent install --help)");
+		return CONTROL_USAGE;
+	}
+	if (!realpath(a->operand, bundle)) {
+		say_error(a, "%s: %s", a->operand, err_text(-errno));
+		return CONTROL_ERROR;
+	}
+	if (!realpath(a->config_dir, config_dir))
+		(void) snprintf(config_dir, sizeof(config_dir), "%s", a->config_dir);
+	o.config_dir = config_dir;
+	if (!a->root)
+		return install_here(a, &o);
+	if (!realpath(a->root, root)) {
+		say_error(a, "%s: %s", a->root, err_text(-errno));
+		return CONTROL_ERROR;
+	}
+	o.root = root;
+	if (!a->config_given && is_image(root, image_dir, sizeof(image_dir))) {
+		o.image = true;
+		o.config_dir = image_dir;
+		return install_image(a, &o);
+	}
+	/* Not the agent's own folder: what runs there is another node's. */
+	if (!o.run) {
+		(void) snprintf(run, sizeof(run), "%s/run", root);
+		o.run = run;
+	}
+	return install_alone(a, &o);
+}
+
 static int command_version(const struct arguments *a)
 {
 	if (a->json)
@@ -543,6 +735,8 @@ static const struct command commands[] = {
 	{ "inhibit", "run a command, and let no update begin before it has ended",
 	  "--why TEXT -- COMMAND [ARGUMENT...]",
 	  "selfright-agent inhibit --why 'nightly backup' -- /usr/local/sbin/backup", command_inhibit },
+	{ "install", "apply a bundle from a stick, under the same rules as from the network",
+	  "BUNDLE [--root DIR] [--run DIR]", "selfright-agent install /media/stick/demo.tar", command_install },
 	{ "version", "the version of this agent", "", "selfright-agent version", command_version },
 };
 
@@ -595,7 +789,7 @@ static void print_command_help(const struct command *c)
 			       option_help[i].meaning);
 	printf("  --config-dir DIR    the configuration's folder (default " CONFIG_DIR_DEFAULT ")\n"
 	       "  --json              the answer as JSON\n\n%s",
-	       exit_codes);
+	       c->main == command_install ? install_exit_codes : exit_codes);
 }
 
 /* "90", "90s", "15m", "2h", "7d". */
@@ -662,6 +856,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		switch (o) {
 		case OPT_CONFIG:
 			a->config_dir = optarg;
+			a->config_given = true;
 			break;
 		case OPT_ROOT:
 			a->root = optarg;

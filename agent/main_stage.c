@@ -31,6 +31,7 @@ enum {
 	SPOOL_FD = 3,
 	TREE_FD = 4,
 	PROGRESS_FD = 5,
+	SOURCE_FD = 6,
 	URLS_MAX = 8,
 	ATTEMPTS_PER_URL = 3, /* as long as each brings something */
 	CHUNK_BYTES = 256 * 1024,
@@ -85,7 +86,8 @@ struct stage {
 	const char *urls[URLS_MAX];
 	size_t url_count;
 	const char *ca_path, *dir_path, *name, *proxy;
-	uint64_t length, max_bytes_per_second;
+	uint64_t length, max_bytes_per_second, offset;
+	bool from_descriptor; /* SOURCE_FD holds the artifact, from `offset` on */
 	uint8_t sha256[SHA256_BYTES];
 	enum pack_media media;
 	struct pack_limits limits;
@@ -101,13 +103,14 @@ struct stage {
 
 static void usage(FILE *out)
 {
-	fputs("usage: selfright-stage (--url URL... | --dir DIR) --name NAME --length N --sha256 HEX\n"
-	      "                       --media TYPE --max-bytes N --max-files N [--ca FILE]\n"
+	fputs("usage: selfright-stage (--url URL... | --dir DIR | --offset N) --name NAME --length N\n"
+	      "                       --sha256 HEX --media TYPE --max-bytes N --max-files N [--ca FILE]\n"
 	      "\n"
 	      "Download one artifact, verify it, unpack it. Started by selfright-agent.\n"
 	      "\n"
 	      "  --url URL        repository to download from, https only; several are tried in order\n"
 	      "  --dir DIR        repository folder to read from instead\n"
+	      "  --offset N       descriptor 6 holds the artifact instead, from byte N on (a bundle)\n"
 	      "  --ca FILE        trust only the certificates in FILE (PEM), not the system's\n"
 	      "  --proxy URL      proxy to use (default: https_proxy and no_proxy of the environment)\n"
 	      "  --rate N         at most N bytes per second\n"
@@ -120,7 +123,8 @@ static void usage(FILE *out)
 	      "  --help, --version\n"
 	      "\n"
 	      "Descriptors: 3 the spool folder (SHA256.part stays there until it is unpacked, so that a\n"
-	      "later start goes on where this one ended), 4 the empty folder to unpack into, 5 progress:\n"
+	      "later start goes on where this one ended), 4 the empty folder to unpack into, 6 with --offset\n"
+	      "the file that holds the artifact, 5 progress:\n"
 	      "lines \"phase download|verify|unpack\", \"bytes DONE TOTAL\", and last \"done\" or\n"
 	      "\"error NAME detail\". Exit status: 0 done, 1 failed, 2 wrong arguments.\n",
 	      out);
@@ -312,15 +316,15 @@ static int copy_bytes(struct stage *s, int fd, uint8_t *chunk)
 		return r;
 	if (!S_ISREG(st.st_mode))
 		return -ERR_NAME;
-	if ((uint64_t) st.st_size != s->length)
+	if (!s->from_descriptor && (uint64_t) st.st_size != s->length)
 		return -ERR_LENGTH;
 	while (done < s->length) {
-		ssize_t n = s->os->read(s->os, fd, chunk, CHUNK_BYTES);
+		uint64_t left = s->length - done;
+		ssize_t n = s->os->pread(s->os, fd, chunk, left < CHUNK_BYTES ? (size_t) left : CHUNK_BYTES,
+					 s->offset + done);
 
 		if (n <= 0)
 			return n < 0 ? (int) n : -ERR_LENGTH;
-		if ((uint64_t) n > s->length - done)
-			return -ERR_LENGTH; /* it grows while we read */
 		r = file_write_all(s->os, s->part_fd, chunk, (size_t) n);
 		if (r < 0)
 			return r;
@@ -333,22 +337,24 @@ static int copy_bytes(struct stage *s, int fd, uint8_t *chunk)
 }
 
 /* A copy of our own: a stick could answer otherwise when it is read the second time. */
-static int copy_from_folder(struct stage *s)
+static int copy_from_carrier(struct stage *s)
 {
+	const char *where = s->from_descriptor ? "the bundle" : s->dir_path;
 	uint8_t *chunk;
 	int fd, r;
 
 	r = part_restart(s);
 	if (r < 0)
 		return fail(s, r, "the spool folder cannot be written");
-	fd = open_source(s);
+	fd = s->from_descriptor ? SOURCE_FD : open_source(s);
 	if (fd < 0)
-		return fail(s, fd, "%s: %s", s->dir_path, err_text(fd));
+		return fail(s, fd, "%s: %s", where, err_text(fd));
 	chunk = malloc(CHUNK_BYTES);
 	r = chunk ? copy_bytes(s, fd, chunk) : -ENOMEM;
 	free(chunk);
-	(void) s->os->close(s->os, fd); /* only read */
-	return r < 0 ? fail(s, r, "%s: %s", s->dir_path, err_text(r)) : 0;
+	if (!s->from_descriptor)
+		(void) s->os->close(s->os, fd); /* only read */
+	return r < 0 ? fail(s, r, "%s: %s", where, err_text(r)) : 0;
 }
 
 static int hash_part(const struct stage *s, uint8_t ret[static SHA256_BYTES])
@@ -410,7 +416,7 @@ static int bring(struct stage *s)
 	r = tell(s, "phase download");
 	if (r < 0)
 		return fail(s, r, "nobody reads the progress");
-	return s->dir_path ? copy_from_folder(s) : download(s);
+	return s->dir_path || s->from_descriptor ? copy_from_carrier(s) : download(s);
 }
 
 /* The verified bytes in .part, from there if they are whole already. */
@@ -502,6 +508,7 @@ enum option_key {
 	KEY_DIR,
 	KEY_PROXY,
 	KEY_RATE,
+	KEY_OFFSET,
 	KEY_NAME,
 	KEY_LENGTH,
 	KEY_SHA256,
@@ -518,6 +525,7 @@ static const struct option options[] = {
 	{ "dir", required_argument, NULL, KEY_DIR },
 	{ "proxy", required_argument, NULL, KEY_PROXY },
 	{ "rate", required_argument, NULL, KEY_RATE },
+	{ "offset", required_argument, NULL, KEY_OFFSET },
 	{ "name", required_argument, NULL, KEY_NAME },
 	{ "length", required_argument, NULL, KEY_LENGTH },
 	{ "sha256", required_argument, NULL, KEY_SHA256 },
@@ -578,6 +586,9 @@ static bool take_option(struct stage *s, int key, const char *value)
 		return true;
 	case KEY_RATE:
 		return take_number("rate", value, &s->max_bytes_per_second);
+	case KEY_OFFSET:
+		s->from_descriptor = true;
+		return take_number("offset", value, &s->offset);
 	case KEY_NAME:
 		s->name = value;
 		return true;
@@ -621,8 +632,9 @@ static int take_arguments(struct stage *s, int argc, char **argv)
 				options[needed - KEY_URL].name);
 			return 3;
 		}
-	if (optind < argc || (s->url_count > 0) == (s->dir_path != NULL)) {
-		fprintf(stderr, "selfright-stage: either --url or --dir, and no other arguments (see --help)\n");
+	if (optind < argc || (s->url_count > 0) + (s->dir_path != NULL) + s->from_descriptor != 1) {
+		fprintf(stderr, "selfright-stage: one of --url, --dir and --offset, and no other arguments (see "
+				"--help)\n");
 		return 3;
 	}
 	if (!guard_path(s->name)) {
@@ -639,12 +651,13 @@ static bool is_folder(int fd)
 	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static bool descriptors_are_there(void)
+static bool descriptors_are_there(const struct stage *s)
 {
-	if (is_folder(SPOOL_FD) && is_folder(TREE_FD) && fcntl(PROGRESS_FD, F_GETFD) >= 0)
+	if (is_folder(SPOOL_FD) && is_folder(TREE_FD) && fcntl(PROGRESS_FD, F_GETFD) >= 0 &&
+	    (!s->from_descriptor || fcntl(SOURCE_FD, F_GETFD) >= 0))
 		return true;
-	fputs("selfright-stage: descriptors 3 (spool folder), 4 (folder to unpack into) and 5 (progress)\n"
-	      "must be open; it is started by selfright-agent\n",
+	fputs("selfright-stage: descriptors 3 (spool folder), 4 (folder to unpack into), 5 (progress) and\n"
+	      "with --offset 6 (the bundle) must be open; it is started by selfright-agent\n",
 	      stderr);
 	return false;
 }
@@ -706,9 +719,10 @@ int main(int argc, char **argv)
 	status = take_arguments(&s, argc, argv);
 	if (status > 0)
 		return status - 1;
-	if (!descriptors_are_there())
+	if (!descriptors_are_there(&s))
 		return 2;
-	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || confine_descriptors(PROGRESS_FD + 1) < 0)
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+	    confine_descriptors(s.from_descriptor ? SOURCE_FD + 1 : PROGRESS_FD + 1) < 0)
 		return 2;
 	(void) umask(022);
 	r = prepare(&s);

@@ -195,7 +195,11 @@ static bool is_urgent(struct node *n, const char *component)
 	struct decision d = node_decide(n, component);
 	const struct node_retry *retry;
 
-	if (d.kind != DECIDE_TARGET || (d.cause != CAUSE_ORDER_ROLLBACK && d.cause != CAUSE_ORDER_PIN))
+	if (d.kind != DECIDE_TARGET)
+		return false;
+	/* A stuck node takes from a stick whatever it is offered: somebody stands before it to free it. */
+	if (d.cause != CAUSE_ORDER_ROLLBACK && d.cause != CAUSE_ORDER_PIN &&
+	    !(u->state == NODE_STUCK && n->bundle))
 		return false;
 	if (str_eq(u->component, component) && str_eq(u->to, d.version) && u->cause == (enum node_cause) d.cause)
 		return false; /* it is under way */

@@ -28,6 +28,7 @@ static const struct row rows[] = {
 	{ "rollout", cmd_rollout, "Roll out", "start, watch, pause, halt and undo rollouts" },
 	{ "approve", cmd_approve, "Roll out", "sign that a stage of a rollout may go on" },
 	{ "freeze", cmd_freeze, "Roll out", "stop regular rollouts for a while" },
+	{ "bundle", cmd_bundle, "Roll out", "what nodes without a network need, on a USB stick" },
 	{ "watch", cmd_watch, "Roll out", "what happens in the fleet, live" },
 	{ "tuf", cmd_tuf, "Look closer", "a client for any TUF repository" },
 };

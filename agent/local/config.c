@@ -270,6 +270,11 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 	r = conf_optional_seconds(map, "report", 15 * 60, &c->report_s, e);
 	if (r < 0)
 		return r;
+	r = conf_optional_seconds(map, "offline_grace", 0, &c->offline_grace_s, e);
+	if (r < 0)
+		return r;
+	if (c->offline_grace_s > 366 * DAY)
+		return conf_fail(conf_get(map, "offline_grace"), e, "expected at most 366d");
 	return c->report_s < 1 ? conf_fail(conf_get(map, "report"), e, "expected a second or more") : 0;
 }
 

@@ -55,6 +55,7 @@ struct config {
 	unsigned keep_versions, max_swaps_per_day;
 	uint64_t probation_cap_s; /* 0: none */
 	uint64_t link_deadline_s, report_s;
+	uint64_t offline_grace_s; /* how long expired online metadata still count from a bundle; 0: not at all */
 	char *programs; /* NULL: looked for by config_program */
 	char *proxy; /* "http://[user:password@]host[:port]"; NULL: the environment's, if it names one */
 	struct string_list no_proxy; /* hosts that are reached without it */

@@ -99,6 +99,7 @@ int phase_commit(struct node *n)
 		c->watch_until = n->os->clock_real(n->os) + (int64_t) (u->watch_ms / 1000);
 		STATE_SET(c->watch_update, u->id);
 	}
+	n->state->stuck = false; /* whatever could not be undone here is replaced by what was just proved */
 	r = update_end(n, good_result(u), u->detail);
 	if (r < 0)
 		return r;

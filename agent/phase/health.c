@@ -185,6 +185,11 @@ int phase_health(struct node *n)
 
 	if (r < 0)
 		return r;
+	if (n->image) {
+		u->result = RESULT_GOOD_UNPROVEN;
+		STATE_SET(u->detail, "installed into an image: nothing of it has run yet");
+		return PHASE_DONE;
+	}
 	if (u->to[0] == '\0') {
 		u->result = RESULT_GOOD; /* absent as it was asked: there is nothing to check */
 		return PHASE_DONE;

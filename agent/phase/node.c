@@ -260,7 +260,8 @@ static struct local_facts local_facts_of(const struct node *n, const char *compo
 		.labels = n->docs.loaded ? &n->docs.labels : &n->config->labels,
 		.now = now,
 		.fresh = node_is_fresh(n),
-		.stuck = n->state->stuck,
+		/* Somebody stands before it with a stick: that may be what frees it. */
+		.stuck = n->state->stuck && !n->bundle,
 		.busy = busy ? u->component : NULL,
 		.inhibited = list_inhibitors(n, &first, 1) > 0,
 		.held = n->state->hold_until > now,
@@ -589,6 +590,31 @@ static void add_history(struct node *n, const struct node_result *r, const struc
 		log_warning("history-not-written", "update=%s reason=%s", r->update, err_text(e));
 }
 
+/* For whoever waits for an installation from a bundle. */
+static void count_ending(struct node *n, const struct node_result *result, const struct catalogue_row *row)
+{
+	struct installation *i = &n->installation;
+	size_t len = strlen(i->sentence);
+
+	if (!n->bundle)
+		return;
+	switch (n->state->update.state) {
+	case NODE_GOOD:
+		i->good++;
+		break;
+	case NODE_ROLLED_BACK:
+		i->undone++;
+		break;
+	default:
+		i->failed++;
+		break;
+	}
+	(void) snprintf(i->sentence + len, sizeof(i->sentence) - len, "%s%s %s -> %s: %s (%s)", len ? "; " : "",
+			result->component, result->from[0] ? result->from : "absent",
+			result->to[0] ? result->to : "absent", row ? row->name : "unknown",
+			result->detail); /* what does not fit is in the history */
+}
+
 int update_end(struct node *n, enum result number, const char *detail)
 {
 	const struct catalogue_row *row = catalogue_find(number);
@@ -629,6 +655,8 @@ int update_end(struct node *n, enum result number, const char *detail)
 			   (unsigned long long) result->duration_ms,
 			   log_quote(quoted, sizeof(quoted), result->detail));
 	}
+	if (r >= 0)
+		count_ending(n, result, row);
 	free(result);
 	n->report_wanted = true;
 	return r < 0 ? r : 0;

@@ -30,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bundle;
 struct private_key;
 struct zone;
 struct services;
@@ -125,6 +126,19 @@ struct attempt {
 	char lease_refusal[128];
 };
 
+/* An installation from a bundle (agent/install.h): under way, or how the last one ended. */
+enum { INSTALL_SENTENCE_SIZE = 1200 };
+struct installation {
+	bool over; /* there was one, and it has ended */
+	int code; /* then: 0 good or nothing to do, 1 nothing has changed, 3 undone, 5 stuck */
+	unsigned good, undone, failed; /* updates that ended since it began */
+	char sentence[INSTALL_SENTENCE_SIZE];
+	char path[1024];
+	int refresh_error; /* why its metadata were not taken; 0: they were, or ours are as new */
+	char refresh_text[512];
+	char watched[STATE_UPDATE_SIZE]; /* the update on watch after which everything was looked at again */
+};
+
 struct node {
 	const struct os *os;
 	const struct config *config;
@@ -146,6 +160,12 @@ struct node {
 	struct prefetched *prefetched;
 	size_t prefetched_count, prefetched_bytes;
 	bool use_pushed_timestamp; /* this refresh may take the pushed one */
+
+	struct bundle *bundle; /* an installation from it is under way; NULL: none */
+	bool ask_bundle; /* metadata come from it just now */
+	bool alone; /* there is only the bundle: no link, no controller */
+	bool image; /* the root belongs to another system: nothing of it is run here */
+	struct installation installation;
 
 	/* --- asked of the engine --- */
 	bool refresh_wanted; /* from the network, now */

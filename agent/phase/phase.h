@@ -22,6 +22,7 @@ void receive_forget(struct node *n); /* drop the announced files: nobody will as
 void receive_announcement(struct node *n, const void *json, size_t len);
 void receive_timestamp(struct node *n, const void *bytes, size_t len);
 NODISCARD int phase_receive(struct node *n, bool pushed);
+NODISCARD int phase_receive_bundle(struct node *n); /* from the installation's bundle alone */
 
 /* verify.c: what the trusted metadata says, as documents one can decide by. */
 NODISCARD int phase_verify(struct node *n);
@@ -55,6 +56,8 @@ NODISCARD int phase_stuck(struct node *n);
 
 /* report.c: the truth, to the controller. */
 NODISCARD int phase_report(struct node *n);
+/* The same into the file <node>.json of a folder, in place of an older one: for a stick that goes back to the fleet. */
+NODISCARD int phase_report_file(struct node *n, int dirfd);
 /* A signed answer: what it acknowledges is dropped. */
 void report_acknowledge(struct node *n, const void *bytes, size_t len);
 /* A signed answer to a lease request. */

@@ -708,6 +708,9 @@ static int wait_refresh(struct node *n)
 	/* An order that is verified needs no fresher word, and the way back to safety waits for nothing. */
 	if (u->cause != NODE_CAUSE_ROLLOUT)
 		return next_step(n, WAIT_AGAIN);
+	/* A stick is brought to where there is no road: what it said is the freshest there is. */
+	if (n->bundle && !n->link_connected)
+		return next_step(n, WAIT_AGAIN);
 	if (n->polled_ms > 0 && now - n->polled_ms < RECENT_POLL_MS)
 		return next_step(n, WAIT_AGAIN);
 	if (a->refresh_asked_ms == 0) {
@@ -763,6 +766,9 @@ static int wait_lease(struct node *n)
 
 	if (!needs_lease(n))
 		return next_step(n, WAIT_PREFLIGHT);
+	/* Nobody could grant one: the person with the stick stands beside the node and knows what else is down. */
+	if (n->alone)
+		return next_step(n, WAIT_PREFLIGHT);
 	if (a->lease_granted && now < a->lease_until_ms) {
 		n->lease_refusals = 0;
 		return next_step(n, WAIT_PREFLIGHT);
@@ -787,7 +793,7 @@ static int wait_hook(struct node *n, const struct release_command *hook, enum re
 	char *root;
 	int r;
 
-	if (!a->has_release || hook->argv.count == 0)
+	if (!a->has_release || hook->argv.count == 0 || n->image)
 		return next_step(n, next);
 	if (a->command.process.pid == 0) {
 		root = node_version_root(n, u->component, u->to);
@@ -913,7 +919,7 @@ static int wait_baseline(struct node *n)
 	int timeout = -1, r;
 
 	a->services_were_fine = services_settled(n->services, u->component, NULL) == 1;
-	if (!a->has_release || (a->release.check_count == 0))
+	if (!a->has_release || a->release.check_count == 0 || n->image)
 		return next_step(n, WAIT_DRAIN);
 	if (!a->probes) {
 		if (u->from[0] == '\0') {
@@ -927,6 +933,8 @@ static int wait_baseline(struct node *n)
 		a->nonce[0] = '\0';
 		if (n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS) {
 			probe_set_link_result(a->probes, true, NULL);
+		} else if (n->alone) {
+			probe_set_link_result(a->probes, false, "there is no link");
 		} else if (node_nonce(n, a->nonce) == 0) {
 			a->nonce_ms = now;
 			n->report_wanted = true;

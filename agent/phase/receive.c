@@ -9,6 +9,8 @@
 #include "agent/phase/phase.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "crypto/digest.h"
+#include "fetch/bundle.h"
 #include "json/json.h"
 #include "os/durable.h"
 
@@ -191,6 +193,36 @@ static int from_documents(struct node *n, const char *name, uint64_t max, struct
 	return file_read(n->os, n->documents_fd, hex, (size_t) max, ret);
 }
 
+/* Is this what the hash in its name says? */
+static bool is_named_so(const char *name, const uint8_t *bytes, size_t len)
+{
+	char hex[SHA256_HEX + 1];
+
+	return sha256_hex(bytes, len, hex) == 0 && strncmp(strrchr(name, '/') + 1, hex, SHA256_HEX) == 0;
+}
+
+/*
+ * A stick stands in for the network while it is asked for metadata; else it is one more
+ * cache, of what is named by its hash: a bad file on it hides no good one elsewhere.
+ */
+static int from_bundle(struct node *n, const char *name, uint64_t max, struct buf *ret)
+{
+	bool metadata = str_starts(name, "metadata/");
+	size_t before = ret->len;
+	int r;
+
+	if (!n->bundle || (metadata && !n->ask_bundle))
+		return -ENOENT;
+	r = fetcher_get(bundle_fetcher(n->bundle), name, max, ret);
+	if (r < 0 || metadata)
+		return r;
+	if (is_immutable_name(name) && is_named_so(name, ret->data + before, ret->len - before))
+		return 0;
+	ret->len = before;
+	log_warning("bundle-file-refused", "it is not what its name says: name=%s", name);
+	return -ENOENT;
+}
+
 static int from_link(struct node *n, const char *name, uint64_t max, struct buf *ret)
 {
 	CLEANUP(buf_done)
@@ -232,12 +264,17 @@ static int get(struct fetcher *f, const char *name, uint64_t max, struct buf *re
 {
 	struct node *n = (struct node *) ((char *) f - offsetof(struct node, fetcher));
 	const struct prefetched *p = prefetch_find(n, name);
+	int r;
 
 	/* A pushed timestamp says what is new, never that nothing is: polls ask the origin. */
 	if (p && (n->use_pushed_timestamp || !str_eq(name, timestamp_name)) && p->bytes.len <= max)
 		return buf_add(ret, p->bytes.data, p->bytes.len);
 	if (from_documents(n, name, max, ret) == 0)
 		return 0;
+	r = from_bundle(n, name, max, ret);
+	/* While the stick is asked, what it does not hold is not there: no next root, no road to wait for. */
+	if (r == 0 || n->alone || (n->ask_bundle && str_starts(name, "metadata/")))
+		return r;
 	return from_link(n, name, max, ret);
 }
 
@@ -303,5 +340,42 @@ int phase_receive(struct node *n, bool pushed)
 			   (unsigned long long) t.snapshot, (unsigned long long) t.targets);
 		n->replan = true;
 	}
+	return changed ? 1 : 0;
+}
+
+int phase_receive_bundle(struct node *n)
+{
+	struct installation *i = &n->installation;
+	bool changed = false;
+	char quoted[600];
+	int r;
+
+	r = tuf_client_refresh(n->tuf, &n->fetcher, &changed);
+	i->refresh_error = 0;
+	i->refresh_text[0] = '\0';
+	/* A stick older than what is known here is no offence: our own metadata say more, its files are as good. */
+	if (r == -ERR_ROLLBACK && tuf_client_targets_signed(n->tuf)) {
+		log_notice("bundle-older", "the metadata here are newer; it only brings files: path=%s", i->path);
+		return 0;
+	}
+	if (r < 0) {
+		const char *said = tuf_client_error(n->tuf);
+
+		i->refresh_error = r;
+		(void) snprintf(i->refresh_text, sizeof(i->refresh_text), "%s", said[0] ? said : err_text(r));
+		log_warning("bundle-refused", "its metadata are not taken: error=%s detail=%s", err_name(r),
+			    log_quote(quoted, sizeof(quoted), i->refresh_text));
+		return r;
+	}
+	if (changed) {
+		struct tuf_state t = { 0 };
+
+		tuf_client_state(n->tuf, &t);
+		log_notice("refreshed", "root=%llu timestamp=%llu snapshot=%llu targets=%llu from=bundle",
+			   (unsigned long long) t.root, (unsigned long long) t.timestamp,
+			   (unsigned long long) t.snapshot, (unsigned long long) t.targets);
+		n->refreshed_at = n->os->clock_real(n->os);
+	}
+	n->replan = true;
 	return changed ? 1 : 0;
 }

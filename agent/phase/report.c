@@ -11,6 +11,7 @@
 #include "crypto/key.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "os/durable.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -266,17 +267,24 @@ static int write_and_sign(struct node *n, int how, struct buf *envelope)
 	return r == 0 && envelope->len > REPORT_MAX_BYTES ? -ERR_TOO_LARGE : r;
 }
 
+static int make_envelope(struct node *n, struct buf *envelope)
+{
+	int r = -ERR_TOO_LARGE;
+
+	for (int how = 0; r == -ERR_TOO_LARGE && how <= SHORTER_ALL; how++) {
+		buf_clear(envelope);
+		r = write_and_sign(n, how, envelope);
+	}
+	return r;
+}
+
 static int send_report(struct node *n)
 {
 	CLEANUP(buf_done)
 	struct buf envelope = BUF_INIT(2 * REPORT_MAX_BYTES), frame = BUF_INIT(2 * REPORT_MAX_BYTES + 8);
 	uint8_t head[8];
-	int r = -ERR_TOO_LARGE;
+	int r = make_envelope(n, &envelope);
 
-	for (int how = 0; r == -ERR_TOO_LARGE && how <= SHORTER_ALL; how++) {
-		buf_clear(&envelope);
-		r = write_and_sign(n, how, &envelope);
-	}
 	for (size_t i = 0; i < sizeof(head); i++)
 		head[i] = (uint8_t) (n->state->report_sequence >> (8 * (7 - i)));
 	if (r == 0)
@@ -288,18 +296,39 @@ static int send_report(struct node *n)
 	return r;
 }
 
+/* The number is spent before it is shown: after a crash the next one is higher still. */
+static int spend_sequence(struct node *n)
+{
+	n->state->report_sequence++;
+	for (size_t i = 0; i < n->state->result_count; i++)
+		if (n->state->results[i]->sequence == 0)
+			n->state->results[i]->sequence = n->state->report_sequence;
+	return node_save(n);
+}
+
+int phase_report_file(struct node *n, int dirfd)
+{
+	CLEANUP(buf_done)
+	struct buf envelope = BUF_INIT(2 * REPORT_MAX_BYTES);
+	char name[ID_MAX + 8];
+	int r = n->identity ? spend_sequence(n) : -ERR_KEY;
+
+	if (r == 0)
+		r = make_envelope(n, &envelope);
+	if (r < 0)
+		return r;
+	(void) snprintf(name, sizeof(name), "%s.json", n->config->node);
+	/* Its fsyncs let the stick be pulled; whether it arrives or not, the node tells again by itself. */
+	return durable_write_file(n->os, dirfd, name, envelope.data, envelope.len, 0644);
+}
+
 int phase_report(struct node *n)
 {
 	int r;
 
 	n->report_wanted = false;
 	n->reported_ms = node_now_ms(n);
-	/* The number is spent before it is shown: after a crash the next one is higher still. */
-	n->state->report_sequence++;
-	for (size_t i = 0; i < n->state->result_count; i++)
-		if (n->state->results[i]->sequence == 0)
-			n->state->results[i]->sequence = n->state->report_sequence;
-	r = node_save(n);
+	r = spend_sequence(n);
 	if (r < 0)
 		return r;
 	(void) snprintf(n->report_nonce, sizeof(n->report_nonce), "%s", n->attempt.nonce);

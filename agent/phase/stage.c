@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "fetch/bundle.h"
 #include "os/durable.h"
 
 #include <errno.h>
@@ -45,19 +46,45 @@ static int artifact_name(const struct release_artifact *a, struct buf *out)
 	return buf_addf(out, "targets/%.*s/%s.%s", (int) (slash - a->path), a->path, hex, slash + 1);
 }
 
+/* The artifact on the stick, if there is one and it holds it: opened here, for the stage user may not look there. */
+static int find_in_bundle(struct node *n, const char *name, uint64_t length, int *ret_fd, uint64_t *ret_offset)
+{
+	uint64_t size = 0;
+	int r = n->bundle ? bundle_find(n->bundle, name, ret_fd, ret_offset, &size) : -ENOENT;
+
+	if (r < 0 || size == length)
+		return r;
+	(void) n->os->close(n->os, *ret_fd); /* only looked at */
+	*ret_fd = -1;
+	if (n->alone)
+		return update_fail(n, -ERR_LENGTH,
+				   "the bundle's %s has %" PRIu64 " bytes, %" PRIu64 " were signed", name, size,
+				   length);
+	log_warning("bundle-file-refused", "it has not the signed length: name=%s", name);
+	return -ENOENT;
+}
+
 static int spawn(struct node *n, const struct release *rel, const struct release_artifact *a, int partial_fd,
 		 int progress_fd)
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
-	char length[24], max_bytes[24], max_files[24], hex[SHA256_HEX + 1];
+	char length[24], max_bytes[24], max_files[24], offset_text[24], hex[SHA256_HEX + 1];
 	const char *argv[ARGS_MAX + 1];
+	uint64_t offset = 0;
+	int source = -1;
 	struct road_environment environment = { .count = 0 };
 	struct conf_error error = { "" };
 	char *program = NULL;
 	size_t argc = 0;
 	int r = artifact_name(a, &name);
 
+	if (r == 0)
+		r = find_in_bundle(n, buf_str(&name), a->length, &source, &offset);
+	if (r == -ENOENT && n->alone)
+		return update_fail_as(n, RESULT_DOWNLOAD_FAILED, r, "the bundle does not hold %s", buf_str(&name));
+	if (r == -ENOENT)
+		r = 0;
 	if (r == 0)
 		r = buf_addf(&ca, "%s/ca.crt", n->config->dir);
 	if (r == 0)
@@ -66,6 +93,8 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 		r = config_road_environment(n->config, &environment);
 	if (r < 0) {
 		free(program);
+		if (source >= 0)
+			(void) n->os->close(n->os, source); /* only read */
 		return error.text[0] ? update_fail(n, r, "%s", error.text) : r;
 	}
 	hex_encode(hex, a->sha256, SHA256_BYTES);
@@ -73,7 +102,12 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	(void) snprintf(max_bytes, sizeof(max_bytes), "%" PRIu64, rel->installed_size);
 	(void) snprintf(max_files, sizeof(max_files), "%" PRIu64, rel->files);
 	argv[argc++] = program;
-	for (size_t i = 0; i < n->config->urls.count && i < URLS_MAX; i++) {
+	(void) snprintf(offset_text, sizeof(offset_text), "%" PRIu64, offset);
+	if (source >= 0) {
+		argv[argc++] = "--offset";
+		argv[argc++] = offset_text;
+	}
+	for (size_t i = 0; source < 0 && i < n->config->urls.count && i < URLS_MAX; i++) {
 		argv[argc++] = "--url";
 		argv[argc++] = n->config->urls.items[i];
 	}
@@ -101,11 +135,13 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 			.stdin_fd = -1,
 			.stdout_fd = -1,
 			.stderr_fd = STDERR_FILENO,
-			.fds = { { n->dirs->spool, 3 }, { partial_fd, 4 }, { progress_fd, 5 } },
-			.fd_count = 3,
+			.fds = { { n->dirs->spool, 3 }, { partial_fd, 4 }, { progress_fd, 5 }, { source, 6 } },
+			.fd_count = source >= 0 ? 4 : 3,
 			.no_new_privs = true,
 		},
 		&n->attempt.stage);
+	if (source >= 0)
+		(void) n->os->close(n->os, source); /* the stage process holds its own */
 	road_environment_done(&environment);
 	free(program);
 	return r;
@@ -153,6 +189,8 @@ static int begin(struct node *n)
 	(void) n->os->close(n->os, partial); /* the stage process holds its own */
 	if (r < 0) {
 		close(pipefd[0]);
+		if (u->result)
+			return r; /* said already */
 		return update_fail(n, r, "selfright-stage could not be started: %s", err_text(r));
 	}
 	t->stage_fd = pipefd[0];

@@ -165,6 +165,8 @@ static int apply_services(struct node *n)
 	char *root;
 	int r;
 
+	if (n->image)
+		return 0; /* they start where it boots */
 	if (u->to[0] == '\0') {
 		services_stop(n->services, u->component, false);
 		return 0;
@@ -244,7 +246,7 @@ static int run_hook(struct node *n)
 	char text[64], *root;
 	int r;
 
-	if (!a->has_release || hook->argv.count == 0)
+	if (!a->has_release || hook->argv.count == 0 || n->image)
 		return PHASE_DONE;
 	if (a->command.process.pid == 0) {
 		root = node_current_root(n, u->component);

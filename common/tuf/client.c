@@ -189,6 +189,17 @@ bool client_expired(const struct tuf_client *c, const struct metadata *m)
 	return m->expires <= c->now;
 }
 
+bool client_expired_online(const struct tuf_client *c, const struct metadata *m)
+{
+	/* Subtracted, so that no sum overflows: an expiry may be any time, `now` is one of ours. */
+	return m->expires <= c->now - (int64_t) c->grace_s;
+}
+
+void tuf_client_set_grace(struct tuf_client *c, uint64_t seconds)
+{
+	c->grace_s = seconds > INT32_MAX ? INT32_MAX : seconds;
+}
+
 /* --- life --- */
 
 int tuf_client_open(const struct tuf_options *o, struct tuf_client **ret)
@@ -485,7 +496,7 @@ static int update_timestamp(struct tuf_client *c, struct fetcher *f, bool *chang
 	if (root_expired && client_expired(c, c->root))
 		return fail_role(c, -ERR_EXPIRED, role_type_name(ROLE_ROOT), c->root->version, NULL);
 	/* Equal is no news, but the one we have may have expired since: a replay must not freeze us. */
-	if (client_expired(c, newer ? m : c->timestamp))
+	if (client_expired_online(c, newer ? m : c->timestamp))
 		return fail_role(c, -ERR_EXPIRED, role, 0, NULL);
 	if (!newer)
 		return 0;
@@ -510,6 +521,11 @@ static int check_snapshot_rollback(const struct metadata *old, const struct meta
 	return 0;
 }
 
+static bool has_expired(const struct tuf_client *c, enum role_type type, const struct metadata *m)
+{
+	return type == ROLE_SNAPSHOT ? client_expired_online(c, m) : client_expired(c, m);
+}
+
 /* Snapshot by the timestamp's entry, targets by the snapshot's: the same steps but for one check. */
 static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_type type, const struct json *entry,
 			    struct metadata **trusted)
@@ -525,7 +541,7 @@ static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_t
 	int r;
 
 	if (*trusted && entry_is(entry, *trusted))
-		return client_expired(c, *trusted) ? fail_role(c, -ERR_EXPIRED, role, version, NULL) : 0;
+		return has_expired(c, type, *trusted) ? fail_role(c, -ERR_EXPIRED, role, version, NULL) : 0;
 	r = client_fetch(c, f, role, shown, entry, limit_of(c, type), &bytes);
 	if (r < 0)
 		return r;
@@ -536,7 +552,7 @@ static int update_announced(struct tuf_client *c, struct fetcher *f, enum role_t
 		r = -ERR_VERSION;
 	if (r >= 0 && type == ROLE_SNAPSHOT && *trusted)
 		r = check_snapshot_rollback(*trusted, m);
-	if (r >= 0 && client_expired(c, m))
+	if (r >= 0 && has_expired(c, type, m))
 		r = -ERR_EXPIRED;
 	if (r >= 0)
 		r = tuf_store_save(&c->store, role, m->bytes.data, m->bytes.len);
@@ -598,7 +614,7 @@ void tuf_client_state(struct tuf_client *c, struct tuf_state *ret)
 		ret->timestamp = c->timestamp->version;
 		ret->timestamp_expires = c->timestamp->expires;
 		ret->issued = c->timestamp->issued;
-		ret->stale = c->timestamp->expires <= now;
+		ret->stale = c->timestamp->expires <= now - (int64_t) c->grace_s;
 	}
 	if (c->snapshot)
 		ret->snapshot = c->snapshot->version;

@@ -32,6 +32,7 @@ struct tuf_client {
 	struct time_floor floor;
 	int64_t clock; /* read once at the start of a refresh */
 	int64_t now; /* what expiry is judged by */
+	uint64_t grace_s; /* of what is signed online */
 	int root_error; /* why there is no root, if its file was broken */
 	char error[512];
 };
@@ -51,6 +52,9 @@ NODISCARD int client_file_name(const char *role, uint64_t version, struct buf *r
 
 /* By the time the last refresh judged with; expiry equal to now is expired. */
 bool client_expired(const struct tuf_client *c, const struct metadata *m);
+
+/* The same for what is signed online and may have a grace. */
+bool client_expired_online(const struct tuf_client *c, const struct metadata *m);
 
 /* The entry of a role that top-level targets delegates to by name; NULL. */
 const struct json *client_delegation(const struct tuf_client *c, const char *role);

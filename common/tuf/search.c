@@ -144,9 +144,9 @@ static int need_trusted(struct tuf_client *c)
 		return client_fail(c, -ERR_UNTRUSTED, "targets.json", "no complete refresh yet");
 	if (client_expired(c, c->root))
 		return client_fail(c, -ERR_EXPIRED, "root.json", NULL);
-	if (client_expired(c, c->timestamp))
+	if (client_expired_online(c, c->timestamp))
 		return client_fail(c, -ERR_EXPIRED, "timestamp.json", NULL);
-	if (client_expired(c, c->snapshot))
+	if (client_expired_online(c, c->snapshot))
 		return client_fail(c, -ERR_EXPIRED, "snapshot.json", NULL);
 	if (client_expired(c, c->targets))
 		return client_fail(c, -ERR_EXPIRED, "targets.json", NULL);

@@ -71,6 +71,13 @@ NODISCARD int tuf_client_init(struct tuf_client *c, const void *bytes, size_t le
 /* The caller learnt whether its clock is synchronised now. */
 void tuf_client_set_synchronised(struct tuf_client *c, bool synchronised);
 
+/*
+ * Let timestamp, snapshot and the online roles `rollouts` and `support` count for so many seconds beyond
+ * their expiry: what a node without a network takes from a stick, as its own configuration says. Root, targets
+ * and teams get no grace. Holds until it is set to 0 again.
+ */
+void tuf_client_set_grace(struct tuf_client *c, uint64_t seconds);
+
 /* Is there a trusted root? */
 bool tuf_client_has_root(const struct tuf_client *c);
 
@@ -136,7 +143,7 @@ struct tuf_state {
 	int64_t timestamp_expires, root_expires;
 	int64_t issued; /* x-issued of the trusted timestamp, 0 if none */
 	int64_t now; /* what expiry was judged by at the last refresh */
-	bool stale; /* the trusted timestamp has expired by now */
+	bool stale; /* the trusted timestamp has expired by now, and the grace with it */
 	bool clock_ahead; /* the clock would have expired a newer timestamp; floor plus monotonic time decides */
 };
 void tuf_client_state(struct tuf_client *c, struct tuf_state *ret);

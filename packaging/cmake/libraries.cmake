@@ -53,10 +53,10 @@ layer(link agent/link INTERNAL base os json pack fetch mqtt EXTERNAL Threads::Th
 layer(local agent/local INTERNAL base os json conf crypto model)
 target_compile_definitions(sr_local PRIVATE SELFRIGHT_LIBEXECDIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}")
 layer(probe agent/probe INTERNAL base os model fetch)
-layer(phase agent/phase INTERNAL store local probe tuf pack model json crypto)
+layer(phase agent/phase INTERNAL store local probe tuf pack fetch model json crypto)
 layer(agent agent INTERNAL phase store local probe)
 
-layer(repo server-stub/repo INTERNAL base os json conf crypto tree pack tuf model signer)
+layer(repo server-stub/repo INTERNAL base os json conf crypto tree pack fetch tuf model signer)
 layer(signer server-stub/signer INTERNAL base os json crypto tuf)
 layer(rollout server-stub/rollout INTERNAL base os json conf crypto model)
 layer(ingest server-stub/ingest INTERNAL base os json tuf model EXTERNAL PkgConfig::sqlite)

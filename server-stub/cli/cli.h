@@ -189,6 +189,7 @@ int cmd_serve(int argc, char **argv);
 int cmd_rollout(int argc, char **argv);
 int cmd_approve(int argc, char **argv);
 int cmd_freeze(int argc, char **argv);
+int cmd_bundle(int argc, char **argv);
 int cmd_node(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 
