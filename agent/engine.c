@@ -42,7 +42,7 @@
 #define BUILD_TIME 1767225600 /* 2026-01-01 */
 
 enum {
-	FDS_MAX = 1 + CONTROL_FDS_MAX + 2 * SERVICES_MAX + INHIBIT_FDS_MAX + 2 +
+	FDS_MAX = 1 + CONTROL_FDS_MAX + SERVICES_FDS_MAX + INHIBIT_FDS_MAX + 2 +
 		  PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
@@ -360,7 +360,7 @@ static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control,
 	*ret_control = count;
 	*ret_control_count = control_prepare(e->control, fds + count);
 	count += *ret_control_count;
-	count += services_prepare(n->services, fds + count, 2 * SERVICES_MAX);
+	count += services_prepare(n->services, fds + count, SERVICES_FDS_MAX);
 	count += inhibitors_prepare(n->inhibitors, fds + count);
 	if (n->attempt.stage_fd >= 0)
 		fds[count++] = (struct pollfd){ .fd = n->attempt.stage_fd, .events = POLLIN };
@@ -905,7 +905,7 @@ static int open_run(struct engine *e)
 /* Without them nothing would ever work here: said once, and not tried for ever. */
 static int check_programs(const struct config *c, bool alone, struct conf_error *ret_error)
 {
-	static const char *const names[] = { "selfright-link", "selfright-stage" };
+	static const char *const names[] = { "selfright-link", "selfright-stage", "selfright-log" };
 	int r = 0;
 
 	for (size_t i = alone ? 1 : 0; r == 0 && i < ARRAY_LEN(names); i++) {

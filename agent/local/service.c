@@ -2,6 +2,7 @@
 
 #include "agent/local/command.h"
 #include "agent/local/config.h"
+#include "agent/local/service_log.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -14,19 +15,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
 	RECORD_MAX = 4096,
-	LOG_MAX_BYTES = 4 * 1024 * 1024,
-	LOG_LOOK_MS = 60 * 1000,
 	KILL_WAIT_MS = 5000,
 	PROVEN_MS = 1000, /* a service that ends sooner did not start */
 	STABLE_MS = 60000, /* after this its next restart is quick again */
@@ -48,6 +45,8 @@ struct slot {
 	char *unit;
 	int stop_signal;
 	uint64_t stop_timeout_s;
+	size_t order; /* its place among the component's: it starts after those before it, and stops before them */
+	bool kept; /* the next version's is the same: see services_keep() */
 
 	enum actual actual;
 	struct process process;
@@ -56,16 +55,22 @@ struct slot {
 	int running_signal;
 	uint64_t running_timeout_s;
 	uint64_t started_ms, deadline_ms, next_start_ms;
+	struct service_log log;
 	struct command command; /* systemctl or reload */
 	unsigned exits, restarts;
 	int failure; /* -ERR_CHILD, -ERR_UNIT under the wanted version; 0: none */
 };
 
+#define SLOT_INIT                                                                                                 \
+	{                                                                                                         \
+		.pidfd = -1, .log = SERVICE_LOG_INIT, .command = COMMAND_INIT                                     \
+	}
+
 struct services {
 	const struct os *os;
 	int dirfd;
 	char boot_id[40];
-	uint64_t looked_ms;
+	const struct config *config; /* of the last apply; NULL before */
 	struct slot slots[SERVICES_MAX];
 };
 
@@ -102,7 +107,8 @@ static void slot_done(struct slot *k)
 	command_done(&k->command);
 	if (k->pidfd >= 0)
 		close(k->pidfd);
-	*k = (struct slot){ .pidfd = -1, .command = COMMAND_INIT };
+	service_log_done(&k->log);
+	*k = (struct slot) SLOT_INIT;
 }
 
 static struct slot *slot_find(struct services *s, const char *component, const char *name)
@@ -120,7 +126,8 @@ static struct slot *slot_add(struct services *s, const char *component, const ch
 
 		if (k->used)
 			continue;
-		*k = (struct slot){ .used = true, .pidfd = -1, .command = COMMAND_INIT };
+		*k = (struct slot) SLOT_INIT;
+		k->used = true;
 		(void) snprintf(k->component, sizeof(k->component), "%s", component);
 		(void) snprintf(k->name, sizeof(k->name), "%s", name);
 		return k;
@@ -148,6 +155,8 @@ static void record_write(struct services *s, const struct slot *k, uint64_t tick
 	node_integer(o, "start", (int64_t) ticks);
 	node_integer(o, "stop_signal", k->running_signal);
 	node_integer(o, "stop_timeout", (int64_t) k->running_timeout_s);
+	node_integer(o, "log_pid", k->log.pid);
+	node_integer(o, "log_start", (int64_t) k->log.start);
 	file_name(k, "json", name, sizeof(name));
 	r = json_build_text(b, false, &text);
 	if (r == 0)
@@ -168,13 +177,6 @@ static void record_remove(struct services *s, const struct slot *k)
 	(void) s->os->unlinkat(s->os, s->dirfd, name, 0);
 }
 
-static int pidfd_of(pid_t pid)
-{
-	long fd = syscall(SYS_pidfd_open, pid, 0);
-
-	return fd < 0 ? -errno : (int) fd;
-}
-
 /* Take up a process a former run of the agent started, if it is still that one. */
 static void record_adopt(struct services *s, const char *file)
 {
@@ -183,7 +185,8 @@ static void record_adopt(struct services *s, const char *file)
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 	const char *boot_id = NULL, *component = NULL, *name = NULL, *version = NULL;
-	uint64_t pid = 0, ticks = 0, now_ticks = 0, stop_signal = SIGTERM, stop_timeout = 10;
+	uint64_t log_pid = 0, log_start = 0, pid = 0, ticks = 0, now_ticks = 0, stop_signal = SIGTERM,
+		 stop_timeout = 10;
 	struct slot *k;
 	int fd;
 
@@ -200,7 +203,7 @@ static void record_adopt(struct services *s, const char *file)
 	if (!str_eq(boot_id, s->boot_id) || slot_find(s, component, name))
 		return;
 	/* The descriptor first: whatever the number means afterwards, the descriptor means the process looked at. */
-	fd = pidfd_of((pid_t) pid);
+	fd = process_open((pid_t) pid);
 	if (fd < 0)
 		return;
 	if (process_start_time((pid_t) pid, &now_ticks) < 0 || now_ticks != ticks) {
@@ -219,6 +222,10 @@ static void record_adopt(struct services *s, const char *file)
 	k->running_signal = (int) stop_signal;
 	k->running_timeout_s = stop_timeout;
 	(void) snprintf(k->running, sizeof(k->running), "%s", version);
+	/* Records of 0.1.0 name none: what they started prints into its file. */
+	if (json_need_u64(doc, "log_pid", 2, 1 << 30, &log_pid) == 0 &&
+	    json_need_u64(doc, "log_start", 0, 1ULL << 52, &log_start) == 0)
+		service_log_adopt(&k->log, (pid_t) log_pid, log_start);
 	log_info("service-found", "component=%s service=%s version=%s pid=%d", component, name, version,
 		 (int) pid);
 }
@@ -240,7 +247,7 @@ int services_open(const struct os *os, const char *run, const char *boot_id, str
 	s->os = os;
 	(void) snprintf(s->boot_id, sizeof(s->boot_id), "%s", boot_id);
 	for (size_t i = 0; i < SERVICES_MAX; i++)
-		s->slots[i] = (struct slot){ .pidfd = -1, .command = COMMAND_INIT };
+		s->slots[i] = (struct slot) SLOT_INIT;
 	r = durable_mkdir(os, rundir, "services", 0755);
 	if (r == 0)
 		r = s->dirfd = dir_open(os, rundir, "services");
@@ -316,6 +323,8 @@ static void wish_take(struct slot *k, struct slot *wish)
 	k->unit = wish->unit;
 	k->stop_signal = wish->stop_signal;
 	k->stop_timeout_s = wish->stop_timeout_s;
+	k->order = wish->order;
+	k->kept = false;
 	wish->start = wish->reload = (struct command_line){ 0 };
 	wish->unit = NULL;
 }
@@ -348,8 +357,11 @@ int services_apply(struct services *s, const struct command_context *c, const st
 	wishes = calloc(release->service_count + 1, sizeof(*wishes));
 	if (!wishes)
 		return -ENOMEM;
-	for (size_t i = 0; r == 0 && i < release->service_count; i++)
+	s->config = c->config;
+	for (size_t i = 0; r == 0 && i < release->service_count; i++) {
+		wishes[i].order = i;
 		r = wish_expand(c, &release->services[i], &wishes[i]);
+	}
 	if (r == 0) {
 		for (size_t i = 0; i < SERVICES_MAX; i++)
 			if (s->slots[i].used && str_eq(s->slots[i].component, c->component) &&
@@ -375,33 +387,36 @@ void services_stop(struct services *s, const char *component, bool before_swap_o
 	for (size_t i = 0; i < SERVICES_MAX; i++) {
 		struct slot *k = &s->slots[i];
 
-		if (k->used && str_eq(k->component, component) && (!before_swap_only || k->stop_before_swap))
+		if (k->used && str_eq(k->component, component) &&
+		    (!before_swap_only || (k->stop_before_swap && !k->kept)))
 			unwant(k);
 	}
 }
 
+void services_keep(struct services *s, const char *component, const char *name, const char *version)
+{
+	struct slot *k = slot_find(s, component, name);
+	uint64_t ticks = 0;
+
+	if (!k || !k->known || !k->wanted || !k->running[0] || !str_eq(k->running, k->version) || k->failure)
+		return;
+	(void) snprintf(k->version, sizeof(k->version), "%s", version);
+	memcpy(k->running, k->version, sizeof(k->running));
+	k->kept = true;
+	if (!is_unit(k) && process_start_time(k->process.pid, &ticks) == 0)
+		record_write(s, k, ticks);
+}
+
 /* --- getting there --- */
 
-static int log_open(const struct services *s, const struct slot *k)
+/* `name` lives as long as the place. */
+static struct service_log_place log_place(const struct services *s, const struct slot *k,
+					  char name[static 2 * ID_MAX + 16])
 {
-	char name[2 * ID_MAX + 16];
-	struct stat st;
-	int fd;
-
-	file_name(k, "log", name, sizeof(name));
-	fd = s->os->openat(s->os, s->dirfd, name, O_WRONLY | O_CREAT | O_APPEND, 0640);
-	if (fd < 0)
-		return fd;
-	if (s->os->fstat(s->os, fd, &st) == 0 && st.st_size > LOG_MAX_BYTES)
-		(void) s->os->ftruncate(s->os, fd, 0); /* a long log costs space, not the service */
-	if (k->start.user) {
-		struct passwd *pw = getpwnam(k->start.user);
-
-		/* So that a program may open /dev/stderr by its name. */
-		if (pw)
-			(void) s->os->fchown(s->os, fd, pw->pw_uid, pw->pw_gid);
-	}
-	return fd;
+	(void) snprintf(name, 2 * ID_MAX + 16, "%s.%s", k->component, k->name);
+	return (struct service_log_place){
+		.os = s->os, .dirfd = s->dirfd, .name = name, .config = s->config, .service_user = k->start.user
+	};
 }
 
 static void count_exit(struct slot *k, uint64_t now_ms)
@@ -420,10 +435,15 @@ static void count_exit(struct slot *k, uint64_t now_ms)
 
 static void start(struct services *s, struct slot *k, uint64_t now_ms)
 {
+	char name[2 * ID_MAX + 16];
+	struct service_log_place place = log_place(s, k, name);
 	uint64_t ticks = 0;
-	int log = log_open(s, k);
-	int r;
+	int log, r;
 
+	log = service_log_begin(&place, &k->log);
+	if (log < 0)
+		log_warning("service-log", "what it prints is lost: component=%s service=%s reason=%s",
+			    k->component, k->name, err_text(log));
 	r = process_start(
 		&(struct process_options){
 			.argv = (const char *const *) k->start.argv,
@@ -448,7 +468,7 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 		return;
 	}
 	k->actual = RUNNING;
-	k->pidfd = pidfd_of(k->process.pid); /* without it the end is seen by polling */
+	k->pidfd = process_open(k->process.pid); /* without it the end is seen by polling */
 	k->running_signal = k->stop_signal;
 	k->running_timeout_s = k->stop_timeout_s;
 	memcpy(k->running, k->version, sizeof(k->running));
@@ -471,7 +491,7 @@ static bool has_ended(const struct slot *k)
 static void forget_process(struct services *s, struct slot *k)
 {
 	/* What the main process left behind in its session would hold ports and files. */
-	(void) kill(-k->process.group, SIGKILL);
+	process_kill_left(k->pidfd, k->process.group);
 	if (k->pidfd >= 0)
 		close(k->pidfd);
 	k->pidfd = -1;
@@ -483,7 +503,11 @@ static void forget_process(struct services *s, struct slot *k)
 
 static void stop(struct slot *k, uint64_t now_ms)
 {
-	(void) kill(k->process.pid, k->running_signal); /* one that is gone already is what we want */
+	/* One that is gone already is what we want; by its descriptor no other can be meant. */
+	if (k->pidfd >= 0)
+		(void) !process_signal(k->pidfd, k->running_signal);
+	else
+		(void) kill(k->process.pid, k->running_signal);
 	k->actual = STOPPING;
 	k->deadline_ms = now_ms + k->running_timeout_s * 1000;
 	log_notice("service-stopping", "component=%s service=%s version=%s pid=%d", k->component, k->name,
@@ -502,6 +526,50 @@ static void begin_reload(struct slot *k, uint64_t now_ms)
 	k->actual = RELOADING;
 }
 
+/* --- order: as declared up, the other way round down --- */
+
+static bool is_up(const struct slot *k)
+{
+	return k->actual == (is_unit(k) ? DOWN : RUNNING) && str_eq(k->running, k->version);
+}
+
+/* Does it have to go, or to go and come back? A reload is no stop. */
+static bool is_to_stop(const struct slot *k)
+{
+	if (k->actual == STOPPING || k->actual == KILLING)
+		return true;
+	/* A process whose service became a unit goes, whatever that unit could reload. */
+	if (k->actual == RUNNING)
+		return !k->wanted || (!str_eq(k->running, k->version) && (is_unit(k) || k->reload.argc == 0));
+	return is_unit(k) && !k->wanted && (k->running[0] || k->actual == UNIT_BUSY);
+}
+
+static bool may_stop(const struct services *s, const struct slot *k)
+{
+	for (size_t i = 0; i < SERVICES_MAX; i++) {
+		const struct slot *o = &s->slots[i];
+
+		if (o->used && o->known && o->order > k->order && str_eq(o->component, k->component) &&
+		    is_to_stop(o))
+			return false;
+	}
+	return true;
+}
+
+/* What does not come up holds up nobody: its failure is told, and the rest may still be of use. */
+static bool may_start(const struct services *s, const struct slot *k)
+{
+	for (size_t i = 0; i < SERVICES_MAX; i++) {
+		const struct slot *o = &s->slots[i];
+
+		if (o == k || !o->used || !o->known || !str_eq(o->component, k->component))
+			continue;
+		if (is_to_stop(o) || (o->order < k->order && o->wanted && !is_up(o) && !o->failure))
+			return false;
+	}
+	return true;
+}
+
 static void step_running(struct services *s, struct slot *k, uint64_t now_ms)
 {
 	if (has_ended(k)) {
@@ -514,12 +582,20 @@ static void step_running(struct services *s, struct slot *k, uint64_t now_ms)
 			    k->component, k->name, k->version, k->exits);
 		return;
 	}
-	if (!k->wanted)
-		stop(k, now_ms);
-	else if (!str_eq(k->running, k->version) && k->reload.argc > 0)
+	if (s->config) {
+		char name[2 * ID_MAX + 16];
+		struct service_log_place place = log_place(s, k, name);
+		uint64_t ticks = 0;
+
+		if (service_log_revive(&place, &k->log, now_ms) && process_start_time(k->process.pid, &ticks) == 0)
+			record_write(s, k, ticks);
+	}
+	if (is_to_stop(k)) {
+		if (may_stop(s, k))
+			stop(k, now_ms);
+	} else if (!str_eq(k->running, k->version) && may_start(s, k)) {
 		begin_reload(k, now_ms);
-	else if (!str_eq(k->running, k->version))
-		stop(k, now_ms);
+	}
 }
 
 static void step_stopping(struct services *s, struct slot *k, uint64_t now_ms)
@@ -531,7 +607,10 @@ static void step_stopping(struct services *s, struct slot *k, uint64_t now_ms)
 	}
 	if (now_ms < k->deadline_ms)
 		return;
-	process_kill(&k->process, SIGKILL);
+	if (k->pidfd >= 0)
+		(void) !process_signal(k->pidfd, SIGKILL); /* what it started follows when it has ended */
+	else
+		process_kill(&k->process, SIGKILL);
 	if (k->actual == KILLING)
 		log_error("service-unkillable", "component=%s service=%s pid=%d", k->component, k->name,
 			  (int) k->process.pid);
@@ -582,7 +661,7 @@ static void unit_call(struct slot *k, const char *verb, uint64_t now_ms)
 	k->actual = UNIT_BUSY;
 }
 
-static void step_unit(struct slot *k, uint64_t now_ms)
+static void step_unit(const struct services *s, struct slot *k, uint64_t now_ms)
 {
 	int r;
 
@@ -601,6 +680,8 @@ static void step_unit(struct slot *k, uint64_t now_ms)
 		return;
 	}
 	if (k->wanted && !str_eq(k->running, k->version)) {
+		if (!may_start(s, k))
+			return;
 		if (k->running[0] && k->reload.argc > 0) {
 			r = command_start(&k->reload, 0, now_ms, &k->command);
 			if (r == 0) {
@@ -610,7 +691,7 @@ static void step_unit(struct slot *k, uint64_t now_ms)
 		}
 		/* At the agent's first look the unit may well run what is right: start leaves it alone then. */
 		unit_call(k, k->running[0] ? "restart" : "start", now_ms);
-	} else if (!k->wanted && k->running[0]) {
+	} else if (!k->wanted && k->running[0] && may_stop(s, k)) {
 		unit_call(k, "stop", now_ms);
 	}
 }
@@ -618,7 +699,7 @@ static void step_unit(struct slot *k, uint64_t now_ms)
 static void step_slot(struct services *s, struct slot *k, uint64_t now_ms)
 {
 	if (is_unit(k) && k->actual != RUNNING && k->actual != STOPPING && k->actual != KILLING) {
-		step_unit(k, now_ms);
+		step_unit(s, k, now_ms);
 		return;
 	}
 	switch (k->actual) {
@@ -636,11 +717,11 @@ static void step_slot(struct services *s, struct slot *k, uint64_t now_ms)
 	case UNIT_BUSY:
 		break;
 	}
-	if (k->actual == DOWN && k->wanted && !is_unit(k) && now_ms >= k->next_start_ms)
+	if (k->actual == DOWN && k->wanted && !is_unit(k) && now_ms >= k->next_start_ms && may_start(s, k))
 		start(s, k, now_ms);
 }
 
-static uint64_t slot_next(const struct slot *k, uint64_t now_ms)
+static uint64_t slot_next(const struct services *s, const struct slot *k, uint64_t now_ms)
 {
 	switch (k->actual) {
 	case STOPPING:
@@ -650,43 +731,47 @@ static uint64_t slot_next(const struct slot *k, uint64_t now_ms)
 	case UNIT_BUSY:
 		return now_ms + 50;
 	case RUNNING:
+		if (k->log.pidfd < 0 && k->log.again_ms < UINT64_MAX && k->log.again_ms > now_ms)
+			return k->log.again_ms;
 		return k->pidfd >= 0 ? UINT64_MAX : now_ms + 1000;
 	case DOWN:
 		break;
 	}
-	return k->wanted && !is_unit(k) ? k->next_start_ms : UINT64_MAX;
+	/* What waits for another is woken by that one's change. */
+	return k->wanted && !is_unit(k) && may_start(s, k) ? k->next_start_ms : UINT64_MAX;
 }
 
-static void look_at_logs(struct services *s, uint64_t now_ms)
+/* One round over all. True if something changed that another may have waited for. */
+static bool step_all(struct services *s, uint64_t now_ms)
 {
-	if (now_ms - s->looked_ms < LOG_LOOK_MS)
-		return;
-	s->looked_ms = now_ms;
-	for (size_t i = 0; i < SERVICES_MAX; i++) {
-		int fd = s->slots[i].used && s->slots[i].pidfd >= 0 ? log_open(s, &s->slots[i]) : -1;
+	bool changed = false;
 
-		if (fd >= 0)
-			(void) s->os->close(s->os, fd); /* opening it cut it */
+	for (size_t i = 0; i < SERVICES_MAX; i++) {
+		struct slot *k = &s->slots[i];
+		enum actual before = k->actual;
+
+		if (!k->used || !k->known)
+			continue;
+		step_slot(s, k, now_ms);
+		changed = changed || k->actual != before;
+		if (!k->wanted && k->actual == DOWN && !k->running[0]) {
+			slot_done(k);
+			changed = true;
+		}
 	}
+	return changed;
 }
 
 uint64_t services_step(struct services *s, uint64_t now_ms)
 {
 	uint64_t next = UINT64_MAX;
 
-	look_at_logs(s, now_ms);
+	for (size_t i = 0; i < SERVICES_MAX && step_all(s, now_ms); i++)
+		;
 	for (size_t i = 0; i < SERVICES_MAX; i++) {
-		struct slot *k = &s->slots[i];
-		uint64_t at;
+		const struct slot *k = &s->slots[i];
+		uint64_t at = k->used && k->known ? slot_next(s, k, now_ms) : UINT64_MAX;
 
-		if (!k->used || !k->known)
-			continue;
-		step_slot(s, k, now_ms);
-		if (!k->wanted && k->actual == DOWN && !k->running[0]) {
-			slot_done(k);
-			continue;
-		}
-		at = slot_next(k, now_ms);
 		if (at < next)
 			next = at;
 	}
@@ -702,6 +787,8 @@ size_t services_prepare(const struct services *s, struct pollfd *fds, size_t max
 
 		if (k->used && k->pidfd >= 0)
 			fds[n++] = (struct pollfd){ .fd = k->pidfd, .events = POLLIN };
+		if (k->used && k->pidfd >= 0 && k->log.pidfd >= 0 && n < max)
+			fds[n++] = (struct pollfd){ .fd = k->log.pidfd, .events = POLLIN };
 		if (k->used && k->command.fd >= 0 && n < max)
 			fds[n++] = (struct pollfd){ .fd = k->command.fd, .events = POLLIN };
 	}
@@ -723,10 +810,8 @@ int services_settled(const struct services *s, const char *component, const char
 			return k->failure;
 		if (!k->wanted)
 			settled = false; /* a slot that came to rest is gone */
-		else if (is_unit(k))
-			settled = settled && k->actual == DOWN && str_eq(k->running, k->version);
 		else
-			settled = settled && k->actual == RUNNING && str_eq(k->running, k->version);
+			settled = settled && is_up(k);
 	}
 	return settled ? 1 : 0;
 }
@@ -734,10 +819,12 @@ int services_settled(const struct services *s, const char *component, const char
 static int tail_of(const struct services *s, const struct slot *k, struct buf *out)
 {
 	char name[2 * ID_MAX + 16], chunk[COMMAND_TAIL_MAX];
+	struct service_log_place place = log_place(s, k, name);
 	struct stat st;
 	ssize_t n = 0;
 	int fd;
 
+	service_log_settle(&place, &k->log);
 	file_name(k, "log", name, sizeof(name));
 	fd = s->os->openat(s->os, s->dirfd, name, O_RDONLY, 0);
 	if (fd < 0)

@@ -5,7 +5,10 @@
  * there step by step without blocking, keeps what a release started running
  * (restarts with backoff 1 s to 60 s), and recognises it again after a restart of
  * the agent by process id and start time. Services outlive the agent: they are in
- * sessions of their own and end only when told to.
+ * sessions of their own and end only when told to. A component's services start in
+ * the order in which the release declares them and stop in the other; where several must
+ * go and come back, all stop before the first starts. What they print is kept
+ * (service_log.h). Signals go to the process itself, never to whoever has its number.
  */
 #ifndef SELFRIGHT_LOCAL_SERVICE_H
 #define SELFRIGHT_LOCAL_SERVICE_H
@@ -23,7 +26,7 @@ struct command_context;
 struct release;
 struct services;
 
-enum { SERVICES_MAX = 128 };
+enum { SERVICES_MAX = 128, SERVICES_FDS_MAX = 3 * SERVICES_MAX };
 
 /* Records and logs go below `run`/services, which is made. `boot_id` tells records of this boot from older ones. */
 NODISCARD int services_open(const struct os *os, const char *run, const char *boot_id, struct services **ret);
@@ -41,6 +44,12 @@ NODISCARD int services_apply(struct services *s, const struct command_context *c
 
 /* Let nothing of the component run; `before_swap_only`: only what asks to be stopped before the swap. */
 void services_stop(struct services *s, const char *component, bool before_swap_only);
+
+/*
+ * The service that runs is what `version` of the component declares too, with the same
+ * files: it counts as that version's from now on, and is neither stopped nor started for it.
+ */
+void services_keep(struct services *s, const char *component, const char *name, const char *version);
 
 /* Go on; returns the time of the next thing to do (UINT64_MAX: none). */
 uint64_t services_step(struct services *s, uint64_t now_ms);

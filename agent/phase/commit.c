@@ -151,6 +151,8 @@ static void restart_services(struct node *n)
 		return;
 	root = node_current_root(n, u->component);
 	c.root = root;
+	if (a->has_release)
+		node_keep_services(n, &a->release, &a->old); /* those that were counted as the new one's */
 	r = root ? services_apply(n->services, &c, &a->old) : -ENOMEM;
 	free(root);
 	if (r < 0)

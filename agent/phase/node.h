@@ -293,6 +293,12 @@ void update_event(struct node *n);
 /* data/<component>, owned by the component's user. */
 NODISCARD int node_prepare_component(struct node *n, const char *component);
 
+/*
+ * Let the services that `to` declares and holds as `from`, which runs, did be counted as
+ * `to`'s: nothing is done to them (unchanged.c). Both are in the store.
+ */
+void node_keep_services(struct node *n, const struct release *from, const struct release *to);
+
 /* Start a hook of this release; its command is then stepped by the phase. */
 NODISCARD int hook_begin(struct node *n, const struct release *release, const struct release_command *hook,
 			 const char *root);

@@ -71,6 +71,8 @@ static int apply_services(struct node *n)
 	if (!root)
 		return -ENOMEM;
 	c.root = root;
+	if (a->has_release)
+		node_keep_services(n, &a->release, &a->old);
 	r = services_apply(n->services, &c, &a->old);
 	free(root);
 	return r;

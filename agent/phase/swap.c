@@ -72,6 +72,9 @@ static int stop_begin(struct node *n, bool copy)
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
 
+		/* Where data is copied everything stops. */
+		if (p.release && p.old && p.release->data_count == 0)
+			node_keep_services(n, p.old, p.release);
 		services_stop(n->services, p.component, !p.release || p.release->data_count == 0);
 	}
 	a->stopped_ms = node_now_ms(n);
@@ -178,6 +181,8 @@ static int apply_services(struct node *n)
 	if (!root)
 		return -ENOMEM;
 	c.root = root;
+	if (a->has_old)
+		node_keep_services(n, &a->old, &a->release);
 	r = services_apply(n->services, &c, &a->release);
 	free(root);
 	return r;
@@ -205,6 +210,9 @@ static int change(struct node *n)
 	u->swapped_at = n->os->clock_real(n->os);
 	u->swapped_boot_ms = now;
 	r = apply_services(n);
+	/* Where nothing had to stop, nothing was away. */
+	if (r == 0 && !u->services_stopped && services_settled(n->services, u->component, NULL) == 1)
+		n->attempt.stopped_ms = 0;
 	if (r == -ERR_REFUSED)
 		return update_fail_as(n, RESULT_NOT_ALLOWED, r,
 				      "a service asks for what components.d does not allow");
@@ -234,7 +242,7 @@ static int start_services(struct node *n)
 		a->wake_ms = now + LOOK_MS;
 		return PHASE_AGAIN;
 	}
-	u->pause_ms = now - a->stopped_ms;
+	u->pause_ms = a->stopped_ms ? now - a->stopped_ms : 0;
 	return PHASE_DONE;
 }
 

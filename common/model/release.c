@@ -175,6 +175,7 @@ static void parse_service(struct fields *f, struct release_service *ret)
 	ret->stop_signal = field_text_or(f, "stop_signal", &rule_signal, "SIGTERM");
 	ret->stop_timeout_s = field_u64(f, "stop_timeout", 1, 3600, 10);
 	ret->stop_before_swap = field_bool(f, "stop_before_swap", false);
+	field_text_list(f, "files", &rule_path, 0, RELEASE_SERVICE_FILES_MAX, &ret->files);
 	if (field_ok(f) && (ret->unit != NULL) == (ret->start.argv.count > 0))
 		field_fail(f, -ERR_FIELD_VALUE, NULL, "needs exactly one of unit and start");
 }
@@ -482,6 +483,7 @@ static void service_done(struct release_service *s)
 	command_done(&s->start);
 	command_done(&s->reload);
 	free(s->stop_signal);
+	string_list_done(&s->files);
 }
 
 static void requirements_done(struct release *r)
@@ -604,6 +606,8 @@ static void write_service(struct json_node *o, const struct release_service *s)
 	node_string(o, "stop_signal", s->stop_signal);
 	write_u64(o, "stop_timeout", s->stop_timeout_s);
 	node_bool(o, "stop_before_swap", s->stop_before_swap);
+	if (s->files.count > 0)
+		write_list(o, "files", &s->files);
 }
 
 static void write_check(struct json_node *o, const struct release_check *c)
@@ -690,4 +694,32 @@ void release_write(const struct release *r, struct json_node *object)
 	write_text(object, "post_deploy_checks", r->post_deploy_checks);
 	if (r->expected_duration_s > 0)
 		write_u64(object, "expected_duration", r->expected_duration_s);
+}
+
+static bool text_equal(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool list_equal(const struct string_list *a, const struct string_list *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool command_equal(const struct release_command *a, const struct release_command *b)
+{
+	return list_equal(&a->argv, &b->argv) && text_equal(a->user, b->user) && a->timeout_s == b->timeout_s;
+}
+
+bool release_service_equal(const struct release_service *a, const struct release_service *b)
+{
+	return text_equal(a->name, b->name) && text_equal(a->unit, b->unit) &&
+	       command_equal(&a->start, &b->start) && command_equal(&a->reload, &b->reload) &&
+	       text_equal(a->stop_signal, b->stop_signal) && a->stop_timeout_s == b->stop_timeout_s &&
+	       a->stop_before_swap == b->stop_before_swap && list_equal(&a->files, &b->files);
 }

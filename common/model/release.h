@@ -25,6 +25,7 @@ enum {
 	RELEASE_DATA_MAX = 32,
 	RELEASE_REQUIRES_MAX = 64, /* each of components, files, vars */
 	RELEASE_ARGV_MAX = 64,
+	RELEASE_SERVICE_FILES_MAX = 64,
 	POLICY_REVOKED_MAX = 1024,
 	POLICY_APPROVALS_MAX = 32,
 };
@@ -66,6 +67,11 @@ struct release_service {
 	char *stop_signal; /* "SIGTERM" by default; "SIGQUIT" ... */
 	uint64_t stop_timeout_s; /* 10 */
 	bool stop_before_swap; /* false: restarted (or reloaded) after the swap */
+	/*
+	 * Files and folders of the tree the service depends on. Where they and this declaration are
+	 * as in the version before, the service is not touched. Empty: every version restarts it.
+	 */
+	struct string_list files;
 };
 
 enum check_kind {
@@ -154,6 +160,9 @@ struct variables {
 };
 /* `text` with its variables filled in, appended. -ERR_FIELD_MISSING for one that is not defined. */
 NODISCARD int variables_expand(const struct variables *v, const char *text, struct buf *out);
+
+/* Is it the same service: name, programs, users, signals and files? */
+bool release_service_equal(const struct release_service *a, const struct release_service *b);
 
 const char *check_kind_name(enum check_kind kind); /* "httpGet" ... */
 

@@ -155,6 +155,8 @@ static int copy_service(const struct conf *c, struct json_node *o, struct conf_e
 		r = copy_seconds(c, "stop_timeout", o, e);
 	if (r >= 0)
 		r = copy_bool(c, "stop_before_swap", o, e);
+	if (r >= 0)
+		r = copy_texts(c, "files", o, e);
 	return r < 0 ? r : conf_reject_unknown(c, e);
 }
 

@@ -97,6 +97,7 @@ static const char everything[] =
 	"  - name: helper\n"
 	"    unit: helper.service\n"
 	"    stop_before_swap: true\n"
+	"    files: [bin/app, etc]\n"
 	"checks:\n"
 	"  - name: answers\n"
 	"    httpGet: {port: \"${vars.port}\", path: /healthz, expectBody: ok}\n"
@@ -156,6 +157,7 @@ static void every_field_reaches_the_release(void **state)
 	assert_int_equal(20, r.services[0].stop_timeout_s);
 	assert_string_equal("helper.service", r.services[1].unit);
 	assert_true(r.services[1].stop_before_swap);
+	assert_int_equal(r.services[1].files.count, 2);
 	assert_int_equal(5, r.check_count);
 	assert_int_equal(CHECK_HTTP_GET, r.checks[0].kind);
 	assert_string_equal("/healthz", r.checks[0].http.path);

@@ -11,7 +11,8 @@ static const char good[] =
 	"','form':'delta','from':'1.0.0','media':'application/x-delta'}],"
 	"'tree':{'digest':'" Z64 "','installed_size':5000,'files':12},"
 	"'services':[{'name':'nginx','start':{'command':['bin/start','${vars.port}'],'user':'www-data'},"
-	"'reload':{'command':['bin/reload']},'stop_signal':'SIGQUIT','stop_timeout':20,'stop_before_swap':true},"
+	"'reload':{'command':['bin/"
+	"reload']},'stop_signal':'SIGQUIT','stop_timeout':20,'stop_before_swap':true,'files':['bin/app','etc']},"
 	"{'name':'sshd','unit':'ssh.service'}],"
 	"'hooks':{'preflight':{'command':['bin/pre'],'timeout':5},'after_swap':{'command':['bin/"
 	"after','${root}']}},"
@@ -77,6 +78,10 @@ static void test_every_field_is_read(void **state)
 	assert_string_equal(r.services[0].stop_signal, "SIGQUIT");
 	assert_int_equal(r.services[0].stop_timeout_s, 20);
 	assert_true(r.services[0].stop_before_swap);
+	assert_int_equal(r.services[0].files.count, 2);
+	assert_string_equal(r.services[0].files.items[1], "etc");
+	assert_true(release_service_equal(&r.services[0], &r.services[0]));
+	assert_false(release_service_equal(&r.services[0], &r.services[1]));
 	assert_string_equal(r.services[1].unit, "ssh.service");
 	assert_string_equal(r.services[1].stop_signal, "SIGTERM");
 	assert_int_equal(r.services[1].stop_timeout_s, 10);
@@ -209,6 +214,9 @@ static const struct wrong wrongs[] = {
 	{ "'user':'www-data'", "'user':'0'", -ERR_FIELD_VALUE, "services[0].start.user: must be the name" },
 	{ "'SIGQUIT'", "'SIGSTOP'", -ERR_FIELD_VALUE, "services[0].stop_signal: must be one of" },
 	{ "'stop_timeout':20", "'stop_timeout':0", -ERR_FIELD_VALUE, "services[0].stop_timeout: must be from 1" },
+	{ "'files':['bin/app'", "'files':['../app'", -ERR_FIELD_VALUE, "services[0].files[0]: must be" },
+	{ "'files':['bin/app'", "'files':['/bin/app'", -ERR_FIELD_VALUE, "services[0].files[0]: must be" },
+	{ "'files':['bin/app'", "'files':[7", -ERR_FIELD_TYPE, "services[0].files[0]: must be" },
 	{ "'stop_before_swap':true", "'stop_before_swap':1", -ERR_FIELD_TYPE,
 	  "services[0].stop_before_swap: must be true" },
 	{ "'timeout':5", "'timeout':86401", -ERR_FIELD_VALUE, "hooks.preflight.timeout: must be from 1" },

@@ -409,6 +409,66 @@ static void test_status_texts(void **state)
 	assert_string_equal(process_status_text(40, text, sizeof(text)), "killed by signal 40");
 }
 
+static void test_a_descriptor_means_one_process(void **state)
+{
+	struct process_options o = {
+		.argv = ARGV("/bin/sleep", "1000"), .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1
+	};
+	struct process p;
+	struct pollfd f = { .events = POLLIN };
+
+	(void) state;
+	assert_int_equal(process_start(&o, &p), 0);
+	f.fd = process_open(p.pid);
+	assert_true(f.fd >= 0);
+	assert_int_equal(poll(&f, 1, 0), 0);
+	assert_int_equal(process_signal(f.fd, SIGTERM), 0);
+	assert_int_equal(poll(&f, 1, 10000), 1);
+	process_end(&p, 0);
+	/* Whoever has the number now is not meant. */
+	assert_int_equal(process_signal(f.fd, SIGTERM), -ESRCH);
+	close(f.fd);
+	assert_true(process_open(0x3fffffff) < 0);
+}
+
+/* What a leader left behind is ended; a stranger that leads a group of the number is not. */
+static void test_what_is_left_behind_is_ended(void **state)
+{
+	struct process_options o = { .argv = ARGV("/bin/sh", "-c", "sleep 1000 & echo $!"),
+				     .new_session = true,
+				     .stdin_fd = -1,
+				     .stderr_fd = -1 };
+	struct process p, stranger;
+	char text[32] = "";
+	int fds[2], fd, left;
+
+	(void) state;
+	assert_int_equal(pipe(fds), 0);
+	o.stdout_fd = fds[1];
+	assert_int_equal(process_start(&o, &p), 0);
+	close(fds[1]);
+	fd = process_open(p.pid);
+	assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
+	left = atoi(text);
+	for (int i = 0; i < 1000 && kill(p.pid, 0) == 0; i++)
+		pause_ms(10);
+	assert_int_equal(kill(left, 0), 0);
+	process_kill_left(fd, p.group);
+	assert_int_equal(read(fds[0], text, 1), 0); /* nobody holds the pipe any more */
+	if (fd >= 0)
+		close(fd);
+	close(fds[0]);
+
+	o = (struct process_options){
+		.argv = ARGV("/bin/sleep", "1000"), .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1
+	};
+	assert_int_equal(process_start(&o, &stranger), 0);
+	process_kill_left(-1, stranger.group);
+	pause_ms(50);
+	assert_int_equal(waitpid(stranger.pid, NULL, WNOHANG), 0);
+	process_end(&stranger, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +487,8 @@ int main(void)
 		cmocka_unit_test(test_rights_are_taken),
 		cmocka_unit_test(test_another_user),
 		cmocka_unit_test(test_status_texts),
+		cmocka_unit_test(test_a_descriptor_means_one_process),
+		cmocka_unit_test(test_what_is_left_behind_is_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "agent/local/config.h"
 #include "agent/local/service.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "os/durable.h"
 #include "os/process.h"
 
@@ -16,13 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* cmocka wants the four above */
 #include <cmocka.h>
 
 #define BOOT_ID "11111111-2222-3333-4444-555555555555"
 
-static char dir[64];
+static char dir[64], programs[512];
 static struct config config;
 static struct services *services;
 
@@ -54,7 +56,10 @@ static int setup(void **state)
 	assert_int_equal(chmod(dir, 0755), 0);
 	snprintf(path, sizeof(path), "%s/bin", dir);
 	assert_int_equal(mkdir(path, 0755), 0);
-	config = (struct config){ .root = dir, .run = dir };
+	config = (struct config){ .root = dir, .run = dir, .programs = programs };
+	assert_true(readlink("/proc/self/exe", programs, sizeof(programs) - 16) > 0);
+	strrchr(programs, '/')[0] = '\0';
+	strcat(programs, "/../bin"); /* where selfright-log is built */
 	snprintf(config.node, sizeof(config.node), "n1");
 	config.users.component =
 		strdup("root"); /* who runs tests as root may; an ordinary user's agent changes nobody */
@@ -401,6 +406,346 @@ static void test_service_refusals(void **state)
 	release_done(&r);
 }
 
+/* --- order --- */
+
+/* "+a" when a is started, "-a" when it is gone. */
+static char events[512];
+
+static void note(void *user, enum log_level level, const char *event, const char *text)
+{
+	const char *name = strstr(text, "service=");
+	size_t len = strlen(events);
+	bool up = strcmp(event, "service-started") == 0;
+
+	(void) user, (void) level;
+	if (name && (up || strcmp(event, "service-stopped") == 0))
+		(void) snprintf(events + len, sizeof(events) - len, "%c%.*s ", up ? '+' : '-',
+				(int) strcspn(name + 8, " "), name + 8);
+}
+
+static int setup_noting(void **state)
+{
+	events[0] = '\0';
+	log_set(note, NULL, LOG_LEVEL_INFO);
+	return setup(state);
+}
+
+static int teardown_noting(void **state)
+{
+	int r = teardown(state);
+
+	log_set(NULL, NULL, LOG_LEVEL_INFO);
+	return r;
+}
+
+static void noting(const char *name)
+{
+	script(name, "#!/bin/sh\nexec sleep 1000\n");
+}
+
+static struct release_service *declare_more(struct release *r, const char *name)
+{
+	struct release_service *v;
+	char program[32];
+
+	if (!r->services)
+		r->services = calloc(4, sizeof(*r->services));
+	assert_non_null(r->services);
+	v = &r->services[r->service_count++];
+	v->name = strdup(name);
+	v->stop_signal = strdup("SIGTERM");
+	v->stop_timeout_s = 10;
+	snprintf(program, sizeof(program), "bin/%s", name);
+	argv_of(&v->start, program, NULL);
+	return v;
+}
+
+static void expect_events(const char *expected)
+{
+	assert_string_equal(events, expected);
+	events[0] = '\0';
+}
+
+static void test_services_start_in_order_and_stop_in_the_other(void **state)
+{
+	struct release r = { .version = NULL };
+
+	(void) state;
+	noting("a");
+	noting("b");
+	noting("c");
+	(void) declare_more(&r, "c");
+	(void) declare_more(&r, "a");
+	(void) declare_more(&r, "b");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	expect_events("+c +a +b ");
+	services_stop(services, "web", false);
+	step_until(1, "web");
+	expect_events("-b -a -c ");
+	assert_int_equal(services_count(services), 0);
+	release_done(&r);
+}
+
+static void test_all_stop_before_the_first_starts_anew(void **state)
+{
+	struct release r = { .version = NULL };
+
+	(void) state;
+	noting("a");
+	noting("b");
+	(void) declare_more(&r, "a");
+	(void) declare_more(&r, "b");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	expect_events("+a +b ");
+	assert_int_equal(apply("1.1.0", &r), 0);
+	step_until(1, "web");
+	expect_events("-b -a +a +b ");
+	services_stop(services, "web", false);
+	step_until(1, "web");
+	release_done(&r);
+}
+
+static void test_what_does_not_start_holds_up_nobody_for_ever(void **state)
+{
+	struct release r = { .version = NULL };
+	struct service_status s;
+
+	(void) state;
+	script("a", "#!/bin/sh\nexit 1\n");
+	noting("b");
+	(void) declare_more(&r, "a");
+	(void) declare_more(&r, "b");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(-ERR_CHILD, "web");
+	assert_non_null(strstr(events, "+a "));
+	for (int i = 0; i < 500 && !strstr(events, "+b "); i++) {
+		(void) services_step(services, now_ms());
+		usleep(10000);
+	}
+	assert_true(services_at(services, 1, &s));
+	assert_string_equal(s.state, "running");
+	release_done(&r);
+}
+
+static void test_a_service_that_is_the_same_is_kept(void **state)
+{
+	struct release r = { .version = NULL };
+	struct service_status before, after;
+
+	(void) state;
+	noting("a");
+	noting("b");
+	(void) declare_more(&r, "a");
+	(void) declare_more(&r, "b");
+	r.services[0].stop_before_swap = r.services[1].stop_before_swap = true;
+	services_keep(services, "web", "a", "1.1.0"); /* nothing runs: nothing to keep */
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	expect_events("+a +b ");
+	assert_true(services_at(services, 0, &before));
+	services_keep(services, "web", "a", "1.1.0");
+	services_stop(services, "web", true);
+	step_until(1, "web");
+	expect_events("-b ");
+	assert_int_equal(apply("1.1.0", &r), 0);
+	step_until(1, "web");
+	expect_events("+b ");
+	assert_true(services_at(services, 0, &after));
+	assert_int_equal(before.pid, after.pid);
+	/* A later run of the agent knows it by the new version. */
+	services_close(services);
+	assert_int_equal(services_open(&os_posix, dir, BOOT_ID, &services), 0);
+	assert_int_equal(apply("1.1.0", &r), 0);
+	step_until(1, "web");
+	assert_true(services_at(services, 0, &after));
+	assert_int_equal(before.pid, after.pid);
+	release_done(&r);
+}
+
+/* --- what they print --- */
+
+static off_t log_size(void)
+{
+	char path[128];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/services/web.app.log", dir);
+	return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+static bool tail_has(const char *text)
+{
+	CLEANUP(buf_done)
+	struct buf tail = BUF_INIT(4096);
+
+	services_log_tail(services, "web", &tail);
+	return strstr(buf_str(&tail), text) != NULL;
+}
+
+static void until_tail_has(const char *text)
+{
+	for (int i = 0; i < 1000; i++) {
+		(void) services_step(services, now_ms());
+		if (tail_has(text))
+			return;
+		usleep(10000);
+	}
+	fail_msg("it never printed %s", text);
+}
+
+static void test_output_never_exceeds_its_cap(void **state)
+{
+	struct release r = { .version = NULL };
+	off_t largest = 0;
+
+	(void) state;
+	script("run",
+	       "#!/bin/sh\ni=0\nwhile [ $i -lt 30 ]; do head -c 524288 /dev/zero | tr '\\0' x; echo; i=$((i+1)); "
+	       "done\necho the last line\nexec sleep 1000\n");
+	declare(&r, "bin/run");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	for (int i = 0; i < 6000 && !tail_has("the last line"); i++) {
+		(void) services_step(services, now_ms());
+		if (log_size() > largest)
+			largest = log_size();
+		usleep(1000);
+	}
+	assert_true(tail_has("the last line"));
+	assert_true(largest > 1024 * 1024 && largest <= 4 * 1024 * 1024);
+	release_done(&r);
+}
+
+static pid_t logger_pid(void)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(4096);
+	char path[128];
+	const char *p;
+
+	snprintf(path, sizeof(path), "%s/services/web.app.json", dir);
+	assert_int_equal(file_read(&os_posix, AT_FDCWD, path, 4096, &text), 0);
+	p = strstr(buf_str(&text), "\"log_pid\":");
+	assert_non_null(p);
+	return atoi(p + 10);
+}
+
+static void test_a_logger_that_dies_is_replaced_and_nothing_is_lost(void **state)
+{
+	struct release r = { .version = NULL };
+	int pid;
+	pid_t logger;
+
+	(void) state;
+	/* Says a number whenever the file `say` names another one. */
+	script("run", "#!/bin/sh\necho one\nwhile :; do [ -e say ] && cat say && rm say; sleep 0.02; done\n");
+	declare(&r, "bin/run");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	until_tail_has("one");
+	pid = status().pid;
+	logger = logger_pid();
+	/* It outlives the agent, whose next run knows it. */
+	services_close(services);
+	assert_int_equal(kill(logger, 0), 0);
+	assert_int_equal(services_open(&os_posix, dir, BOOT_ID, &services), 0);
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	assert_int_equal(logger_pid(), logger);
+	/* Killed while nobody looks: what is printed meanwhile waits. */
+	assert_int_equal(kill(logger, SIGKILL), 0);
+	{
+		char path[128];
+		FILE *f;
+
+		snprintf(path, sizeof(path), "%s/say.new", dir);
+		f = fopen(path, "w");
+		assert_non_null(f);
+		fputs("two\n", f);
+		fclose(f);
+		{
+			char final[128];
+
+			snprintf(final, sizeof(final), "%s/say", dir);
+			assert_int_equal(rename(path, final), 0);
+			for (int i = 0; i < 500 && access(final, F_OK) == 0; i++)
+				usleep(10000);
+		}
+	}
+	until_tail_has("one\ntwo\n");
+	assert_int_not_equal(logger_pid(), logger);
+	assert_int_equal(status().pid, pid);
+	release_done(&r);
+}
+
+static void test_a_service_that_prints_elsewhere_needs_no_logger(void **state)
+{
+	struct release r = { .version = NULL };
+	pid_t logger;
+
+	(void) state;
+	script("run", "#!/bin/sh\nexec sleep 1000 >/dev/null 2>&1\n");
+	declare(&r, "bin/run");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	logger = logger_pid();
+	for (int i = 0; i < 500 && !is_gone(logger); i++) {
+		(void) services_step(services, now_ms());
+		usleep(10000);
+	}
+	assert_true(is_gone(logger));
+	(void) services_step(services, now_ms());
+	assert_int_equal(services_step(services, now_ms()), UINT64_MAX); /* nothing to wake up for */
+	assert_int_equal(logger_pid(), logger);
+	release_done(&r);
+}
+
+static void test_a_service_of_0_1_0_is_known_again(void **state)
+{
+	struct release r = { .version = NULL };
+	char path[128], text[512];
+	uint64_t ticks = 0;
+	FILE *f;
+	pid_t pid;
+
+	(void) state;
+	script("run", "#!/bin/sh\nexec sleep 1000\n");
+	declare(&r, "bin/run");
+	pid = fork();
+	if (pid == 0) {
+		setsid();
+		execl("/bin/sleep", "sleep", "1000", NULL);
+		_exit(127);
+	}
+	while (process_start_time(pid, &ticks) < 0)
+		usleep(1000);
+	/* The record as 0.1.0 wrote it: no logger, and no pipe beside it. */
+	snprintf(path, sizeof(path), "%s/services/web.app.json", dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	snprintf(text, sizeof(text),
+		 "{\"boot_id\":\"" BOOT_ID
+		 "\",\"component\":\"web\",\"name\":\"app\",\"version\":\"1.0.0\",\"pid\":%d,"
+		 "\"start\":%llu,\"stop_signal\":15,\"stop_timeout\":10}",
+		 (int) pid, (unsigned long long) ticks);
+	fputs(text, f);
+	fclose(f);
+	services_close(services);
+	assert_int_equal(services_open(&os_posix, dir, BOOT_ID, &services), 0);
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	assert_int_equal(status().pid, pid);
+	assert_int_equal(services_step(services, now_ms()), UINT64_MAX);
+	services_stop(services, "web", false);
+	for (int i = 0; i < 500 && services_count(services) > 0; i++) {
+		(void) services_step(services, now_ms());
+		usleep(10000);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	release_done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -415,6 +760,20 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_service_reload, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_service_stop_before_swap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_service_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_services_start_in_order_and_stop_in_the_other, setup_noting,
+						teardown_noting),
+		cmocka_unit_test_setup_teardown(test_all_stop_before_the_first_starts_anew, setup_noting,
+						teardown_noting),
+		cmocka_unit_test_setup_teardown(test_what_does_not_start_holds_up_nobody_for_ever, setup_noting,
+						teardown_noting),
+		cmocka_unit_test_setup_teardown(test_a_service_that_is_the_same_is_kept, setup_noting,
+						teardown_noting),
+		cmocka_unit_test_setup_teardown(test_output_never_exceeds_its_cap, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_logger_that_dies_is_replaced_and_nothing_is_lost, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_service_that_prints_elsewhere_needs_no_logger, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_service_of_0_1_0_is_known_again, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -520,7 +520,102 @@ def two_components_and_an_untouched_service(fleet, node):
         node.push()
         node.until_result("good-unproven", component="content", to=version)
         assert node.current("content") == version and node.current("web") == "1.0.0"
+        result = [x for x in node.results().values() if x["component"] == "content" and x["to"] == version][-1]
+        assert result["pause_ms"] == 0, "no service was away"
     assert node.component()["services"][0]["pid"] == pid, "the service of another component was touched"
+
+
+HOOKS = {h: {"command": ["bin/hook", h]} for h in ("preflight", "before_swap", "after_swap", "after_rollback")}
+
+
+def hooked(version, **more):
+    """web files whose hooks note their name, user and folder, and fail where a file says so."""
+    files = web_files(version, **more)
+    files["bin/hook"] = (0o755, b"#!/bin/sh\necho \"$1 $SELFRIGHT_VERSION $(id -un) $(basename \"$PWD\")\" "
+                                b">>\"$SELFRIGHT_DATA/hooks\"\necho about to end\n[ ! -e \"$SELFRIGHT_DATA/fail-$1\" ]\n")
+    return files
+
+
+@story
+def hooks_run_in_turn_and_never_as_root(fleet, node):
+    install(fleet, node)
+    pid = node.component()["services"][0]["pid"]
+    data = node.root + "/data/web"
+    user = "nobody" if os.geteuid() == 0 else __import__("getpass").getuser()
+
+    def ran():
+        lines = open(data + "/hooks").read().split("\n")[:-1]
+        os.unlink(data + "/hooks")
+        return lines
+
+    def offer(version, rollout, fail=None):
+        if fail:
+            open(f"{data}/fail-{fail}", "w").close()
+        fleet.release("web", version, hooked(version), doc=dict(WEB, hooks=HOOKS))
+        fleet.rollout(rollout, "web", version)
+        fleet.publish()
+        node.push()
+    # Before the swap a failing hook changes nothing, and the service is not touched.
+    offer("1.1.0", "r2", fail="before_swap")
+    result = node.until_result("hook-failed", to="1.1.0")
+    assert "before_swap" in result["detail"] and "about to end" in result["log_tail"], result
+    assert ran() == [f"preflight 1.1.0 {user} 1.1.0", f"before_swap 1.1.0 {user} 1.1.0"]
+    assert node.component()["services"][0]["pid"] == pid and node.current() == "1.0.0"
+    assert node.component()["denied"] == []
+    os.unlink(data + "/fail-before_swap")
+    # After it, it brings the old version back, and the new one's after_rollback cleans up behind itself.
+    offer("1.2.0", "r3", fail="after_swap")
+    result = node.until_result("hook-failed", to="1.2.0")
+    assert "after_swap" in result["detail"] and result["class"] == "release", result
+    node.until("the old one serves", lambda: node.current() == "1.0.0" and node.running() == "1.0.0")
+    node.until("it has cleaned up", lambda: "after_rollback" in open(data + "/hooks").read())
+    assert [line.split()[0] for line in ran()] == ["preflight", "before_swap", "after_swap", "after_rollback"]
+    os.unlink(data + "/fail-after_swap")
+    offer("1.3.0", "r4")
+    result = node.until_result("good", to="1.3.0")
+    assert [line.split()[0] for line in ran()] == ["preflight", "before_swap", "after_swap"]
+    assert result["pause_ms"] < result["duration_ms"], result
+    if os.geteuid() == 0:
+        pid = node.component()["services"][0]["pid"]
+        assert os.stat(f"/proc/{pid}").st_uid == __import__("pwd").getpwnam("nobody").pw_uid
+
+
+@story
+def a_service_whose_files_are_the_same_is_left_alone(fleet, node):
+    def offer(version, rollout, config=b"same", broken=False, **service):
+        files = web_files(version, broken=broken)
+        files["bin/check"] = (0o755, b"#!/bin/sh\n[ ! -e \"$SELFRIGHT_CURRENT/web/broken\" ]\n")
+        files["etc/app.conf"] = (0o644, config)
+        app = dict(WEB["services"][0], files=["bin/start", "etc"], stop_before_swap=True, **service)
+        other = {"name": "other", "start": {"command": ["bin/start", "other"]}}
+        fleet.release("web", version, files, doc=dict(WEB, services=[app, other]))
+        fleet.rollout(rollout, "web", version)
+        fleet.publish()
+        node.push()
+
+    def pids():
+        return {v["name"]: v["pid"] for v in node.component()["services"]}
+    offer("1.0.0", "r1")
+    node.start()
+    node.until_result("good", to="1.0.0")
+    before = pids()
+    offer("1.1.0", "r2")
+    node.until_result("good", to="1.1.0")
+    after = pids()
+    assert after["app"] == before["app"] and after["other"] != before["other"], (before, after)
+    # Nor does the way back touch it, nor an agent that comes anew.
+    offer("1.2.0", "r3", broken=True)
+    node.until_result("check-failed", to="1.2.0")
+    node.kill()
+    node.start()
+    node.until("it is known", lambda: pids()["app"] == before["app"])
+    offer("1.3.0", "r4", config=b"another")
+    node.until_result("good", to="1.3.0")
+    assert pids()["app"] != before["app"], "its configuration changed and it was not restarted"
+    before = pids()
+    offer("1.4.0", "r5", config=b"another", stop_signal="SIGINT")
+    node.until_result("good", to="1.4.0")
+    assert pids()["app"] != before["app"], "its declaration changed and it was not restarted"
 
 
 @story
