@@ -11,6 +11,7 @@
 #include "agent/update.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/timestamp.h"
 #include "json/build.h"
 #include "json/json.h"
@@ -340,7 +341,7 @@ static void answer_status(struct node *n, struct json_node *o)
 
 	node_string(o, "fleet", n->config->fleet);
 	node_string(o, "node", n->config->node);
-	node_string(o, "agent", SELFRIGHT_VERSION);
+	node_string(o, "agent", program_version);
 	if (generation_current(n->os, n->dirs->root, &generation) == 0)
 		node_integer(o, "generation", (int64_t) generation);
 	node_string(o, "state", update_state_name(update_state(n)));

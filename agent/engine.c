@@ -16,6 +16,7 @@
 #include "base/backoff.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "conf/conf.h"
 #include "crypto/key.h"
 #include "fetch/bundle.h"
@@ -550,6 +551,33 @@ static void follow_reasons(struct engine *e)
 		n->report_wanted = true;
 }
 
+/*
+ * The one client id of this node is free only once the link has left: it says that another
+ * agent follows, and goes without its will.
+ */
+static void leave_for_another(struct engine *e)
+{
+	struct node *n = &e->node;
+	uint64_t end = node_now_ms(n) + LEFT_MS;
+	int status;
+
+	if (!n->link)
+		return;
+	node_link_send(n, LINK_LEAVE, 0, NULL, 0);
+	while (n->link && frame_wants_write(&e->link_conn) && node_now_ms(n) < end) {
+		struct pollfd p = { .fd = e->link_conn.fd, .events = POLLOUT };
+
+		if (poll(&p, 1, (int) LEFT_MS / 10) > 0 && frame_pump(&e->link_conn, POLLOUT) < 0)
+			break;
+	}
+	link_close(e);
+	while (e->link.pid && process_poll(&e->link, &status) == 0 && node_now_ms(n) < end) {
+		static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+
+		(void) nanosleep(&pause, NULL); /* cut short it is only looked at sooner */
+	}
+}
+
 static int timeout_until(struct engine *e, uint64_t services_at)
 {
 	struct node *n = &e->node;
@@ -593,7 +621,7 @@ static void loop(struct engine *e)
 {
 	struct node *n = &e->node;
 
-	while (!stop_signal) {
+	while (!stop_signal && !n->handover_wanted) {
 		uint64_t services_at;
 
 		if (n->bundle && install_is_settled(n)) {
@@ -620,6 +648,8 @@ static void loop(struct engine *e)
 			e->reasons_due = true;
 		}
 		update_step(n);
+		if (n->handover_wanted)
+			break;
 		follow_reasons(e);
 		report_if_due(e);
 		turn(e, timeout_until(e, services_at), false);
@@ -960,6 +990,7 @@ static int start(struct engine *e, const char *config_dir)
 	if (r < 0)
 		return fail(r, "configuration", error.text);
 	n->config = &e->config;
+	supervisor_open(&n->supervisor, e->config.root);
 	n->as_root = geteuid() == 0;
 	r = move_root(e);
 	if (r < 0)
@@ -995,7 +1026,10 @@ static int start(struct engine *e, const char *config_dir)
 	if (!n->image)
 		start_services(n);
 	STATE_SET(n->state->boot_id, n->boot_id);
-	return node_save(n);
+	r = node_save(n);
+	if (r == 0)
+		supervisor_ready(&n->supervisor);
+	return r;
 }
 
 static void handle_signals(void)
@@ -1021,6 +1055,7 @@ static void engine_done(struct engine *e)
 	struct node *n = &e->node;
 
 	link_end(e);
+	supervisor_close(&n->supervisor);
 	control_close(e->control);
 	attempt_done(&n->attempt);
 	services_close(n->services);
@@ -1054,7 +1089,7 @@ static struct engine *engine_new(void)
 	n->os = &os_posix;
 	n->engine = e;
 	n->pump = pump;
-	n->documents_fd = n->manifests_fd = -1;
+	n->documents_fd = n->manifests_fd = n->supervisor.fd = -1;
 	n->replan = true;
 	n->plan_ms = UINT64_MAX;
 	e->link_backoff = (struct backoff){ .base_ms = 1000, .cap_ms = 60 * 1000 };
@@ -1078,9 +1113,13 @@ int engine_main(const char *config_dir)
 	if (r == 0) {
 		e->poll_at_ms = node_now_ms(n) + random_u64(n->os) % FIRST_POLL_JITTER_MS;
 		log_notice("started", "node=%s fleet=%s version=%s root=%s", e->config.node, e->config.fleet,
-			   SELFRIGHT_VERSION, e->config.root);
+			   program_version, e->config.root);
 		loop(e);
-		log_notice("stopped", "signal=%d", (int) stop_signal);
+		if (n->handover_wanted)
+			leave_for_another(e);
+		log_notice("stopped", "signal=%d%s", (int) stop_signal,
+			   n->handover_wanted ? " another agent follows" : "");
+		r = n->handover_wanted && !stop_signal ? 1 : 0;
 	}
 	engine_done(e);
 	return r;

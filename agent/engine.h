@@ -12,7 +12,10 @@
 
 #include <stdbool.h>
 
-/* Run until SIGTERM or SIGINT. 0, or a negative error after a line in the log that says what must be changed. */
+/*
+ * Run until SIGTERM or SIGINT. 0; 1: another agent is to follow at once (phase/self.h); or a negative error
+ * after a line in the log that says what must be changed.
+ */
 NODISCARD int engine_main(const char *config_dir);
 
 /* The same without link and controller, from a bundle, until everything it leads to has ended. */

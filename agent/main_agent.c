@@ -6,9 +6,11 @@
 #include "agent/local/config.h"
 #include "agent/local/control.h"
 #include "agent/local/join.h"
+#include "agent/local/supervisor.h"
 #include "agent/trust.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/timestamp.h"
 #include "conf/conf.h"
 #include "json/build.h"
@@ -292,7 +294,9 @@ static void show_history(const struct json *answer)
 
 static int command_run(const struct arguments *a)
 {
-	return engine_main(a->config_dir) < 0 ? CONTROL_ERROR : CONTROL_OK;
+	int r = engine_main(a->config_dir);
+
+	return r < 0 ? CONTROL_ERROR : r > 0 ? SUPERVISOR_HANDOVER : CONTROL_OK;
 }
 
 static int command_join(const struct arguments *a)
@@ -708,9 +712,9 @@ static int command_install(const struct arguments *a)
 static int command_version(const struct arguments *a)
 {
 	if (a->json)
-		printf("{\"ok\":true,\"version\":\"%s\"}\n", SELFRIGHT_VERSION);
+		printf("{\"ok\":true,\"version\":\"%s\"}\n", program_version);
 	else
-		printf("selfright-agent %s\n", SELFRIGHT_VERSION);
+		printf("selfright-agent %s\n", program_version);
 	return CONTROL_OK;
 }
 

@@ -8,6 +8,7 @@
  */
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/text.h"
 #include "crypto/digest.h"
 #include "fetch/fetch.h"
@@ -619,7 +620,7 @@ static int take_arguments(struct stage *s, int argc, char **argv)
 			return 1;
 		}
 		if (key == KEY_VERSION) {
-			puts("selfright-stage " SELFRIGHT_VERSION);
+			printf("selfright-stage %s\n", program_version);
 			return 1;
 		}
 		if (!take_option(s, key, optarg))

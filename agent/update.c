@@ -3,6 +3,7 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/self.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
@@ -80,7 +81,7 @@ static void leave(struct node *n)
 	probe_set_free(a->probes);
 	a->probes = NULL;
 	a->nonce[0] = '\0';
-	a->nonce_ms = 0;
+	a->nonce_ms = a->asked_ms = 0;
 	a->refresh_asked_ms = 0;
 	a->step = 0;
 	a->resumed = false;
@@ -146,14 +147,20 @@ static void wake_swapped(struct node *n)
 			u->result = RESULT_INTERRUPTED;
 		return;
 	}
+	if (generation_current(n->os, n->dirs->root, &current) < 0)
+		current = 0;
 	/* Whatever ran meanwhile may have written: what is put back must be what there was when it was stopped. */
-	if (u->state == NODE_SWAPPING && u->data_saved[0] &&
-	    (generation_current(n->os, n->dirs->root, &current) < 0 || current != u->target_generation)) {
+	if (u->state == NODE_SWAPPING && u->data_saved[0] && current != u->target_generation) {
 		u->state = NODE_STOPPING;
 		return;
 	}
-	if (update_row(update_state(n))->wake == WAKE_LOOK &&
-	    generation_current(n->os, n->dirs->root, &current) == 0 && current == u->fallback_generation) {
+	if (self_is_updated(n) && u->state != NODE_GOOD && u->state != NODE_WATCH &&
+	    u->state != NODE_ROLLING_BACK && u->state != NODE_ROLLED_BACK && u->state != NODE_STUCK &&
+	    !self_wake(n, current == u->target_generation)) {
+		u->state = NODE_ROLLING_BACK;
+		return;
+	}
+	if (update_row(update_state(n))->wake == WAKE_LOOK && current > 0 && current == u->fallback_generation) {
 		/* The way back was begun and could not be noted. */
 		u->state = NODE_ROLLING_BACK;
 		return;

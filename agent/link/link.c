@@ -50,7 +50,7 @@ struct link {
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
 	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX];
-	struct buf birth;
+	struct buf birth, farewell;
 	struct queued_event *events, **events_end;
 	size_t event_count;
 	uint64_t events_dropped;
@@ -332,6 +332,12 @@ static int obey(struct link *l, const struct frame *f)
 		return 0;
 	case LINK_ACKED:
 		return do_acked(l, f);
+	case LINK_LEAVE:
+		/* On one connection the broker sees it before the DISCONNECT, with which there is no will. */
+		if (connected(l) &&
+		    mqtt_publish(l->mqtt, l->presence_topic, l->farewell.data, l->farewell.len, 1, true) < 0)
+			log_warning("link-farewell", "presence could not be published; it is display only");
+		return -ERR_PEER_GONE;
 	case LINK_RETRY:
 		if (l->mqtt)
 			mqtt_retry_now(l->mqtt);
@@ -368,13 +374,15 @@ static void take_results(struct link *l)
 
 /* --- birth and end --- */
 
-static int build_presence(const struct link *l, bool online, uint64_t counter, struct buf *out)
+static int build_presence(const struct link *l, const char *state, bool online, uint64_t counter, struct buf *out)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 	struct json_node *root = json_build_root(b);
 
 	node_bool(root, "online", online);
+	if (state)
+		node_string(root, "state", state);
 	node_string(root, "boot", l->o->boot_id);
 	node_integer(root, "counter", (int64_t) counter);
 	return json_build_text(b, false, out);
@@ -433,9 +441,11 @@ static int open_mqtt(struct link *l, uint64_t counter)
 
 	for (size_t i = 0; i < IN_COUNT; i++)
 		subscriptions[i] = l->topics[i];
-	r = build_presence(l, true, counter, &l->birth);
+	r = build_presence(l, "handing-over", false, counter, &l->farewell);
 	if (r == 0)
-		r = build_presence(l, false, counter, &will);
+		r = build_presence(l, NULL, true, counter, &l->birth);
+	if (r == 0)
+		r = build_presence(l, NULL, false, counter, &will);
 	if (r < 0)
 		return r;
 	options.will_payload = will.data;
@@ -479,6 +489,7 @@ static void tear_down(struct link *l)
 	courier_stop(l->courier);
 	outbox_close(&l->outbox);
 	buf_done(&l->birth);
+	buf_done(&l->farewell);
 	while (l->events) {
 		struct queued_event *e = l->events;
 
@@ -548,6 +559,7 @@ int link_run(const struct link_options *o)
 	struct link l = {
 		.o = o,
 		.birth = BUF_INIT(1024),
+		.farewell = BUF_INIT(1024),
 		.resend = { .base_ms = RESEND_BASE_MS, .cap_ms = RESEND_CAP_MS },
 	};
 	int r;

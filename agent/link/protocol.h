@@ -17,6 +17,7 @@ enum link_frame {
 	LINK_LEASE = 4, /* a signed lease request: sent now or not at all */
 	LINK_ACKED = 5, /* u64 sequence: the controller's ack up to here is verified; delete */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
+	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */
 	/* link -> engine */
 	LINK_FETCHED = 16, /* i32 error (0 or negative, of err.h), then the bytes, or the reason in words */
 	LINK_ANNOUNCE = 17, /* the announcement's JSON, already expanded (at most 1 MiB) */

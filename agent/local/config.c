@@ -1,5 +1,6 @@
 #include "agent/local/config.h"
 
+#include "agent/local/supervisor.h"
 #include "base/err.h"
 #include "conf/conf.h"
 #include "os/durable.h"
@@ -265,6 +266,14 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 	if (r < 0)
 		return r;
 	r = conf_optional_seconds(map, "link_deadline", 30 * 60, &c->link_deadline_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(map, "handover", 5 * 60, &c->handover_s, e);
+	if (r < 0)
+		return r;
+	if (c->handover_s < 1 || c->handover_s > DAY)
+		return conf_fail(conf_get(map, "handover"), e, "expected a time from a second to a day");
+	r = conf_optional_bool(map, "demo_single_key_agent", false, &c->demo_single_key_agent, e);
 	if (r < 0)
 		return r;
 	r = conf_optional_seconds(map, "report", 15 * 60, &c->report_s, e);
@@ -599,19 +608,24 @@ static int program_in(const char *dir, const char *name, char **ret, char *tried
 
 int config_program(const struct config *c, const char *name, char **ret, struct conf_error *ret_error)
 {
-	char self[PATH_MAX], prefix[PATH_MAX + 32], tried[4 * 100] = "";
+	char self[PATH_MAX], prefix[PATH_MAX + 32], root[PATH_MAX], tried[4 * 100] = "", version[VERSION_MAX + 1];
 	const char *places[] = { self, prefix, INSTALLED_PROGRAMS, CONFIG_PROGRAMS_DEFAULT };
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int r = -ENOENT;
+	bool released;
 
 	self[n > 0 ? n : 0] = '\0';
+	/* An agent of a release works with the programs it came with, whatever is installed beside. */
+	released = realpath(c->root, root) && supervisor_version_of(self, root, version, sizeof(version));
 	if (strrchr(self, '/'))
 		*strrchr(self, '/') = '\0';
 	(void) snprintf(prefix, sizeof(prefix), "%.*s/libexec/selfright",
 			strrchr(self, '/') ? (int) (strrchr(self, '/') - self) : 0, self);
-	if (c->programs)
+	if (released)
+		r = program_in(prefix, name, ret, tried, sizeof(tried));
+	else if (c->programs)
 		r = program_in(c->programs, name, ret, tried, sizeof(tried));
-	for (size_t i = 0; !c->programs && r == -ENOENT && i < ARRAY_LEN(places); i++)
+	for (size_t i = 0; !released && !c->programs && r == -ENOENT && i < ARRAY_LEN(places); i++)
 		if (i < 3 || !str_eq(places[i], places[2]))
 			r = program_in(places[i], name, ret, tried, sizeof(tried));
 	if (r == -ENOENT)

@@ -56,6 +56,8 @@ struct config {
 	uint64_t probation_cap_s; /* 0: none */
 	uint64_t link_deadline_s, report_s;
 	uint64_t offline_grace_s; /* how long expired online metadata still count from a bundle; 0: not at all */
+	uint64_t handover_s; /* how long a new agent may take to prove itself */
+	bool demo_single_key_agent; /* take agent releases that one key signs */
 	char *programs; /* NULL: looked for by config_program */
 	char *proxy; /* "http://[user:password@]host[:port]"; NULL: the environment's, if it names one */
 	struct string_list no_proxy; /* hosts that are reached without it */
@@ -81,7 +83,8 @@ bool config_allows_user(const struct config *c, const char *component, const cha
 NODISCARD int config_check_users(const struct config *c, struct conf_error *ret_error);
 
 /*
- * The absolute path of one of our programs ("selfright-link"): in `programs`, else beside
+ * The absolute path of one of our programs ("selfright-link"): for an agent of a release in
+ * the store its own libexec/selfright, and nothing else; else in `programs`, else beside
  * the running program, in ../libexec/selfright from there, where it was installed, or in
  * CONFIG_PROGRAMS_DEFAULT. -ENOENT with every path tried in *ret_error. Free it.
  */

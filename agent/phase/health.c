@@ -4,6 +4,7 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/self.h"
 #include "agent/probe/probe.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONCE_AGAIN_MS = 10 * 1000 };
+enum { NONCE_AGAIN_MS = 10 * 1000, PROVE_LOOK_MS = 100 };
 
 static bool has_link_check(const struct release *rel)
 {
@@ -63,6 +64,12 @@ static void follow_link(struct node *n)
 	struct attempt *a = &n->attempt;
 	uint64_t now = node_now_ms(n);
 
+	if (self_is_updated(n)) {
+		/* It is a connection of its own: the one before the swap was another process's. */
+		if (self_ask_controller(n) > 0 && a->probes)
+			probe_set_link_result(a->probes, true, NULL);
+		return;
+	}
 	if (!has_link_check(&a->release))
 		return;
 	if (a->nonce[0] && n->acked_ms >= a->nonce_ms && str_eq(n->acked_nonce, a->nonce)) {
@@ -151,7 +158,7 @@ static int judge(struct node *n)
 	case PROBE_FAILED:
 		return fail_check(n, why);
 	case PROBE_ONLY_LINK:
-		return only_link(n, now);
+		return self_is_updated(n) ? PHASE_DONE : only_link(n, now); /* its own proof asks for more */
 	case PROBE_IN_PROGRESS:
 		break;
 	}
@@ -177,6 +184,69 @@ static int check_services(struct node *n)
 	return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not stay up", name);
 }
 
+/*
+ * The agent's own end of probation: it has the controller's answer, if its predecessor had it,
+ * and its supervisor knows it. Only the latter makes it good: until it is noted there the old one
+ * returns whatever happens to this one.
+ */
+static int prove(struct node *n, enum result verdict)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n);
+	bool answered = self_ask_controller(n) > 0;
+	int r;
+
+	a->wake_ms = now + PROVE_LOOK_MS;
+	if (!answered && u->link_before) {
+		if (now - a->entered_ms < u->handover_ms + u->probation_ms)
+			return PHASE_AGAIN;
+		u->result = 0;
+		return update_fail_as(
+			n, RESULT_LINK_LOST, -ERR_DEADLINE,
+			"the new agent has no answer of the controller, which the old one had: %.300s",
+			n->refresh_text[0] ? n->refresh_text : n->link_reason);
+	}
+	r = supervisor_confirm(&n->supervisor);
+	if (r == 0)
+		return PHASE_AGAIN;
+	if (r < 0)
+		return update_fail(n, r, "the supervisor could not be told that this agent works: %s",
+				   err_text(r));
+	u->result = answered ? RESULT_GOOD : verdict;
+	return PHASE_DONE;
+}
+
+static int health_of_agent(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	enum result verdict;
+	int r = PHASE_DONE;
+
+	if (!self_runs(n, u->to)) {
+		self_hand_over(n);
+		a->wake_ms = UINT64_MAX;
+		return PHASE_AGAIN;
+	}
+	if (u->to[0] && !a->probes) {
+		r = begin(n);
+		if (r < 0)
+			return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
+					      err_text(r));
+	}
+	follow_link(n);
+	u->result = 0;
+	if (u->to[0])
+		r = judge(n);
+	if (r < 0)
+		return r;
+	verdict = u->result ? (enum result) u->result : RESULT_GOOD_UNPROVEN;
+	/* Nothing that was saved meanwhile says good before it is. */
+	u->result = 0;
+	return r == PHASE_DONE ? prove(n, verdict) : r;
+}
+
 int phase_health(struct node *n)
 {
 	struct attempt *a = &n->attempt;
@@ -190,6 +260,8 @@ int phase_health(struct node *n)
 		STATE_SET(u->detail, "installed into an image: nothing of it has run yet");
 		return PHASE_DONE;
 	}
+	if (self_is_updated(n))
+		return health_of_agent(n);
 	if (u->to[0] == '\0') {
 		u->result = RESULT_GOOD; /* absent as it was asked: there is nothing to check */
 		return PHASE_DONE;
@@ -251,7 +323,11 @@ int phase_watch(struct node *n)
 	/* That it was good is told; the next failure is the first. */
 	u->result = 0;
 	u->detail[0] = '\0';
-	r = check_services(n);
+	if (self_is_updated(n) && !self_runs(n, u->to))
+		r = update_fail_as(n, RESULT_AGENT_FAILED, -ERR_CHILD,
+				   "agent %s does not start any more; another one runs", u->to);
+	else
+		r = check_services(n);
 	if (r == 0 && !a->probes) {
 		r = begin(n);
 		if (r < 0)

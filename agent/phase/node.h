@@ -10,6 +10,7 @@
 
 #include "agent/local/command.h"
 #include "agent/local/config.h"
+#include "agent/local/supervisor.h"
 #include "agent/probe/probe.h"
 #include "agent/store/data.h"
 #include "agent/store/state.h"
@@ -114,6 +115,7 @@ struct attempt {
 	char *probe_root; /* ${root} of the checks */
 	char nonce[NONCE_HEX + 1]; /* asked of the controller; "": not asked */
 	uint64_t nonce_ms;
+	uint64_t asked_ms; /* since when the controller is waited for; 0: it is not */
 	bool services_were_fine;
 	uint64_t stopped_ms; /* when the service went away, 0: it did not */
 	uint64_t refresh_asked_ms; /* 0: not asked */
@@ -149,6 +151,7 @@ struct node {
 	struct private_key *identity;
 	struct services *services;
 	struct inhibitors *inhibitors;
+	struct supervisor supervisor;
 	char boot_id[BOOT_ID_MAX + 1];
 	bool as_root;
 	int documents_fd, manifests_fd; /* <root>/documents, <root>/manifests */
@@ -172,6 +175,7 @@ struct node {
 	bool push_wanted; /* a newer timestamp was pushed */
 	bool replan; /* something `decide` looks at has changed */
 	bool report_wanted;
+	bool handover_wanted; /* this process is to leave, another agent follows */
 	bool link_restart_wanted; /* a fresh connection, to prove that one can be made */
 	uint64_t plan_ms; /* decide again then */
 

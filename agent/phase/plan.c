@@ -8,12 +8,14 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/self.h"
 #include "agent/probe/probe.h"
 #include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/version.h"
 #include "json/json.h"
 
@@ -416,9 +418,9 @@ static int check_requirements(struct node *n, const struct release *rel)
 	const struct node_update *u = &n->state->update;
 	struct stat st;
 
-	if (rel->requires_agent && !version_in_range(SELFRIGHT_VERSION, rel->requires_agent))
+	if (rel->requires_agent && !version_in_range(program_version, rel->requires_agent))
 		return update_fail(n, -ERR_AGENT_TOO_OLD, "it needs an agent %s; this is %s", rel->requires_agent,
-				   SELFRIGHT_VERSION);
+				   program_version);
 	if (u->cause != NODE_CAUSE_ROLLOUT)
 		return 0; /* it was good here before: what it needs of the others was settled then */
 	for (size_t i = 0; i < rel->compatible.count; i++) {
@@ -625,6 +627,8 @@ int phase_check(struct node *n)
 		r = check_unchanged(n);
 	if (r == 0)
 		r = check_kind(n, rel);
+	if (r == 0 && self_is_updated(n))
+		r = self_check(n, rel);
 	if (r == 0)
 		r = check_data(n, rel);
 	if (r == 0)
@@ -660,6 +664,8 @@ enum wait_step {
 	WAIT_AGAIN,
 	WAIT_LEASE,
 	WAIT_PREFLIGHT,
+	WAIT_PROGRAM,
+	WAIT_CONTROLLER,
 	WAIT_BASELINE,
 	WAIT_DRAIN,
 	WAIT_PREPARE,
@@ -819,6 +825,69 @@ static int wait_hook(struct node *n, const struct release_command *hook, enum re
 	}
 	command_done(&a->command);
 	return r < 0 ? r : next_step(n, next);
+}
+
+/*
+ * A new agent must at least be a program for this machine, with all it needs here, and the
+ * version it is released as: that is seen before anything changes.
+ */
+static int wait_program(struct node *n)
+{
+	static char program[] = "bin/selfright-agent", option[] = "--version";
+	static char *items[] = { program, option };
+	const struct release_command command = { .argv = { .items = items, .count = 2 }, .timeout_s = 20 };
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	char expected[VERSION_MAX + 32];
+	int r;
+
+	if (!self_is_updated(n) || u->to[0] == '\0' || n->image)
+		return next_step(n, WAIT_CONTROLLER);
+	if (a->command.process.pid == 0) {
+		char *root = node_version_root(n, u->component, u->to);
+
+		r = root ? hook_begin(n, &a->release, &command, root) : -ENOMEM;
+		free(root);
+		if (r < 0)
+			return update_fail_as(n, RESULT_PREFLIGHT_FAILED, r,
+					      "the agent %s is no program that can be started here: %s", u->to,
+					      err_text(r));
+	}
+	r = command_step(&a->command, node_now_ms(n));
+	if (r == 0) {
+		a->wake_ms = node_now_ms(n) + 50;
+		return PHASE_AGAIN;
+	}
+	(void) snprintf(expected, sizeof(expected), "selfright-agent %s\n", u->to);
+	if (r > 0 && !str_eq(buf_str(&a->command.output), expected))
+		r = -ERR_DISAGREE;
+	if (r < 0) {
+		tail_add(&a->log_tail, a->command.output.data, a->command.output.len);
+		r = update_fail_as(n, RESULT_PREFLIGHT_FAILED, r,
+				   "the agent %s, asked for its version, does not say that it is this one", u->to);
+	}
+	command_done(&a->command);
+	return r < 0 ? r : next_step(n, WAIT_CONTROLLER);
+}
+
+/* What a new agent is held to: that it reaches whom this one reaches. */
+static int wait_controller(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n);
+
+	if (!self_is_updated(n) || n->image)
+		return next_step(n, WAIT_BASELINE);
+	u->link_before = (n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS) || self_ask_controller(n) > 0;
+	if (!u->link_before && (!a->asked_ms || now - a->asked_ms < BASELINE_MAX_MS)) {
+		if (!a->asked_ms)
+			a->asked_ms = now;
+		a->wake_ms = now + 200;
+		return PHASE_AGAIN;
+	}
+	a->nonce[0] = '\0';
+	return next_step(n, WAIT_BASELINE);
 }
 
 static bool must_notify(struct node *n)
@@ -1020,7 +1089,11 @@ int phase_wait(struct node *n)
 		return wait_lease(n);
 	case WAIT_PREFLIGHT:
 		return wait_hook(n, &a->release.hooks.preflight, RESULT_PREFLIGHT_FAILED, "preflight",
-				 WAIT_BASELINE);
+				 WAIT_PROGRAM);
+	case WAIT_PROGRAM:
+		return wait_program(n);
+	case WAIT_CONTROLLER:
+		return wait_controller(n);
 	case WAIT_BASELINE:
 		return wait_baseline(n);
 	case WAIT_DRAIN:

@@ -8,6 +8,7 @@
 #include "agent/store/generation.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "crypto/key.h"
 #include "json/build.h"
 #include "json/json.h"
@@ -182,7 +183,7 @@ static int compose(struct node *n, struct report *out)
 	out->fleet = strdup(n->config->fleet);
 	out->node = strdup(n->config->node);
 	out->boot_id = strdup(n->boot_id);
-	out->agent = strdup(SELFRIGHT_VERSION);
+	out->agent = strdup(program_version);
 	if (!out->fleet || !out->node || !out->boot_id || !out->agent)
 		return -ENOMEM;
 	out->sequence = n->state->report_sequence;

@@ -5,6 +5,7 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/self.h"
 #include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
@@ -18,7 +19,7 @@
 
 enum { LOOK_MS = 100, START_DEADLINE_MS = 60 * 1000, STUCK_AGAIN_MS = 3600 * 1000, RETRY_S = 300 };
 
-enum rollback_step { BACK_BEGIN, BACK_STOP, BACK_CHANGE, BACK_SERVICES, BACK_HOOK };
+enum rollback_step { BACK_BEGIN, BACK_STOP, BACK_CHANGE, BACK_SERVICES, BACK_HOOK, BACK_JUDGE };
 
 static void note_version(struct node *n)
 {
@@ -221,6 +222,39 @@ static int run_hook(struct node *n)
 	return PHASE_DONE;
 }
 
+/*
+ * A new agent that had no answer was at fault if this one gets one. Where nobody answers this one
+ * either it is the network, and a good release is not refused for a cut cable.
+ */
+static int judge_link(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	uint64_t now = node_now_ms(n);
+
+	if (!self_is_updated(n) || u->result != RESULT_LINK_LOST || self_ask_controller(n) > 0)
+		return PHASE_DONE;
+	if (!a->asked_ms)
+		a->asked_ms = now;
+	if (now - a->asked_ms < u->handover_ms) {
+		a->wake_ms = now + LOOK_MS;
+		return PHASE_AGAIN;
+	}
+	u->result = 0;
+	(void) update_fail_as(n, RESULT_METADATA_UNREACHABLE, -ERR_NETWORK,
+			      "neither the new agent nor the old one has an answer of the controller");
+	return PHASE_DONE;
+}
+
+/* The one that is sent away has done what it can: the end is the other's to tell. */
+static bool must_hand_over(const struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+
+	return self_is_updated(n) && supervisor_is_there(&n->supervisor) && !n->attempt.resumed &&
+	       self_runs(n, u->to) && !self_runs(n, u->from);
+}
+
 int phase_rollback(struct node *n)
 {
 	struct attempt *a = &n->attempt;
@@ -246,6 +280,12 @@ int phase_rollback(struct node *n)
 		if (r < 0)
 			return r;
 		a->step = BACK_SERVICES;
+		if (must_hand_over(n))
+			self_hand_over(n);
+	}
+	if (n->handover_wanted) {
+		a->wake_ms = UINT64_MAX;
+		return PHASE_AGAIN;
 	}
 	if (a->step == BACK_SERVICES) {
 		r = start_services(n);
@@ -253,7 +293,13 @@ int phase_rollback(struct node *n)
 			return r;
 		a->step = BACK_HOOK;
 	}
-	return run_hook(n);
+	if (a->step == BACK_HOOK) {
+		r = run_hook(n);
+		if (r != PHASE_DONE)
+			return r;
+		a->step = BACK_JUDGE;
+	}
+	return judge_link(n);
 }
 
 static void note_retry(struct node *n)

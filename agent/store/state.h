@@ -160,6 +160,7 @@ struct node_update {
 	uint64_t probation_ms, watch_ms; /* lengths */
 	uint64_t probation_done_ms; /* of it, in earlier boots */
 	uint64_t pause_ms; /* how long the service was away */
+	uint64_t handover_ms; /* of the agent's own update: how long the new one may take; 0: the default */
 	uint64_t boots; /* within this probation */
 	uint64_t boot_attempts; /* above it recover falls back; 0: the default, 3 */
 	char recover_boot_id[STATE_BOOT_ID_SIZE]; /* the boot recover counted last: a second run does not count */

@@ -180,6 +180,7 @@ static const struct field update_fields[] = {
 	OTHER(struct node_update, "watch-ms", KIND_U64, watch_ms),
 	OTHER(struct node_update, "probation-done-ms", KIND_U64, probation_done_ms),
 	OTHER(struct node_update, "pause-ms", KIND_U64, pause_ms),
+	OTHER(struct node_update, "handover-ms", KIND_U64, handover_ms),
 	OTHER(struct node_update, "boots", KIND_U64, boots),
 	OTHER(struct node_update, "boot-attempts", KIND_U64, boot_attempts),
 	TEXT(struct node_update, "recover-boot-id", recover_boot_id),

@@ -24,6 +24,7 @@ const char *result_class_name(enum result_class c); /* "none", "release", ... */
 	X(202, HOOK_FAILED, "hook-failed", RELEASE, "a hook of the release failed", "read the log tail in the report")    \
 	X(203, LINK_LOST, "link-lost", RELEASE, "the controller cannot be reached since the swap, although the network answers", "look at what the release does to the network") \
 	X(204, PREFLIGHT_FAILED, "preflight-failed", RELEASE, "the release's own preflight said no", "read the log tail in the report")              \
+	X(205, AGENT_FAILED, "agent-failed", RELEASE, "the new agent did not start, or did not prove itself in time", "read the detail, and the node's log")  \
 	X(300, NO_SPACE, "no-space", NODE, "not enough free space", "free space or grow the disk; it is tried again")    \
 	X(301, IO_ERROR, "io-error", NODE, "the disk or file system refused", "check the disk")                          \
 	X(302, OUT_OF_RESOURCES, "out-of-resources", NODE, "out of memory, processes or descriptors", "it is tried again")                     \

@@ -248,8 +248,8 @@ static int child_rights(const struct plan *p)
 	if (p->o->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	/* After the change of user, which clears it. */
-	if (p->o->die_with_parent && !p->o->new_session) {
-		if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+	if ((p->o->die_with_parent || p->o->killed_with_parent) && !p->o->new_session) {
+		if (prctl(PR_SET_PDEATHSIG, p->o->killed_with_parent ? SIGKILL : SIGTERM) < 0)
 			return -errno;
 		if (getppid() != p->parent)
 			return -ERR_PEER_GONE; /* it died before we asked */

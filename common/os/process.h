@@ -20,6 +20,7 @@ struct process_options {
 	const char *user; /* NULL: stay who we are; else setgroups, setgid, setuid to it */
 	bool new_session; /* setsid and forget: it outlives us (services) */
 	bool die_with_parent; /* PR_SET_PDEATHSIG SIGTERM */
+	bool killed_with_parent; /* the same with SIGKILL: also one that hangs is gone then */
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null; 0 means 0 */
 	struct {
 		int from, to;

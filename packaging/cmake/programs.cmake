@@ -13,6 +13,7 @@ program(selfright-link agent/main_link.c sr_link sr_local)
 program(selfright-stage agent/main_stage.c sr_fetch sr_pack sr_tree)
 program(selfright-log agent/main_log.c)
 program(selfright-recover agent/main_recover.c sr_store)
+target_compile_definitions(selfright-recover PRIVATE SELFRIGHT_BINDIR="${CMAKE_INSTALL_FULL_BINDIR}")
 program(selfright server-stub/main_selfright.c sr_cli)
 program(selfright-signer server-stub/main_signer.c sr_signer)
 

@@ -114,6 +114,7 @@ class Fleet:
         self.seq = 0
         self.approvers = {}  # name -> {"keys", "threshold"}
         self.bad = {}  # role -> key that signs instead
+        self.more = {}  # role -> further keys, all of which must sign with its own
         self.root = envelope(self.root_signed(), self.keys["root"])
         self.put("metadata/1.root.json", self.root)
 
@@ -155,12 +156,12 @@ class Fleet:
             self.role_version[role] = self.version
             self.put(f"metadata/{self.version}.{role}.json",
                      envelope(self.signed("targets", self.version, 10**6, targets=targets),
-                              self.keys[self.bad.get(role, role)]))
+                              self.keys[self.bad.get(role, role)], *self.more.get(role, [])))
             meta[role + ".json"] = {"version": self.version}
-        keys = [self.keys[r] for r in self.roles]
-        delegations = {"keys": {k.id: k.object for k in keys},
-                       "roles": [{"name": r, "keyids": [self.keys[r].id], "threshold": 1, "terminating": True,
-                                  "paths": p} for r, p in self.roles.items()]}
+        keys = {r: [self.keys[r], *self.more.get(r, [])] for r in self.roles}
+        delegations = {"keys": {k.id: k.object for r in keys for k in keys[r]},
+                       "roles": [{"name": r, "keyids": [k.id for k in keys[r]], "threshold": len(keys[r]),
+                                  "terminating": True, "paths": p} for r, p in self.roles.items()]}
         control = self.keys["control"]
         self.put(f"metadata/{self.version}.targets.json", envelope(self.signed(
             "targets", self.version, 10**6, targets={}, delegations=delegations,

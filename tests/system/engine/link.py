@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 import hashlib
 
-FETCH, REPORT, EVENT, LEASE, ACKED = 1, 2, 3, 4, 5
+FETCH, REPORT, EVENT, LEASE, ACKED, LEAVE = 1, 2, 3, 4, 5, 7
 FETCHED, ANNOUNCE, TIMESTAMP, ACK, GRANT, STATE = 16, 17, 18, 19, 20, 21
 ERR_NETWORK = -1051
 
@@ -82,6 +82,9 @@ def handle(kind, ident, data):
     elif kind == EVENT:
         with open(os.path.join(mail, "events"), "ab") as f:
             f.write(data + b"\n")
+    elif kind == LEAVE:
+        open(os.path.join(mail, "left"), "a").write("left\n")
+        sys.exit(0)
     elif kind == LEASE:
         asked = json.loads(data)["signed"]
         send(GRANT, 0, sign({"_type": "selfright-grant", "fleet": asked["fleet"], "node": asked["node"],

@@ -1085,14 +1085,14 @@ def killed_again_and_again(fleet, node):
     assert sequences == sorted(set(sequences))
 
 
-def run(f, build):
+def run(f, build, make_fleet=Fleet, make_node=Node):
     work = tempfile.mkdtemp(prefix="selfright-engine-")
     os.chmod(work, 0o755)
     node = None
     begin = time.monotonic()
     try:
-        fleet = Fleet(work)
-        node = Node(fleet, build)
+        fleet = make_fleet(work)
+        node = make_node(fleet, build)
         f(fleet, node)
         node.stop()
         print(f"ok    {f.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)

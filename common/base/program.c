@@ -1,0 +1,3 @@
+#include "base/program.h"
+
+const char program_version[] = SELFRIGHT_VERSION;
