@@ -350,8 +350,9 @@ static void say_orders(const struct cli *c, const struct json *node)
 	for (size_t i = 0; i < json_count(orders); i++) {
 		const struct json *o = json_at(orders, i);
 
-		cli_say(c, "  order: %s%s%s%s%s%s%s%s%s (%s, by %s)", fleet_text(o, "kind"),
-			*fleet_text(o, "component") ? " " : "", fleet_text(o, "component"),
+		cli_say(c, "  order%s: %s%s%s%s%s%s%s%s%s (%s, by %s)",
+			json_bool(json_get(o, "unconfirmed"), false) ? ", not confirmed" : "",
+			fleet_text(o, "kind"), *fleet_text(o, "component") ? " " : "", fleet_text(o, "component"),
 			*fleet_text(o, "from") ? " from " : "", fleet_text(o, "from"),
 			*fleet_text(o, "to") ? " to " : "", fleet_text(o, "to"),
 			*fleet_text(o, "until") ? " until " : "", fleet_text(o, "until"),
@@ -770,6 +771,82 @@ static int cmd_node_trust(int argc, char **argv)
 	return r;
 }
 
+static int list_unconfirmed(const struct cli *c)
+{
+	static const char *const headings[] = { "order", "node", "what", "issued", "by", "reason" };
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	const struct json *list;
+	struct cli_table *t;
+	int r = fleet_send(c, "GET", "/v1/orders", NULL, &answer);
+
+	if (r != CLI_OK || c->json)
+		return r;
+	list = json_get(answer, "unconfirmed");
+	if (json_count(list) == 0) {
+		cli_say(c, "no order waits for confirmation");
+		return CLI_OK;
+	}
+	t = cli_table_new(headings, ARRAY_LEN(headings));
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *o = json_at(list, i);
+
+		cli_table_cell(t, CLI_BOLD, "%s", fleet_text(o, "id"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "node"));
+		cli_table_cell(t, CLI_PLAIN, "%s %s%s%s%s%s", fleet_text(o, "kind"), fleet_text(o, "component"),
+			       *fleet_text(o, "to") ? " to " : "", fleet_text(o, "to"),
+			       *fleet_text(o, "until") ? " until " : "", fleet_text(o, "until"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "issued"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "by"));
+		cli_table_cell(t, CLI_DIM, "%s", fleet_text(o, "reason"));
+	}
+	cli_table_print(c, t);
+	return CLI_OK;
+}
+
+static int cmd_node_confirm(int argc, char **argv)
+{
+	static bool withdraw;
+	static const struct cli_option options[] = {
+		{ .name = "withdraw", .help = "it is over: withdraw it instead", .flag = &withdraw },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "node confirm [ORDER] [--withdraw]",
+		.summary =
+			"let an order of a restored backup be in force again; without ORDER list those that wait",
+		.details =
+			"After selfright repo recover nobody knows which orders were withdrawn since the backup, "
+			"so each is\nwithheld until a person confirms it.",
+		.example = "selfright node confirm hold-1f3c5a7e9b2d4c60",
+		.options = options,
+		.max_args = 1,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r >= 0)
+		return r;
+	if (c.arg_count == 0)
+		return list_unconfirmed(&c);
+	r = fleet_check_id(&c, "order", c.args[0]);
+	if (r >= 0)
+		return r;
+	snprintf(path, sizeof(path), "/v1/orders/%s/%s", c.args[0], withdraw ? "withdraw" : "confirm");
+	r = fleet_send(&c, "POST", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(&c, "the order %s to %s is %s", c.args[0], fleet_text(answer, "node"),
+		withdraw ? "withdrawn" : "in force");
+	fleet_say_published(&c, answer);
+	return CLI_OK;
+}
+
 static int cmd_node_release_lease(int argc, char **argv)
 {
 	static const struct cli_option options[] = {
@@ -869,6 +946,7 @@ int cmd_node(int argc, char **argv)
 		{ "rollback", "force a node back to an earlier version", cmd_node_rollback },
 		{ "hold", "no rollouts on a node for a while", cmd_node_hold },
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
+		{ "confirm", "orders of a restored backup, one by one", cmd_node_confirm },
 		{ "trust", "end a node's quarantine", cmd_node_trust },
 		{ "release-lease", "say that a node is not down any more", cmd_node_release_lease },
 		{ "remove", "take a node out of the fleet", cmd_node_remove },

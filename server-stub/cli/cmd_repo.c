@@ -104,6 +104,26 @@ static void signer_state(const struct publisher *p, struct json_node *o)
 	node_bool(o, "server", p->server);
 }
 
+/* Orders of a restored backup that wait for a person: only the controller knows them. */
+static void orders_to_confirm(const struct publisher *p, struct json_node *o)
+{
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	const struct json *list;
+
+	if (!p->server || cli_call_json(p->cli, "GET", "/v1/orders", NULL, &answer) != CLI_OK)
+		return;
+	list = json_get(answer, "unconfirmed");
+	node_copy(o, "orders_to_confirm", list);
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *order = json_at(list, i);
+
+		cli_say(p->cli, "order to confirm: %s (%s of %s); selfright node confirm %s",
+			json_string(json_get(order, "id")), json_string(json_get(order, "kind")),
+			json_string(json_get(order, "node")), json_string(json_get(order, "id")));
+	}
+}
+
 static int status_of(struct publisher *p)
 {
 	static const char *const headings[] = { "ROLE", "VERSION", "EXPIRES", "LEFT", "KEYS", "STATE" };
@@ -122,6 +142,7 @@ static int status_of(struct publisher *p)
 	repo_each_role(p->repo, list_role, &l);
 	cli_table_print(p->cli, l.table);
 	signer_state(p, o);
+	orders_to_confirm(p, o);
 	r = json_build_text(b, false, &text);
 	if (r < 0)
 		return cli_fail_error(p->cli, r, "the status");

@@ -326,6 +326,7 @@ static int run(const struct cli *c, const struct serve_options *options)
 	if (r >= 0)
 		return r;
 	snprintf(s.fleet, sizeof(s.fleet), "%s", buf_str(&fleet));
+	s.started_ms = serve_now_ms(&s);
 	r = watch_signals();
 	if (r < 0)
 		return cli_fail_error(c, r, "signals");

@@ -6,6 +6,7 @@
  * serve_control rollouts: who belongs to which stage, what happens next, documents
  * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
+ * serve_orders  orders of a restored backup: confirmed or withdrawn one by one
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
@@ -76,6 +77,8 @@ struct serve {
 	bool refill; /* what is retained has to be published again */
 	char canary[24]; /* what we said to ourselves over this connection */
 	bool past_is_over; /* and heard: what was queued before is behind us */
+	bool compared; /* what the broker kept from before this start */
+	uint64_t started_ms;
 
 	/* serve_control */
 	uint64_t generation; /* of the database, when last looked at */
@@ -120,6 +123,11 @@ void broker_tick(struct serve *s);
 NODISCARD int broker_access_changed(struct serve *s);
 /* Connect as controller. */
 NODISCARD int broker_connect(struct serve *s);
+/*
+ * Was what the broker kept from before this start compared with what is published here (DESIGN.md section 4)? Until
+ * then nothing is signed; a broker that cannot be reached does not hold it up for long.
+ */
+bool broker_is_compared(struct serve *s);
 /* To selfright/v1/<fleet>/<topic>; what cannot be sent now is sent by refill or asked for again. */
 void broker_publish(struct serve *s, const char *topic, const void *data, size_t len, bool retain);
 /* A free TCP port on `address`, for a moment. */
@@ -160,6 +168,9 @@ NODISCARD int control_published_seq(struct serve *s, uint64_t *ret);
 void restore_tick(struct serve *s);
 /* A signed report says it trusts timestamp `version`: if that is newer than anything published here, its bytes decide. */
 void restore_look(struct serve *s, const char *node, uint64_t version, const void *report, size_t len);
+/* The same of what the broker kept from before this start, on `timestamp` and, compressed, on `announce`. */
+void restore_look_at_timestamp(struct serve *s, const void *timestamp, size_t len);
+void restore_look_at_announcement(struct serve *s, const void *gzip, size_t len);
 /* Has this node heard nothing new although it reports? Metadata is signed anew every few hours. */
 bool restore_held_back(uint64_t timestamp, int64_t reported_at);
 
@@ -170,6 +181,11 @@ NODISCARD int approvals_gather(struct serve *s, const char *id, size_t stage_cou
 NODISCARD int approvals_show(struct serve *s, const char *id, struct json_node *list);
 /* POST /v1/rollouts/<id>/approvals {"stage","expires","signatures":[{"keyid","sig"}],"by"} */
 void approvals_post(void *user, struct web_request *rq);
+
+/* --- serve_orders.c --- */
+/* GET /v1/orders: those of a restored backup that wait for a person. POST /v1/orders/<id>/{confirm,withdraw} {"by"} */
+void orders_get(void *user, struct web_request *rq);
+void orders_post(void *user, struct web_request *rq);
 
 /* --- serve_lease.c --- */
 /* A node asks for a place: *ret_grant is the signed answer, yes or no, unless *ret_refusal says why there is none. */

@@ -114,14 +114,21 @@ void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status
 	node_bool(json_build_root(b), "published", r == 0);
 	if (r < 0)
 		node_string(json_build_root(b), "publish_error",
-			    s->repo ? repo_error(s->repo) : "the signer is away");
+			    !s->repo		     ? "the signer is away"
+			    : !broker_is_compared(s) ? "what the broker keeps is not compared yet"
+						     : repo_error(s->repo));
 	answer(rq, status, b);
 }
 
 bool trust_is_there(struct serve *s, struct web_request *rq)
 {
-	if (s->repo && s->signer)
+	if (s->repo && s->signer && broker_is_compared(s))
 		return true;
+	if (s->repo && s->signer) {
+		web_fail(rq, 503,
+			 "nothing is signed before what the broker keeps was compared; try again in a moment");
+		return false;
+	}
 	web_fail(rq, 503, "the signer is away; it is being started again");
 	return false;
 }

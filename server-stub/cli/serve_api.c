@@ -166,7 +166,7 @@ static void get_status(void *user, struct web_request *rq)
 	node_string(o, "version", SELFRIGHT_VERSION);
 	node_integer(o, "https_port", s->https_port);
 	node_integer(o, "broker_port", s->broker_port);
-	node_bool(o, "broker_connected", s->mqtt && mqtt_is_connected(s->mqtt));
+	node_bool(o, "broker_connected", s->mqtt && s->past_is_over && mqtt_is_connected(s->mqtt));
 	node_bool(o, "signer_connected", s->repo != NULL);
 	node_bool(o, "publish_due", s->publish_due);
 	node_integer(o, "nodes", c.nodes);
@@ -296,6 +296,7 @@ static int write_order(void *user, const struct db_order *row)
 	node_string(o, "by", row->by);
 	node_time(o, "issued", row->issued);
 	node_time(o, "until", row->until);
+	node_bool(o, "unconfirmed", row->unconfirmed);
 	return 0;
 }
 
@@ -1995,6 +1996,8 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, post_hold, 0 },
 	{ "DELETE", "/v1/nodes/*/hold", WEB_UNIX, BODY_MAX, delete_hold, 0 },
 	{ "DELETE", "/v1/nodes/*/lease", WEB_UNIX, BODY_MAX, delete_lease, 0 },
+	{ "GET", "/v1/orders", WEB_UNIX, 0, orders_get, 0 },
+	{ "POST", "/v1/orders/*/*", WEB_UNIX, BODY_MAX, orders_post, 0 },
 	{ "POST", "/v1/nodes/*/retry", WEB_UNIX, BODY_MAX, post_retry, 0 },
 	{ "POST", "/v1/nodes/*/trust", WEB_UNIX, BODY_MAX, post_trust, 0 },
 	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },

@@ -27,7 +27,8 @@ enum {
 	CONFIG_MAX = 16 * 1024,
 	ACCESS_MAX = 16 * 1024 * 1024,
 	READY_MS = 5000,
-	STABLE_MS = 60000
+	STABLE_MS = 60000,
+	COMPARE_MS = 15000, /* how long a start waits for a broker before it signs without having heard it */
 };
 
 /* No node can have this name, so no node's certificate can claim it. */
@@ -455,7 +456,8 @@ void broker_tick(struct serve *s)
 			s->connect_again_ms = now + 2000;
 		}
 	}
-	if (s->refill && s->mqtt && mqtt_is_connected(s->mqtt) && s->repo) {
+	/* Not before what it kept was looked at: that would be the end of it. */
+	if (s->refill && s->past_is_over && s->mqtt && mqtt_is_connected(s->mqtt) && s->repo) {
 		s->refill = false;
 		trust_refill(s);
 	}
@@ -472,6 +474,40 @@ static void send_canary(struct serve *s)
 	s->past_is_over = false;
 	snprintf(s->canary, sizeof(s->canary), "%" PRIu64, serve_now_ms(s));
 	broker_publish(s, CANARY, s->canary, strlen(s->canary), false);
+}
+
+bool broker_is_compared(struct serve *s)
+{
+	if (s->compared)
+		return true;
+	if (s->past_is_over) {
+		s->compared = true;
+	} else if (serve_now_ms(s) - s->started_ms >= COMPARE_MS) {
+		log_warning("broker-not-compared",
+			    "no broker: what it keeps is compared with what is published here once it is back");
+		s->compared = true;
+	}
+	return s->compared;
+}
+
+/* What was kept there when we came. Publications of our own come back as well, without the flag. */
+static bool take_kept(struct serve *s, const char *topic, const void *payload, size_t len, bool retained)
+{
+	char prefix[TOPIC_MAX];
+
+	snprintf(prefix, sizeof(prefix), "selfright/v1/%s/", s->fleet);
+	if (!str_starts(topic, prefix))
+		return false;
+	topic += strlen(prefix);
+	if (strcmp(topic, "timestamp") != 0 && strcmp(topic, "announce") != 0)
+		return false;
+	if (!retained)
+		return true;
+	if (topic[0] == 't')
+		restore_look_at_timestamp(s, payload, len);
+	else
+		restore_look_at_announcement(s, payload, len);
+	return true;
 }
 
 static bool take_canary(struct serve *s, const char *topic, const void *payload, size_t len)
@@ -572,11 +608,12 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	const char *kind;
 	int r = 0;
 
-	if (take_canary(s, topic, payload, len) || !split_topic(s, topic, node, &kind) || len == 0)
+	if (take_canary(s, topic, payload, len) || take_kept(s, topic, payload, len, retained) ||
+	    !split_topic(s, topic, node, &kind) || len == 0)
 		return;
 	if (strcmp(kind, "report") == 0)
 		take_report(s, node, payload, len);
-	else if (strcmp(kind, "lease") == 0)
+	else if (strcmp(kind, "lease") == 0 && s->past_is_over) /* nobody waits for the answers of yesterday */
 		take_lease(s, node, payload, len);
 	else if (strcmp(kind, "event") == 0)
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
@@ -600,10 +637,12 @@ static int read_password(struct serve *s, struct buf *ret)
 
 int broker_connect(struct serve *s)
 {
-	static const char *const kinds[] = { "report", "event", "presence", "lease" };
+	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence",
+					       "node/+/lease",	"timestamp",	"announce",
+					       CANARY };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
-	char topics[ARRAY_LEN(kinds) + 1][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];
+	char topics[ARRAY_LEN(filters)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];
 	const char *subscriptions[ARRAY_LEN(topics)];
 	bool external = s->options.broker_host != NULL;
 	struct mqtt_options o = {
@@ -625,12 +664,10 @@ int broker_connect(struct serve *s)
 	int r;
 
 	snprintf(client, sizeof(client), "selfright-%s", s->fleet);
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		snprintf(topics[i], sizeof(topics[i]), "selfright/v1/%s/node/+/%s", s->fleet, kinds[i]);
+	for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+		snprintf(topics[i], sizeof(topics[i]), "selfright/v1/%s/%s", s->fleet, filters[i]);
 		subscriptions[i] = topics[i];
 	}
-	snprintf(topics[ARRAY_LEN(kinds)], TOPIC_MAX, "selfright/v1/%s/" CANARY, s->fleet);
-	subscriptions[ARRAY_LEN(kinds)] = topics[ARRAY_LEN(kinds)];
 	if (external) {
 		/* The outside broker's certificate is of the fleet's CA, as its nodes expect it. */
 		if (snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir) >= (int) sizeof(ca))

@@ -723,6 +723,8 @@ static int add_order(struct node_orders *o, const struct db_order *row)
 {
 	void *list;
 
+	if (row->unconfirmed)
+		return 0;
 	if (strcmp(row->kind, "rollback") == 0) {
 		list = realloc(o->rollbacks, (o->rollback_count + 1) * sizeof(*o->rollbacks));
 		if (!list)
@@ -814,7 +816,7 @@ int control_publish_now(struct serve *s)
 	int r;
 
 	s->publish_due = true;
-	if (!s->repo)
+	if (!s->repo || !broker_is_compared(s))
 		return -ERR_PEER_GONE;
 	r = publish_rollouts(s);
 	if (r == 0)

@@ -6,8 +6,11 @@
 #include "base/log.h"
 #include "json/json.h"
 #include "model/report.h"
+#include "model/rollout.h"
 #include "os/durable.h"
+#include "pack/pack.h"
 #include "server-stub/cli/serve.h"
+#include "server-stub/cli/serve_answer.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"
@@ -23,7 +26,10 @@ enum {
 	SEQ_GAP = 1000, /* more rollouts than a backup can have missed */
 	HELD_BACK_S = 13 * 3600, /* two signings of the timestamp, six hours each, and some */
 	TIMESTAMP_MAX = 16 * 1024,
+	ANNOUNCEMENT_TEXT_MAX = 1024 * 1024,
 };
+
+static const struct json_limits support_limits = { SERVE_TEXT_MAX, 16, 1000000 };
 
 /* --- what nodes have seen --- */
 
@@ -54,18 +60,46 @@ static void tell(struct serve *s, const char *node)
 	int r;
 
 	snprintf(text, sizeof(text),
-		 "%s trusts metadata that this controller has never signed: it was restored from an old backup. "
+		 "%s has metadata that this controller has never signed: it was restored from an old backup. "
 		 "Nothing is signed until: selfright repo recover --from %s/serve/seen",
-		 node, s->options.dir);
+		 node ? node : "the broker", s->options.dir);
 	log_error("backup-is-old", "%s", text);
 	r = db_begin(s->db);
 	if (r == 0)
-		r = serve_record(s, "backup-is-old", node, NULL, text, "controller", "signer-stopped", node);
+		r = serve_record(s, "backup-is-old", node, NULL, text, "controller", "signer-stopped",
+				 node ? node : "broker");
 	if (r == 0)
 		r = db_commit(s->db);
 	db_abort(s->db);
 	if (r < 0)
 		log_error("record-failed", "%s", db_error(s->db));
+}
+
+static bool is_newer(struct serve *s, uint64_t version)
+{
+	uint64_t published = 0;
+
+	if (!s->repo || !s->signer)
+		return false;
+	repo_each_role(s->repo, note_timestamp, &published);
+	return version > published;
+}
+
+/* A timestamp that claims to be newer than what is published here: its signature decides. `node` NULL: the broker's. */
+static void examine(struct serve *s, const char *node, uint64_t version, const struct buf *text)
+{
+	int r = signer_prove(s->signer, "timestamp", text->data, text->len);
+
+	if (r == -ERR_STALE_STATE) {
+		if (keep_proof(s, text) < 0)
+			log_warning("proof-lost", "the timestamp could not be kept");
+		tell(s, node);
+	} else {
+		/* A number alone proves nothing, and must not move ours. */
+		log_warning("version-claimed", "from=%s claims timestamp %llu: %s", node ? node : "the broker",
+			    (unsigned long long) version,
+			    r == 0 ? "not signed by us, or known to the signer" : err_text(r));
+	}
 }
 
 void restore_look(struct serve *s, const char *node, uint64_t version, const void *report, size_t len)
@@ -74,29 +108,40 @@ void restore_look(struct serve *s, const char *node, uint64_t version, const voi
 	struct json *doc = NULL;
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(TIMESTAMP_MAX);
-	uint64_t published = 0;
-	int r;
 
-	if (!s->repo || !s->signer)
+	if (is_newer(s, version) && json_parse(report, len, &json_limits_default, &doc) == 0 &&
+	    json_text(json_get(json_get(doc, "signed"), "timestamp"), &text) == 0)
+		examine(s, node, version, &text);
+}
+
+void restore_look_at_timestamp(struct serve *s, const void *timestamp, size_t len)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(TIMESTAMP_MAX);
+	uint64_t version = 0;
+
+	if (json_parse(timestamp, len, &json_limits_default, &doc) == 0 &&
+	    json_need_u64(json_get(doc, "signed"), "version", 1, UINT64_MAX >> 11, &version) == 0 &&
+	    is_newer(s, version) && buf_add(&text, timestamp, len) == 0)
+		examine(s, NULL, version, &text);
+}
+
+void restore_look_at_announcement(struct serve *s, const void *gzip, size_t len)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(ANNOUNCEMENT_TEXT_MAX);
+	const char *timestamp;
+
+	/* Whatever a broker keeps there: what cannot be read proves nothing. */
+	if (gzip_expand(gzip, len, &text) < 0 || json_parse(text.data, text.len, &json_limits_default, &doc) < 0)
 		return;
-	repo_each_role(s->repo, note_timestamp, &published);
-	if (version <= published)
-		return;
-	r = json_parse(report, len, &json_limits_default, &doc);
-	if (r == 0)
-		r = json_text(json_get(json_get(doc, "signed"), "timestamp"), &text);
-	if (r == 0)
-		r = signer_prove(s->signer, "timestamp", text.data, text.len);
-	if (r == -ERR_STALE_STATE) {
-		if (keep_proof(s, &text) < 0)
-			log_warning("proof-lost", "the node's timestamp could not be kept");
-		tell(s, node);
-	} else {
-		/* A number alone proves nothing, and must not move ours. */
-		log_warning("version-claimed", "node=%s claims timestamp %llu, newest published %llu: %s", node,
-			    (unsigned long long) version, (unsigned long long) published,
-			    r == 0 ? "not signed by us, or known to the signer" : err_text(r));
-	}
+	timestamp = json_string(json_get(json_get(doc, "files"), "timestamp.json"));
+	if (timestamp)
+		restore_look_at_timestamp(s, timestamp, strlen(timestamp));
 }
 
 bool restore_held_back(uint64_t timestamp, int64_t reported_at)
@@ -133,6 +178,125 @@ static int gather_order(void *user, const struct db_order *row)
 	return add_id(user, row->node, row->kind);
 }
 
+/* --- orders that are published, but were given after the backup --- */
+
+struct known {
+	const char *id, *kind;
+	bool found;
+};
+
+static int find_known(void *user, const struct db_order *row)
+{
+	struct known *k = user;
+
+	if (str_eq(row->kind, k->kind) && (!k->id || str_eq(row->id, k->id)))
+		k->found = true;
+	return 0;
+}
+
+static bool is_known(struct serve *s, const char *node, const char *kind, const char *id)
+{
+	struct known k = { id, kind, false };
+
+	/* A failure is no reason to add it twice: the id is unique, a hold is compared by its kind. */
+	return db_orders(s->db, node, 0, find_known, &k) < 0 || k.found;
+}
+
+static int adopt_one(struct serve *s, struct db_order *o, const char *id)
+{
+	char fresh[ID_MAX + 1];
+	char text[300];
+	int r = 0;
+
+	if (is_known(s, o->node, o->kind, id))
+		return 0;
+	if (!guard_id(id)) {
+		r = serve_new_id(s, o->kind, fresh);
+		id = fresh;
+	}
+	o->id = id;
+	if (r == 0)
+		r = db_order_add(s->db, o);
+	snprintf(text, sizeof(text),
+		 "an order that was given after the backup (%s) was found published: selfright node confirm",
+		 o->kind);
+	return r < 0 ? r
+		     : serve_record(s, "order-to-confirm", o->node, o->component, text, "controller",
+				    "order-found", id);
+}
+
+/* Otherwise it would stay published for ever, and nobody here could withdraw it. */
+static int adopt_document(struct serve *s, const char *node, const char *path)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(ORDER_MAX_BYTES);
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct node_orders orders = { 0 };
+	char *error = NULL;
+	int r;
+
+	if (node_exists(s, node) < 0 || repo_read_target(s->repo, path, &text) < 0 ||
+	    json_parse(text.data, text.len, &json_limits_default, &doc) < 0)
+		return 0;
+	r = orders_parse(doc, node, &orders, &error);
+	free(error);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	for (size_t i = 0; r == 0 && i < orders.rollback_count; i++) {
+		const struct order_rollback *b = &orders.rollbacks[i];
+		struct db_order o = { .node = node,
+				      .kind = "rollback",
+				      .component = b->component,
+				      .from = b->from,
+				      .to = b->to,
+				      .reason = b->reason,
+				      .by = b->by,
+				      .issued = b->issued };
+
+		r = adopt_one(s, &o, b->id);
+	}
+	if (r == 0 && orders.hold.until > serve_now(s)) {
+		struct db_order o = { .node = node,
+				      .kind = "hold",
+				      .reason = orders.hold.reason,
+				      .by = orders.hold.by,
+				      .issued = serve_now(s),
+				      .until = orders.hold.until };
+
+		r = adopt_one(s, &o, NULL);
+	}
+	orders_done(&orders);
+	return r;
+}
+
+static int adopt_orders(struct serve *s)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(SERVE_TEXT_MAX);
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	const struct json *targets;
+	int r = repo_read_role(s->repo, "support", &text);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = json_parse(text.data, text.len, &support_limits, &doc);
+	targets = json_get(json_get(doc, "signed"), "targets");
+	for (size_t i = 0; r == 0 && i < json_count(targets); i++) {
+		const char *path = json_name_at(targets, i), *dot = strrchr(path, '.');
+		char node[ID_MAX + 1];
+
+		if (!str_starts(path, "nodes/") || !dot || (size_t) (dot - path) - 6 > ID_MAX)
+			continue;
+		snprintf(node, sizeof(node), "%.*s", (int) (dot - path) - 6, path + 6);
+		if (guard_id(node))
+			r = adopt_document(s, node, path);
+	}
+	return r;
+}
+
 static int pause_all(struct serve *s, const struct ids *running, const struct ids *orders)
 {
 	static const char why[] = "restored from a backup: look at it, then resume or cancel it";
@@ -142,6 +306,10 @@ static int pause_all(struct serve *s, const struct ids *running, const struct id
 
 	if (r == 0)
 		r = db_next_seq(s->db, floor + SEQ_GAP, &seq);
+	if (r == 0)
+		r = adopt_orders(s);
+	if (r == 0)
+		r = db_orders_unconfirm(s->db, serve_now(s));
 	for (size_t i = 0; r == 0 && i < running->count; i++) {
 		r = db_rollout_set_state(s->db, running->items[i], "paused", why, "controller", serve_now(s));
 		snprintf(text, sizeof(text), "rollout %s is paused: %s", running->items[i], why);
@@ -151,9 +319,8 @@ static int pause_all(struct serve *s, const struct ids *running, const struct id
 	}
 	for (size_t i = 0; r == 0 && i < orders->count; i++) {
 		snprintf(text, sizeof(text),
-			 "an order is in force as the backup had it (%s): confirm it, or withdraw it with "
-			 "selfright "
-			 "node",
+			 "an order of the backup (%s) is withheld until somebody confirms it: selfright node "
+			 "confirm",
 			 orders->items[i]);
 		r = serve_record(s, "order-to-confirm", NULL, NULL, text, "controller", "order-to-confirm",
 				 orders->items[i]);

@@ -89,7 +89,7 @@ void trust_tick(struct serve *s)
 	int r;
 
 	supervise(s);
-	if (!s->repo)
+	if (!s->repo || !broker_is_compared(s))
 		return;
 	r = repo_tick(s->repo, serve_now(s), &published);
 	if (r < 0 && serve_now_ms(s) >= s->publish_retry_ms) {

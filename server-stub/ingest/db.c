@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 4, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 5, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -101,6 +101,7 @@ static const char *const migrations[] = {
 	" label TEXT NOT NULL, value TEXT NOT NULL, sequence INTEGER NOT NULL, granted_at INTEGER NOT NULL) "
 	"STRICT;"
 	"ALTER TABLE nodes ADD COLUMN signed_update TEXT; ALTER TABLE nodes ADD COLUMN failing TEXT;",
+	"ALTER TABLE orders ADD COLUMN unconfirmed INTEGER NOT NULL DEFAULT 0;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -1136,6 +1137,7 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		" LEFT JOIN results r ON r.id = (SELECT max(id) FROM results WHERE rollout = ?1 AND node = n.node"
 		" AND component = ?2)"
 		" LEFT JOIN orders o ON o.id = (SELECT id FROM orders WHERE node = n.node AND withdrawn_at = 0"
+		" AND unconfirmed = 0"
 		" AND (until = 0 OR until > ?3) AND (kind = 'hold' OR (kind = 'rollback' AND component = ?2))"
 		" ORDER BY kind DESC, issued DESC LIMIT 1)"
 		" ORDER BY n.node",
@@ -1251,10 +1253,10 @@ int db_order_add(struct db *db, const struct db_order *o)
 	db->generation++;
 	return change(db,
 		      "INSERT INTO orders (id, node, kind, component, from_version, to_version, reason, by, "
-		      "issued, until)"
-		      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-		      NULL, "ssssssssii", o->id, o->node, o->kind, o->component, o->from, o->to, o->reason, o->by,
-		      o->issued, o->until);
+		      "issued, until, unconfirmed)"
+		      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+		      NULL, "ssssssssiib", o->id, o->node, o->kind, o->component, o->from, o->to, o->reason, o->by,
+		      o->issued, o->until, o->unconfirmed);
 }
 
 struct each_order {
@@ -1277,6 +1279,7 @@ static int give_order(void *context, sqlite3_stmt *row)
 		.issued = sqlite3_column_int64(row, 8),
 		.until = sqlite3_column_int64(row, 9),
 		.withdrawn_at = sqlite3_column_int64(row, 10),
+		.unconfirmed = sqlite3_column_int(row, 11) != 0,
 	};
 
 	return e->each(e->user, &o);
@@ -1289,7 +1292,7 @@ int db_orders(struct db *db, const char *node, int64_t now, int (*each)(void *us
 	int r = query(
 		db,
 		"SELECT id, node, kind, component, from_version, to_version, reason, by, issued, until, "
-		"withdrawn_at"
+		"withdrawn_at, unconfirmed"
 		" FROM orders WHERE (?1 IS NULL OR node = ?1)"
 		" AND (?2 = 0 OR (withdrawn_at = 0 AND (until = 0 OR until > ?2))) ORDER BY node, issued, rowid",
 		give_order, &e, "si", node, now);
@@ -1305,6 +1308,31 @@ int db_order_withdraw(struct db *db, const char *node, const char *kind, const c
 		      "UPDATE orders SET withdrawn_at = ?4, withdrawn_by = ?5 WHERE node = ?1 AND kind = ?2"
 		      " AND (?3 IS NULL OR component = ?3) AND withdrawn_at = 0 AND (until = 0 OR until > ?4)",
 		      ret_count, "sssis", node, kind, component, now, by);
+}
+
+int db_orders_unconfirm(struct db *db, int64_t now)
+{
+	db->generation++;
+	return change(db, "UPDATE orders SET unconfirmed = 1 WHERE withdrawn_at = 0 AND (until = 0 OR until > ?1)",
+		      NULL, "i", now);
+}
+
+int db_order_confirm(struct db *db, const char *id, int64_t now, unsigned *ret_count)
+{
+	db->generation++;
+	return change(db,
+		      "UPDATE orders SET unconfirmed = 0 WHERE id = ?1 AND unconfirmed = 1 AND withdrawn_at = 0"
+		      " AND (until = 0 OR until > ?2)",
+		      ret_count, "si", id, now);
+}
+
+int db_order_withdraw_one(struct db *db, const char *id, const char *by, int64_t now, unsigned *ret_count)
+{
+	db->generation++;
+	return change(db,
+		      "UPDATE orders SET withdrawn_at = ?3, withdrawn_by = ?2 WHERE id = ?1 AND withdrawn_at = 0"
+		      " AND (until = 0 OR until > ?3)",
+		      ret_count, "ssi", id, by, now);
 }
 
 int db_freeze_add(struct db *db, const struct db_freeze *f)

@@ -251,6 +251,7 @@ struct db_order {
 	const char *component, *from, *to, *reason, *by; /* may be NULL */
 	int64_t issued, until; /* until 0: no end */
 	int64_t withdrawn_at; /* 0: live, unless `until` has passed */
+	bool unconfirmed; /* of a restored backup: in force only once a person confirms it */
 };
 NODISCARD int db_order_add(struct db *db, const struct db_order *o);
 /* Orders of one node, or with NULL of all; only those live at `now`, or with now 0 all. By node, then oldest first. */
@@ -259,6 +260,14 @@ NODISCARD int db_orders(struct db *db, const char *node, int64_t now,
 /* Withdraw every live order of that kind (and component, if not NULL); *ret_count: how many. */
 NODISCARD int db_order_withdraw(struct db *db, const char *node, const char *kind, const char *component,
 				const char *by, int64_t now, unsigned *ret_count);
+
+/* After a restored backup nobody knows what was withdrawn since: every live order waits for a person. */
+NODISCARD int db_orders_unconfirm(struct db *db, int64_t now);
+/* *ret_count: whether there was such an order, live and not confirmed. */
+NODISCARD int db_order_confirm(struct db *db, const char *id, int64_t now, unsigned *ret_count);
+/* One order, whatever its kind. */
+NODISCARD int db_order_withdraw_one(struct db *db, const char *id, const char *by, int64_t now,
+				    unsigned *ret_count);
 
 struct db_freeze {
 	const char *id, *labels, *components; /* JSON */

@@ -7,6 +7,8 @@ set -u
 . "$(dirname "$0")/fleet_lib.bash"
 published() { jq .signed.version "$SELFRIGHT_DIR/repo/metadata/timestamp.json"; }
 trusted() { jq .signed.version "$tmp/nodes/$1/root/trust/timestamp.json"; }
+# An order is announced to its node alone: the others are behind by that publication.
+ahead() { [ "$(trusted "$1")" -gt "$seen" ]; }
 caught_up() { [ "$(trusted "$1")" = "$(published)" ]; }
 paused_why() { selfright rollout show "$1" --json | holds '.state == "paused" and (.reason | startswith("restored from a backup"))'; }
 
@@ -31,7 +33,8 @@ cp -a fleet/signer fleet/serve backup/
 cp -a fleet/repo backup/repo
 check "and starts again" start_serve
 sleep 2 # versions are seconds
-check "something is published after the backup" selfright freeze --all --reason "after the backup" --until 1h
+check "an order is given after the backup" selfright node hold n1 --for 2h --reason "after the backup"
+check "something else is published after the backup" selfright freeze --all --reason "after the backup" --until 1h
 check "the nodes have it" eval 'within 60 caught_up n1 && within 60 caught_up n2'
 seen=$(trusted n1)
 check "the controller is lost" stop_serve
@@ -54,9 +57,21 @@ check "repo recover goes on above it" says 0 "Rollouts come back paused" selfrig
 check "the new timestamp is above the one nodes have" eval "[ \"\$(published)\" -gt $seen ]"
 check "the controller starts" start_serve
 check "the rollout that was running is paused" within 10 paused_why second
-check "the order is to be confirmed" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"order-to-confirm\")] | length == 1'"
+check "the order is to be confirmed" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"order-to-confirm\")] | length == 2'"
+check "repo status lists it" says 0 "order to confirm: hold-" selfright repo status
+check "and is not in force meanwhile" within 30 not api -f -o /dev/null 'http://x/v1/target?path=nodes/n2.json'
+check "the one that was given after the backup was found published, and waits too" \
+	eval "selfright node confirm --json | holds '[.unconfirmed[] | .node] | sort == [\"n1\",\"n2\"]'"
+order_of() { selfright node confirm --json | jq -r --arg n "$1" '.unconfirmed[] | select(.node == $n).id'; }
+n2_order=$(order_of n2)
+check "an order that is not there" says 3 "no order" selfright node confirm hold-0
+check "a person confirms one" says 0 "in force" selfright node confirm "$n2_order"
+check "then it is published" api -f -o /dev/null 'http://x/v1/target?path=nodes/n2.json'
+check "and withdraws the other" says 0 "withdrawn" selfright node confirm "$(order_of n1)" --withdraw
+check "none waits any more" says 0 "no order waits" selfright node confirm
+check "each is in the audit trail" eval "api http://x/v1/audit | holds '[.entries[].action | select(. == \"order-confirm\" or . == \"order-withdraw\")] | length == 2'"
 check "it happens once" not test -e fleet/serve/recovered
-check "the nodes take the new metadata" eval 'within 60 caught_up n1 && within 60 caught_up n2'
+check "the nodes take the new metadata" eval 'within 60 ahead n1 && within 60 ahead n2'
 check "n2 has not moved" runs n2 web 1.0.0
 check "a new rollout gets a seq far above" eval "selfright rollout cancel second --reason 'look again' >/dev/null &&
 	selfright node hold n2 --withdraw >/dev/null && selfright rollout start --id third --component web --version 1.2.0 --stage all=all --json | holds '.seq > 1000'"
@@ -84,7 +99,32 @@ check "with its bytes" cmp "$tmp/nodes/n1/root/trust/timestamp.json" "$tmp/expor
 check "recover with it" selfright repo recover --from "$tmp/exported"
 check "is above all that was seen" eval "[ \"\$(published)\" -gt $seen ]"
 check "the controller starts" start_serve
-check "the nodes take it" eval 'within 60 caught_up n1 && within 60 caught_up n2'
+check "the nodes take it" eval 'within 60 ahead n1 && within 60 ahead n2'
+
+# --- everything is restored and no node speaks: only the broker knows better ---
+stop_agent n1
+stop_agent n2
+check "the controller is lost once more" stop_serve
+seen=$(published)
+cp -a fleet/serve/mosquitto/data broker-data
+check "signer, serve and the published folder are restored, the broker is as it was" eval \
+	'restore signer serve repo && rm -rf fleet/serve/mosquitto/data && cp -a broker-data fleet/serve/mosquitto/data'
+: >serve.log
+selfright serve >>serve.log 2>&1 &
+serve_pid=$!
+check "what the broker keeps proves that the backup is old" within 60 was_told
+check "nothing was signed before that" eval "[ \"\$(published)\" -lt $seen ]"
+check "nothing can be published either" says 0 "not published yet" selfright freeze --all --reason x --until 1h
+check "still nothing is signed" eval "[ \"\$(published)\" -lt $seen ]"
+kill $serve_pid 2>/dev/null
+wait $serve_pid 2>/dev/null
+serve_pid=
+check "recover with the bytes of the broker" selfright repo recover --from fleet/serve/seen
+check "is above all that was seen" eval "[ \"\$(published)\" -gt $seen ]"
+check "the controller starts" start_serve
+start_agent n1
+start_agent n2
+check "the nodes take it" eval 'within 60 ahead n1 && within 60 ahead n2'
 
 # --- the root is lost ---
 check "another repository is made with keys that are still there" \

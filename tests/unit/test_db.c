@@ -228,6 +228,52 @@ static void a_place_ends_by_what_the_node_signed(void **state)
 	assert_int_equal(places(db, NULL), 0);
 }
 
+static int count_unconfirmed(void *user, const struct db_order *row)
+{
+	*(int *) user += row->unconfirmed;
+	return 0;
+}
+
+static int unconfirmed(struct db *db, int64_t now)
+{
+	int n = 0;
+
+	assert_int_equal(db_orders(db, NULL, now, count_unconfirmed, &n), 0);
+	return n;
+}
+
+static void orders_of_a_backup_wait_for_a_person(void **state)
+{
+	struct db *db = *state;
+	const struct db_order hold = { .id = "h", .node = "n1", .kind = "hold", .issued = 1, .until = 1000 };
+	const struct db_order old = { .id = "old", .node = "n1", .kind = "hold", .issued = 1, .until = 400 };
+	const struct db_order back = {
+		.id = "b", .node = "n2", .kind = "rollback", .component = "web", .issued = 1
+	};
+	unsigned count = 0;
+
+	add_nodes(db);
+	assert_int_equal(db_order_add(db, &hold), 0);
+	assert_int_equal(db_order_add(db, &old), 0);
+	assert_int_equal(db_order_add(db, &back), 0);
+	assert_int_equal(unconfirmed(db, 500), 0);
+	assert_int_equal(db_orders_unconfirm(db, 500), 0);
+	assert_int_equal(unconfirmed(db, 500), 2);
+	assert_int_equal(unconfirmed(db, 0), 2);
+	assert_int_equal(db_order_confirm(db, "h", 500, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(db_order_confirm(db, "h", 500, &count), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(db_order_confirm(db, "old", 500, &count), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(unconfirmed(db, 500), 1);
+	assert_int_equal(db_order_withdraw_one(db, "b", "ann", 500, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(db_order_withdraw_one(db, "b", "ann", 500, &count), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(unconfirmed(db, 500), 0);
+}
+
 static int count_online(void *user, const struct db_node *row)
 {
 	*(int *) user += row->online || row->presence_at != 0;
@@ -684,6 +730,7 @@ int main(void)
 		T(presence_is_forgotten),
 		T(who_is_down_is_told_by_group),
 		T(a_place_ends_by_what_the_node_signed),
+		T(orders_of_a_backup_wait_for_a_person),
 		T(callbacks_stop_and_nest),
 		T(a_result_is_stored_once),
 		T(seq_rises_and_never_goes_back),
