@@ -351,9 +351,9 @@ static void answer_status(struct node *n, struct json_node *o)
 	node_bool(link, "connected", n->link_connected);
 	put_text(link, "reason", n->link_reason);
 	if (n->config->broker.host && config_uses_proxy(n->config, n->config->broker.host)) {
-		(void) snprintf(note, sizeof(note), "MQTT does not go through the proxy: %s",
-				n->link_connected ? "the broker is reached directly"
-						  : "the repository is polled by HTTPS instead");
+		(void) snprintf(note, sizeof(note), "MQTT goes through the proxy: %s",
+				n->link_connected ? "the broker is reached"
+						  : "without it the repository is polled by HTTPS");
 		node_string(link, "note", note);
 	}
 	node_integer(link, "report", (int64_t) n->state->report_sequence);

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -75,6 +76,7 @@ struct engine {
 	struct process link;
 	uint64_t link_started_ms, link_start_at_ms; /* start it then; UINT64_MAX: it runs */
 	struct backoff link_backoff;
+	int64_t floor_told; /* the time floor the link knows */
 
 	struct message inbox[INBOX_MAX];
 	size_t inbox_count, inbox_bytes;
@@ -157,7 +159,8 @@ static uint64_t link_memory_max(void)
 static int link_spawn(struct engine *e, struct conf_error *ret_error)
 {
 	struct node *n = &e->node;
-	const char *argv[] = { NULL, "--config-dir", e->config.dir, NULL };
+	char floor[24];
+	const char *argv[] = { NULL, "--config-dir", e->config.dir, "--time-floor", floor, NULL };
 	struct road_environment environment = { .count = 0 };
 	char *program = NULL;
 	int sv[2], r;
@@ -166,6 +169,8 @@ static int link_spawn(struct engine *e, struct conf_error *ret_error)
 	if (r < 0)
 		return r;
 	argv[0] = program;
+	e->floor_told = tuf_client_floor(n->tuf);
+	(void) snprintf(floor, sizeof(floor), "%" PRId64, e->floor_told); /* always fits */
 	r = config_road_environment(&e->config, &environment);
 	if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		r = -errno;
@@ -429,6 +434,20 @@ static void set_clock(struct node *n)
 	tuf_client_set_synchronised(n->tuf, adjtimex(&t) != TIME_ERROR);
 }
 
+/* Certificates are judged by it: a link whose clock is in 1970 learns the time from what was signed. */
+static void tell_floor(struct engine *e)
+{
+	int64_t floor = tuf_client_floor(e->node.tuf);
+	uint8_t bytes[8];
+
+	if (!e->node.link || floor <= e->floor_told)
+		return;
+	e->floor_told = floor;
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (uint8_t) ((uint64_t) floor >> (56 - 8 * i));
+	node_link_send(&e->node, LINK_FLOOR, 0, bytes, sizeof(bytes));
+}
+
 static void refresh(struct engine *e, bool pushed)
 {
 	struct node *n = &e->node;
@@ -437,6 +456,7 @@ static void refresh(struct engine *e, bool pushed)
 
 	set_clock(n);
 	r = phase_receive(n, pushed);
+	tell_floor(e);
 	/* With no road at a start, what was trusted before still holds. */
 	without = r < 0 && !n->docs.loaded && tuf_client_targets_signed(n->tuf);
 	if (r > 0 || (r == 0 && again) || without)

@@ -9,6 +9,7 @@
 #include "agent/local/config.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "conf/conf.h"
 #include "os/durable.h"
 
@@ -35,7 +36,7 @@ static void on_signal(int sig)
 
 static void usage(FILE *out)
 {
-	fputs("usage: selfright-link --config-dir DIR\n"
+	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS]\n"
 	      "\n"
 	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n",
 	      out);
@@ -69,7 +70,7 @@ static int read_boot_id(char out[static 37])
 	return 0;
 }
 
-static int run(const struct config *config)
+static int run(const struct config *config, int64_t time_floor)
 {
 	CLEANUP(buf_done)
 	struct buf ca = BUF_INIT(CA_MAX);
@@ -85,6 +86,16 @@ static int run(const struct config *config)
 		.url_count = config->urls.count,
 		.broker_host = config->broker.host,
 		.broker_port = config->broker.port,
+		.broker_addresses = (const char *const *) config->broker.addresses.items,
+		.broker_address_count = config->broker.addresses.count,
+		.broker_proxy = config->broker.host ? config_proxy(config, config->broker.host) : NULL,
+		.alpn = config->broker.alpn,
+		.time_floor = time_floor,
+		.keepalive_s = config->broker.keepalive_s,
+		.retry_base_ms = config->broker.retry_base_s * 1000,
+		.retry_cap_ms = config->broker.retry_cap_s * 1000,
+		.refused_cap_ms = config->broker.refused_cap_s * 1000,
+		.after_stable_ms = config->broker.after_stable_s * 1000,
 		.ca_file = ca_file,
 		.cert_file = cert_file,
 		.key_file = key_file,
@@ -122,6 +133,7 @@ int main(int argc, char **argv)
 {
 	struct config config = { 0 };
 	struct conf_error error = { "" };
+	uint64_t floor = 0;
 	struct stat st;
 	int r;
 
@@ -129,7 +141,9 @@ int main(int argc, char **argv)
 		usage(stdout);
 		return 0;
 	}
-	if (argc != 3 || strcmp(argv[1], "--config-dir") != 0) {
+	if ((argc != 3 && argc != 5) || strcmp(argv[1], "--config-dir") != 0 ||
+	    (argc == 5 &&
+	     (strcmp(argv[3], "--time-floor") != 0 || parse_u64(argv[4], &floor) < 0 || floor > INT64_MAX))) {
 		usage(stderr);
 		return 2;
 	}
@@ -148,7 +162,7 @@ int main(int argc, char **argv)
 		log_error("link-config", "%s", error.text[0] ? error.text : err_text(r));
 		return 1;
 	}
-	r = run(&config);
+	r = run(&config, (int64_t) floor);
 	config_done(&config);
 	return r < 0 ? 1 : 0;
 }

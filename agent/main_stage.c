@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "crypto/digest.h"
 #include "fetch/fetch.h"
+#include "fetch/tls.h"
 #include "os/confine.h"
 #include "os/durable.h"
 #include "os/os.h"
@@ -26,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/timex.h>
 #include <unistd.h>
 
 enum {
@@ -87,13 +89,14 @@ struct stage {
 	const char *urls[URLS_MAX];
 	size_t url_count;
 	const char *ca_path, *dir_path, *name, *proxy;
-	uint64_t length, max_bytes_per_second, offset;
+	uint64_t length, max_bytes_per_second, offset, time_floor;
 	bool from_descriptor; /* SOURCE_FD holds the artifact, from `offset` on */
 	uint8_t sha256[SHA256_BYTES];
 	enum pack_media media;
 	struct pack_limits limits;
 	/* as it goes */
 	struct buf ca, reasons;
+	struct tls_clock clock;
 	int source_dirfd, part_fd;
 	char part_name[SHA256_HEX + 8], etag_name[SHA256_HEX + 8];
 	char etag[128], saved_etag[128];
@@ -115,6 +118,7 @@ static void usage(FILE *out)
 	      "  --ca FILE        trust only the certificates in FILE (PEM), not the system's\n"
 	      "  --proxy URL      proxy to use (default: https_proxy and no_proxy of the environment)\n"
 	      "  --rate N         at most N bytes per second\n"
+	      "  --time-floor N   it is not earlier than that, in seconds since 1970: for certificates\n"
 	      "  --name NAME      the file below the repository, e.g. targets/web/1.1.0/SHA256.web.tar.zst\n"
 	      "  --length N       its signed length\n"
 	      "  --sha256 HEX     its signed SHA-256\n"
@@ -245,6 +249,7 @@ static int download_from(struct stage *s, const char *url)
 	const struct http_options options = { .base_url = url,
 					      .ca_pem = s->ca_path ? buf_str(&s->ca) : NULL,
 					      .proxy = s->proxy,
+					      .clock = &s->clock,
 					      .user_agent = "selfright-stage/" SELFRIGHT_VERSION,
 					      .max_bytes_per_second = s->max_bytes_per_second };
 	uint64_t before = 0, after = 0;
@@ -510,6 +515,7 @@ enum option_key {
 	KEY_PROXY,
 	KEY_RATE,
 	KEY_OFFSET,
+	KEY_TIME_FLOOR,
 	KEY_NAME,
 	KEY_LENGTH,
 	KEY_SHA256,
@@ -527,6 +533,7 @@ static const struct option options[] = {
 	{ "proxy", required_argument, NULL, KEY_PROXY },
 	{ "rate", required_argument, NULL, KEY_RATE },
 	{ "offset", required_argument, NULL, KEY_OFFSET },
+	{ "time-floor", required_argument, NULL, KEY_TIME_FLOOR },
 	{ "name", required_argument, NULL, KEY_NAME },
 	{ "length", required_argument, NULL, KEY_LENGTH },
 	{ "sha256", required_argument, NULL, KEY_SHA256 },
@@ -590,6 +597,8 @@ static bool take_option(struct stage *s, int key, const char *value)
 	case KEY_OFFSET:
 		s->from_descriptor = true;
 		return take_number("offset", value, &s->offset);
+	case KEY_TIME_FLOOR:
+		return take_number("time-floor", value, &s->time_floor);
 	case KEY_NAME:
 		s->name = value;
 		return true;
@@ -726,6 +735,8 @@ int main(int argc, char **argv)
 	    confine_descriptors(s.from_descriptor ? SOURCE_FD + 1 : PROGRESS_FD + 1) < 0)
 		return 2;
 	(void) umask(022);
+	tls_clock_init(&s.clock, s.os, (int64_t) (s.time_floor & INT64_MAX));
+	s.clock.synchronised = adjtimex(&(struct timex){ .modes = 0 }) != TIME_ERROR;
 	r = prepare(&s);
 	if (r == 0)
 		r = run(&s);

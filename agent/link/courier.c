@@ -136,6 +136,7 @@ static int open_roads(struct courier *c, const struct courier_options *o)
 		const struct http_options options = {
 			.base_url = o->urls[i],
 			.ca_pem = o->ca_pem,
+			.clock = o->clock,
 			.user_agent = o->user_agent,
 		};
 		int r = http_open(&options, &c->roads[c->road_count]);

@@ -15,11 +15,13 @@
 #include <stdint.h>
 
 struct courier;
+struct tls_clock;
 
 struct courier_options {
 	const char *const *urls; /* tried in order */
 	size_t url_count;
 	const char *ca_pem;
+	const struct tls_clock *clock; /* borrowed; NULL: the system's */
 	const char *user_agent;
 };
 

@@ -6,6 +6,8 @@
 #include "base/backoff.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "fetch/relay.h"
+#include "fetch/tls.h"
 #include "json/build.h"
 #include "mqtt/mqtt.h"
 #include "os/frame.h"
@@ -17,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timex.h>
 
 enum {
 	ANNOUNCE_MAX = 1024 * 1024, /* inflated: DESIGN.md section 12 */
@@ -30,6 +33,7 @@ enum {
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
 	POST_ID = 0,
 	LEASE_ID,
+	COUNTER_BITS = 20, /* connections of one process in presence's counter */
 };
 
 /* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
@@ -47,10 +51,14 @@ struct link {
 	struct outbox outbox;
 	struct courier *courier;
 	struct mqtt *mqtt; /* NULL: no broker configured */
+	struct relay *relay;
+	struct tls_clock clock;
+	struct tls *tls; /* NULL: no TLS */
+	uint64_t counter; /* of this process, above all earlier ones */
+	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
 	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX];
-	struct buf birth, farewell;
 	struct queued_event *events, **events_end;
 	size_t event_count;
 	uint64_t events_dropped;
@@ -104,7 +112,76 @@ static void tell_fetched(struct link *l, uint32_t id, int error, const void *dat
 		log_warning("link-fetch-dropped", "a fetched file did not fit: bytes=%zu", len);
 }
 
+/* --- the road --- */
+
+static void set_clock(struct link *l)
+{
+	struct timex t = { .modes = 0 };
+
+	l->clock.synchronised = adjtimex(&t) != TIME_ERROR;
+}
+
+static int make_tls(void *user, void **ret_ssl_ctx)
+{
+	struct link *l = user;
+
+	set_clock(l);
+	return tls_context(l->tls, ret_ssl_ctx);
+}
+
+/* TLS knows better than the road why a connection ended, the road better than the library. */
+static void explain(void *user, char *out, size_t size, bool *ret_refused)
+{
+	struct link *l = user;
+	struct relay_state road = { .step = RELAY_IDLE };
+	const char *tls = l->tls ? tls_reason(l->tls) : "";
+
+	if (l->relay)
+		relay_state(l->relay, &road);
+	if (tls[0]) {
+		(void) snprintf(out, size, "%s", tls);
+		/* A clock that is set, or a proxy that is taught, is worth an early try. */
+		*ret_refused = !tls_failed_by_date(l->tls) && !tls_failed_by_issuer(l->tls);
+	} else if (road.failed && (road.step != RELAY_ENDED || mqtt_is_connected(l->mqtt))) {
+		/* A broker that hangs up before it answered is no news of the road: mqtt tries another version. */
+		(void) snprintf(out, size, "%s", road.reason);
+	}
+}
+
 /* --- what comes over MQTT --- */
+
+static int build_presence(const struct link *l, const char *state, bool online, struct buf *out)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct json_node *root = json_build_root(b);
+
+	node_bool(root, "online", online);
+	if (state)
+		node_string(root, "state", state);
+	node_string(root, "boot", l->o->boot_id);
+	/* One number per connection that rises across restarts: a will that comes late belongs to an older birth. */
+	node_integer(root, "counter", (int64_t) (l->counter << COUNTER_BITS | l->connection));
+	return json_build_text(b, false, out);
+}
+
+static int make_will(void *user, struct buf *ret)
+{
+	struct link *l = user;
+
+	l->connection = (l->connection + 1) & ((1u << COUNTER_BITS) - 1);
+	return build_presence(l, NULL, false, ret);
+}
+
+static void publish_presence(struct link *l, const char *state, bool online)
+{
+	CLEANUP(buf_done)
+	struct buf presence = BUF_INIT(1024);
+
+	if (build_presence(l, state, online, &presence) < 0 ||
+	    mqtt_publish(l->mqtt, l->presence_topic, presence.data, presence.len, 1, true) < 0)
+		log_warning("link-presence", "presence could not be published; it is display only");
+}
 
 static void on_state(void *user, bool up, const char *reason)
 {
@@ -112,8 +189,7 @@ static void on_state(void *user, bool up, const char *reason)
 
 	if (up) {
 		log_notice("link-up", "connected to the broker: %s", reason);
-		if (mqtt_publish(l->mqtt, l->presence_topic, l->birth.data, l->birth.len, 1, true) < 0)
-			log_warning("link-birth", "presence could not be published; it is display only");
+		publish_presence(l, NULL, true);
 		l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
 		backoff_reset(&l->resend);
 	} else {
@@ -316,6 +392,16 @@ static void ask_lease(struct link *l, const struct frame *f)
 		log_warning("link-lease", "the lease request was not handed over: %s", err_text(r));
 }
 
+static int do_floor(struct link *l, const struct frame *f)
+{
+	uint64_t floor;
+
+	if (!take_u64(f, &floor) || floor > INT64_MAX)
+		return -ERR_PROTOCOL;
+	tls_clock_raise(&l->clock, (int64_t) floor);
+	return 0;
+}
+
 static int obey(struct link *l, const struct frame *f)
 {
 	switch (f->type) {
@@ -334,10 +420,11 @@ static int obey(struct link *l, const struct frame *f)
 		return do_acked(l, f);
 	case LINK_LEAVE:
 		/* On one connection the broker sees it before the DISCONNECT, with which there is no will. */
-		if (connected(l) &&
-		    mqtt_publish(l->mqtt, l->presence_topic, l->farewell.data, l->farewell.len, 1, true) < 0)
-			log_warning("link-farewell", "presence could not be published; it is display only");
+		if (connected(l))
+			publish_presence(l, "handing-over", false);
 		return -ERR_PEER_GONE;
+	case LINK_FLOOR:
+		return do_floor(l, f);
 	case LINK_RETRY:
 		if (l->mqtt)
 			mqtt_retry_now(l->mqtt);
@@ -374,20 +461,6 @@ static void take_results(struct link *l)
 
 /* --- birth and end --- */
 
-static int build_presence(const struct link *l, const char *state, bool online, uint64_t counter, struct buf *out)
-{
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	struct json_node *root = json_build_root(b);
-
-	node_bool(root, "online", online);
-	if (state)
-		node_string(root, "state", state);
-	node_string(root, "boot", l->o->boot_id);
-	node_integer(root, "counter", (int64_t) counter);
-	return json_build_text(b, false, out);
-}
-
 static void name_topics(struct link *l)
 {
 	static const char *const inbound[IN_COUNT] = {
@@ -415,19 +488,47 @@ static void name_topics(struct link *l)
 	(void) snprintf(l->lease_path, TOPIC_MAX, "v1/node/%s/lease", node);
 }
 
-static int open_mqtt(struct link *l, uint64_t counter)
+static int open_road(struct link *l)
 {
-	CLEANUP(buf_done)
-	struct buf will = BUF_INIT(1024);
+	const struct relay_options road = {
+		.os = l->o->os,
+		.dirfd = l->o->outbox_dirfd,
+		.host = l->o->broker_host,
+		.port = l->o->broker_port,
+		.addresses = l->o->broker_addresses,
+		.address_count = l->o->broker_address_count,
+		.proxy = l->o->broker_proxy,
+	};
+	const struct tls_options tls = {
+		.clock = &l->clock,
+		.host = l->o->broker_host,
+		.port = l->o->broker_port,
+		.ca_file = l->o->ca_file,
+		.cert_file = l->o->cert_file,
+		.key_file = l->o->key_file,
+		.alpn = l->o->alpn,
+	};
+	int r = relay_start(&road, &l->relay);
+
+	return r < 0 || !l->o->ca_file ? r : tls_new(&tls, &l->tls);
+}
+
+static int open_mqtt(struct link *l)
+{
 	const char *subscriptions[IN_COUNT];
 	struct mqtt_options options = {
 		.os = l->o->os,
 		.host = l->o->broker_host,
 		.port = l->o->broker_port,
 		.client_id = l->o->node,
-		.ca_file = l->o->ca_file,
-		.cert_file = l->o->cert_file,
-		.key_file = l->o->key_file,
+		.keepalive_s = l->o->keepalive_s,
+		.retry_base_ms = l->o->retry_base_ms,
+		.retry_cap_ms = l->o->retry_cap_ms,
+		.refused_cap_ms = l->o->refused_cap_ms,
+		.after_stable_ms = l->o->after_stable_ms,
+		.free_tls = tls_context_free,
+		.explain = explain,
+		.make_will = make_will,
 		.session_expiry_s = SESSION_EXPIRY_S,
 		.will_topic = l->presence_topic,
 		.will_delay_s = WILL_DELAY_S,
@@ -441,15 +542,11 @@ static int open_mqtt(struct link *l, uint64_t counter)
 
 	for (size_t i = 0; i < IN_COUNT; i++)
 		subscriptions[i] = l->topics[i];
-	r = build_presence(l, "handing-over", false, counter, &l->farewell);
-	if (r == 0)
-		r = build_presence(l, NULL, true, counter, &l->birth);
-	if (r == 0)
-		r = build_presence(l, NULL, false, counter, &will);
+	r = open_road(l);
 	if (r < 0)
 		return r;
-	options.will_payload = will.data;
-	options.will_len = will.len;
+	options.road_path = relay_path(l->relay);
+	options.make_tls = l->tls ? make_tls : NULL;
 	l->disconnected_since_ms = now_ms(l);
 	return mqtt_open(&options, &l->mqtt);
 }
@@ -460,16 +557,17 @@ static int set_up(struct link *l)
 		.urls = l->o->urls,
 		.url_count = l->o->url_count,
 		.ca_pem = l->o->ca_pem,
+		.clock = &l->clock,
 		.user_agent = "selfright/" SELFRIGHT_VERSION,
 	};
-	uint64_t counter = 0;
 	int r;
 
 	name_topics(l);
+	set_clock(l);
 	r = outbox_open(l->o->os, l->o->outbox_dirfd, &l->outbox);
 	if (r < 0)
 		return r;
-	r = outbox_next_counter(&l->outbox, &counter);
+	r = outbox_next_counter(&l->outbox, &l->counter);
 	if (r < 0)
 		log_warning("link-counter", "presence has no counter, it is display only: %s", err_text(r));
 	r = courier_start(&courier, &l->courier);
@@ -480,16 +578,16 @@ static int set_up(struct link *l)
 		tell_state(l, false, "no broker is configured");
 		return 0;
 	}
-	return open_mqtt(l, counter);
+	return open_mqtt(l);
 }
 
 static void tear_down(struct link *l)
 {
 	mqtt_close(l->mqtt);
+	relay_stop(l->relay);
+	tls_free(l->tls);
 	courier_stop(l->courier);
 	outbox_close(&l->outbox);
-	buf_done(&l->birth);
-	buf_done(&l->farewell);
 	while (l->events) {
 		struct queued_event *e = l->events;
 
@@ -558,13 +656,12 @@ int link_run(const struct link_options *o)
 {
 	struct link l = {
 		.o = o,
-		.birth = BUF_INIT(1024),
-		.farewell = BUF_INIT(1024),
 		.resend = { .base_ms = RESEND_BASE_MS, .cap_ms = RESEND_CAP_MS },
 	};
 	int r;
 
 	l.events_end = &l.events;
+	tls_clock_init(&l.clock, o->os, o->time_floor);
 	frame_conn_init(&l.engine, o->engine_fd, LINK_FRAME_MAX);
 	r = set_up(&l);
 	if (r == 0)

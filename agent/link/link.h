@@ -25,7 +25,14 @@ struct link_options {
 	const char *ca_pem; /* of `urls` */
 	const char *broker_host; /* NULL: no broker, HTTPS does everything but push */
 	unsigned broker_port;
-	const char *ca_file, *cert_file, *key_file;
+	const char *const *broker_addresses; /* instead of a resolver's */
+	size_t broker_address_count;
+	const char *broker_proxy; /* NULL: straight */
+	const char *alpn; /* NULL: none */
+	const char *ca_file, *cert_file, *key_file; /* NULL ca_file: no TLS, for tests on loopback */
+	int64_t time_floor; /* seconds since 1970 */
+	unsigned keepalive_s; /* 0: adaptive */
+	uint64_t retry_base_ms, retry_cap_ms, refused_cap_ms, after_stable_ms; /* 0: those of mqtt.h */
 	const volatile sig_atomic_t *stop; /* becomes non-zero: leave in good order */
 };
 

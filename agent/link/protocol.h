@@ -16,6 +16,7 @@ enum link_frame {
 	LINK_EVENT = 3, /* an event's JSON: queued with a cap */
 	LINK_LEASE = 4, /* a signed lease request: sent now or not at all */
 	LINK_ACKED = 5, /* u64 sequence: the controller's ack up to here is verified; delete */
+	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */
 	/* link -> engine */

@@ -7,6 +7,7 @@
 #include "os/os.h"
 #include "os/process.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -171,6 +172,16 @@ static int take_urls(const struct conf *map, struct string_list *ret, struct con
 	return 0;
 }
 
+static bool is_proxy(const char *url)
+{
+	static const char *const schemes[] = { "http://", "socks5h://" };
+
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+		if (str_starts(url, schemes[i]) && strlen(url) > strlen(schemes[i]))
+			return !strpbrk(url, " \t\r\n");
+	return false;
+}
+
 /* The sentences do not repeat it: it may have a password. */
 static int take_proxy(const struct conf *map, struct config *c, struct conf_error *e)
 {
@@ -178,16 +189,74 @@ static int take_proxy(const struct conf *map, struct config *c, struct conf_erro
 
 	if (r < 0)
 		return r;
-	if (c->proxy && (!str_starts(c->proxy, "http://") || strlen(c->proxy) == strlen("http://") ||
-			 strpbrk(c->proxy, " \t\r\n")))
+	if (c->proxy && !is_proxy(c->proxy))
 		return conf_fail(conf_get(map, "proxy"), e,
-				 "expected a proxy as http://[user:password@]host[:port]");
+				 "expected a proxy as http:// or socks5h://[user:password@]host[:port]");
 	r = take_list(map, "no_proxy", &c->no_proxy, e);
 	for (size_t i = 0; r == 0 && i < c->no_proxy.count; i++)
 		if (strpbrk(c->no_proxy.items[i], ", \t\r\n"))
 			r = conf_fail(conf_at(conf_get(map, "no_proxy"), i), e,
 				      "expected one host or domain, found '%s'", c->no_proxy.items[i]);
 	return r;
+}
+
+static bool is_address(const char *text)
+{
+	unsigned char bytes[16];
+
+	return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+static int take_retry(const struct conf *broker, struct config *c, struct conf_error *e)
+{
+	const struct conf *retry = NULL;
+	int r = take_map(broker, "retry", &retry, e);
+
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(retry, "base", 1, &c->broker.retry_base_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(retry, "cap", 5 * 60, &c->broker.retry_cap_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(retry, "refused", HOUR, &c->broker.refused_cap_s, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_seconds(retry, "spread", 30, &c->broker.after_stable_s, e);
+	if (r < 0)
+		return r;
+	if (c->broker.retry_base_s < 1 || c->broker.retry_cap_s < c->broker.retry_base_s ||
+	    c->broker.refused_cap_s < c->broker.retry_base_s || c->broker.after_stable_s < 1)
+		return conf_fail(retry, e, "expected times of a second or more, and caps not below the base");
+	return retry ? conf_reject_unknown(retry, e) : 0;
+}
+
+/* How the broker is reached, besides its name. */
+static int take_road(const struct conf *broker, struct config *c, struct conf_error *e)
+{
+	const struct conf *list = conf_get(broker, "addresses");
+	uint64_t keepalive = 0;
+	int r = take_list(broker, "addresses", &c->broker.addresses, e);
+
+	for (size_t i = 0; r == 0 && i < c->broker.addresses.count; i++)
+		if (!is_address(c->broker.addresses.items[i]))
+			r = conf_fail(conf_at(list, i), e, "expected an IPv4 or IPv6 address, found '%s'",
+				      c->broker.addresses.items[i]);
+	if (r < 0)
+		return r;
+	r = take_text(broker, "alpn", c->broker.port == 443 ? "mqtt" : NULL, &c->broker.alpn, e);
+	if (r < 0)
+		return r;
+	if (c->broker.alpn && (!c->broker.alpn[0] || strlen(c->broker.alpn) > 64))
+		return conf_fail(conf_get(broker, "alpn"), e, "expected the name of a protocol, such as mqtt");
+	r = conf_optional_seconds(broker, "keepalive", 0, &keepalive, e);
+	if (r < 0)
+		return r;
+	if (keepalive != 0 && (keepalive < 5 || keepalive > 1200))
+		return conf_fail(conf_get(broker, "keepalive"), e, "expected 5 s to 20 m, or 0 for a fitting one");
+	c->broker.keepalive_s = (unsigned) keepalive;
+	return take_retry(broker, c, e);
 }
 
 static int take_broker(const struct conf *map, struct config *c, struct conf_error *e)
@@ -207,6 +276,9 @@ static int take_broker(const struct conf *map, struct config *c, struct conf_err
 		return r;
 	c->broker.port = (unsigned) port;
 	r = copy_text(host, &c->broker.host, e);
+	if (r < 0)
+		return r;
+	r = take_road(broker, c, e);
 	return r < 0 ? r : conf_reject_unknown(broker, e);
 }
 
@@ -528,6 +600,8 @@ void config_done(struct config *c)
 	string_list_done(&c->no_proxy);
 	string_list_done(&c->inhibit_users);
 	free(c->broker.host);
+	free(c->broker.alpn);
+	string_list_done(&c->broker.addresses);
 	free(c->users.link);
 	free(c->users.stage);
 	free(c->users.component);

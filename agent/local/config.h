@@ -43,6 +43,10 @@ struct config {
 	struct {
 		char *host; /* NULL: no broker */
 		unsigned port;
+		struct string_list addresses; /* go there instead of asking a resolver */
+		char *alpn; /* NULL: "mqtt" on port 443, else none */
+		unsigned keepalive_s; /* 0: adaptive */
+		uint64_t retry_base_s, retry_cap_s, refused_cap_s, after_stable_s;
 	} broker;
 	struct labels labels, vars;
 	struct {
@@ -59,7 +63,7 @@ struct config {
 	uint64_t handover_s; /* how long a new agent may take to prove itself */
 	bool demo_single_key_agent; /* take agent releases that one key signs */
 	char *programs; /* NULL: looked for by config_program */
-	char *proxy; /* "http://[user:password@]host[:port]"; NULL: the environment's, if it names one */
+	char *proxy; /* "http://[user:password@]host[:port]" or socks5h; NULL: the environment's, if it names one */
 	struct string_list no_proxy; /* hosts that are reached without it */
 	struct config_component *components;
 	size_t component_count;
@@ -104,6 +108,8 @@ void road_environment_done(struct road_environment *e);
 
 /* Is a proxy in force for `host`? */
 bool config_uses_proxy(const struct config *c, const char *host);
+/* The one that is; NULL: none. Borrowed from the configuration or the environment. */
+const char *config_proxy(const struct config *c, const char *host);
 
 /* "<run>/agent.sock". Free it; NULL when out of memory. */
 char *config_socket_path(const struct config *c);

@@ -90,6 +90,11 @@ void road_environment_done(struct road_environment *e)
 	*e = (struct road_environment){ .count = 0 };
 }
 
+const char *config_proxy(const struct config *c, const char *host)
+{
+	return config_uses_proxy(c, host) ? proxy_of(c) : NULL;
+}
+
 /* "*", the host itself, or a domain it belongs to, with or without the dot. */
 static bool covers(const char *exception, size_t len, const char *host)
 {

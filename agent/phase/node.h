@@ -189,7 +189,7 @@ struct node {
 	/* --- the link --- */
 	struct frame_conn *link; /* NULL: not running */
 	bool link_connected;
-	char link_reason[128];
+	char link_reason[256];
 	uint32_t fetch_id; /* of the request under way */
 	bool fetch_answered;
 	int fetch_error;

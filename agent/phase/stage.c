@@ -69,7 +69,7 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
-	char length[24], max_bytes[24], max_files[24], offset_text[24], hex[SHA256_HEX + 1];
+	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], hex[SHA256_HEX + 1];
 	const char *argv[ARGS_MAX + 1];
 	uint64_t offset = 0;
 	int source = -1;
@@ -98,6 +98,7 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 		return error.text[0] ? update_fail(n, r, "%s", error.text) : r;
 	}
 	hex_encode(hex, a->sha256, SHA256_BYTES);
+	(void) snprintf(floor, sizeof(floor), "%" PRId64, tuf_client_floor(n->tuf));
 	(void) snprintf(length, sizeof(length), "%" PRIu64, a->length);
 	(void) snprintf(max_bytes, sizeof(max_bytes), "%" PRIu64, rel->installed_size);
 	(void) snprintf(max_files, sizeof(max_files), "%" PRIu64, rel->files);
@@ -113,6 +114,8 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	}
 	argv[argc++] = "--ca";
 	argv[argc++] = buf_str(&ca);
+	argv[argc++] = "--time-floor";
+	argv[argc++] = floor;
 	argv[argc++] = "--name";
 	argv[argc++] = buf_str(&name);
 	argv[argc++] = "--length";

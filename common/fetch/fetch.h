@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct tls_clock;
+
 struct http_options {
 	const char *
 		base_url; /* "https://host:port/" with or without the last slash; names are appended, percent-encoded */
@@ -19,6 +21,8 @@ struct http_options {
 	const char *unix_socket; /* connect here instead (the control interface) */
 	const char *proxy; /* NULL: the environment's https_proxy and no_proxy */
 	const char *user_agent;
+	const struct tls_clock
+		*clock; /* certificates are judged by it (tls.h); borrowed; NULL: the system's clock */
 	bool allow_plain_http; /* `selfright tuf` and Unix sockets only */
 	unsigned connect_timeout_ms, low_speed_seconds; /* 0: 10 s, 30 s; low speed = under 100 bytes per second */
 	uint64_t max_bytes_per_second; /* 0: no ceiling */

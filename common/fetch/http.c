@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "fetch/tls.h"
 #include "os/os.h"
 
 #include <curl/curl.h>
@@ -25,6 +26,7 @@ enum {
 struct http {
 	CURL *curl;
 	char *base, *ca_pem, *unix_socket, *proxy, *user_agent;
+	struct tls *tls; /* NULL: judged by the system's clock */
 	bool allow_plain_http;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
@@ -104,6 +106,29 @@ static int check_base(const struct http_options *o)
 	return strcspn(url + scheme, "/") > 0 && !strpbrk(url, "?#@\\") ? 0 : -ERR_CONFIG;
 }
 
+/* The host and port of an address that check_base() took, for the judge of its certificates. */
+static int open_tls(struct http *h, const struct tls_clock *clock)
+{
+	struct tls_options o = { .clock = clock, .host = h->host, .port = 443 };
+	CURLU *url = curl_url();
+	char *host = NULL, *port = NULL;
+	uint64_t number = 0;
+	int r = -ENOMEM;
+
+	if (url && curl_url_set(url, CURLUPART_URL, h->base, 0) == CURLUE_OK &&
+	    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+	    curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+	    parse_u64(port, &number) == 0) {
+		o.host = host;
+		o.port = (unsigned) number;
+		r = tls_new(&o, &h->tls);
+	}
+	curl_free(host);
+	curl_free(port);
+	curl_url_cleanup(url);
+	return r;
+}
+
 int http_open(const struct http_options *o, struct http **ret)
 {
 	bool failed = false;
@@ -141,6 +166,11 @@ int http_open(const struct http_options *o, struct http **ret)
 	(void) snprintf(h->host, sizeof(h->host), "%.*s", (int) strcspn(host, "/"),
 			host); /* for people: may be cut */
 	(void) snprintf(h->error, sizeof(h->error), "%s: no request yet", h->host); /* always fits */
+	r = o->clock ? open_tls(h, o->clock) : 0;
+	if (r < 0) {
+		http_close(h);
+		return r;
+	}
 	*ret = h;
 	return 0;
 }
@@ -150,6 +180,7 @@ void http_close(struct http *h)
 	if (!h)
 		return;
 	curl_easy_cleanup(h->curl);
+	tls_free(h->tls);
 	free(h->base);
 	free(h->ca_pem);
 	free(h->unix_socket);
@@ -300,9 +331,20 @@ static int curl_to_err(CURLcode code)
 			code = curl_easy_setopt(h->curl, (option), (value));                                      \
 	} while (0)
 
+static CURLcode on_ssl_ctx(CURL *curl, void *ssl_ctx, void *user)
+{
+	(void) curl;
+	return tls_watch(user, ssl_ctx) < 0 ? CURLE_OUT_OF_MEMORY : CURLE_OK;
+}
+
 static CURLcode set_security(struct http *h)
 {
 	CURLcode code = CURLE_OK;
+
+	if (h->tls) {
+		SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		SET(CURLOPT_SSL_CTX_DATA, h->tls);
+	}
 
 	SET(CURLOPT_PROTOCOLS_STR, h->allow_plain_http ? "http,https" : "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -324,6 +366,7 @@ static CURLcode set_road(struct http *h, uint64_t timeout_ms)
 	CURLcode code = CURLE_OK;
 
 	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs is left behind, not waited for */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) h->connect_timeout_ms);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	if (timeout_ms > 0) {
@@ -417,6 +460,8 @@ static int perform(struct http *h, struct transfer *t, struct curl_slist *header
 	if (t->error < 0)
 		return http_fail(h, t->error, "%s", err_text(t->error));
 	r = curl_to_err(code);
+	if (r == -ERR_TLS && h->tls && tls_reason(h->tls)[0])
+		return http_fail(h, r, "%s", tls_reason(h->tls));
 	if (r < 0)
 		return http_fail(h, r, "%s", h->curl_error[0] ? h->curl_error : curl_easy_strerror(code));
 	(void) curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &t->status); /* cannot fail */

@@ -22,8 +22,19 @@ enum {
 	RETRY_BASE_MS = 1000,
 	RETRY_CAP_MS = 5 * 60 * 1000,
 	RETRY_CAP_REFUSED_MS = 60 * 60 * 1000,
+	RETRY_BASE_BUSY_MS = 10 * 1000,
 	SEND_MAXIMUM = 100,
+	KEEPALIVE_S = 60,
+	KEEPALIVE_MIN_S = 30,
+	KEEPALIVE_MAX_S = 240,
+	KEEPALIVE_PROVEN = 10, /* so many intervals without a loss prove one */
+	SILENT_LOSSES = 2, /* in a row prove that it is too long */
+	CEILING_MS = 24 * 60 * 60 * 1000, /* what was too long is not tried again for a day */
+	WILL_MAX = 1024,
 };
+
+/* What kind of failure ended a connection, and so how soon the next is worth a try. */
+enum failure { FAILURE_NETWORK, FAILURE_REFUSED, FAILURE_BUSY };
 
 enum phase {
 	PHASE_WAITING, /* until retry_at */
@@ -35,18 +46,21 @@ enum phase {
 
 struct mqtt {
 	struct mqtt_options o;
-	char *strings[10]; /* copies behind the options */
+	char *strings[12]; /* copies behind the options */
 	size_t string_count;
 	char **filters;
 	void *will;
 	struct mosquitto *mosq;
 	enum phase phase;
 	uint64_t deadline_ms, retry_at_ms, up_since_ms, misc_at_ms;
+	uint64_t heard_ms, sent_ms; /* the last bytes in, the last packet out */
 	unsigned awaited_subacks;
 	int protocol;
 	bool over; /* a callback said that this connection is over */
-	bool refused; /* by authorisation or certificate: slower retries */
+	enum failure failure;
 	struct backoff backoff;
+	unsigned keepalive_s, silent_losses;
+	uint64_t ceiling_until_ms; /* the keepalive does not grow before then */
 	struct mqtt_stats stats;
 };
 
@@ -72,12 +86,52 @@ static void set_reason(struct mqtt *m, const char *reason)
 
 /* --- callbacks: they run inside mosquitto_loop_*, so they only note what happened --- */
 
+/* The codes of 3.1.1 are small numbers; those of MQTT 5 begin at 128. */
+static enum failure failure_of(int rc)
+{
+	switch (rc) {
+	case MQTT_RC_NOT_AUTHORIZED:
+	case MQTT_RC_BANNED:
+	case MQTT_RC_BAD_USERNAME_OR_PASSWORD:
+	case MQTT_RC_CLIENTID_NOT_VALID:
+	case MQTT_RC_BAD_AUTHENTICATION_METHOD:
+	case MQTT_RC_SESSION_TAKEN_OVER:
+	case MQTT_RC_USE_ANOTHER_SERVER:
+	case MQTT_RC_SERVER_MOVED:
+	case CONNACK_REFUSED_IDENTIFIER_REJECTED:
+	case CONNACK_REFUSED_NOT_AUTHORIZED:
+	case CONNACK_REFUSED_BAD_USERNAME_PASSWORD:
+		return FAILURE_REFUSED;
+	case MQTT_RC_SERVER_BUSY:
+	case MQTT_RC_SERVER_UNAVAILABLE:
+	case MQTT_RC_QUOTA_EXCEEDED:
+	case MQTT_RC_CONNECTION_RATE_EXCEEDED:
+	case CONNACK_REFUSED_SERVER_UNAVAILABLE:
+		return FAILURE_BUSY;
+	default:
+		return FAILURE_NETWORK;
+	}
+}
+
+static void explain_code(struct mqtt *m, const char *what, int rc, const mosquitto_property *props)
+{
+	const char *words = m->protocol == MQTT_PROTOCOL_V5 || rc > 5 ? mosquitto_reason_string(rc)
+								      : mosquitto_connack_string(rc);
+	char *more = NULL;
+
+	/* Its own words, or where it would have us go: said to people, since only the configured broker is ours. */
+	if (!mosquitto_property_read_string(props, MQTT_PROP_SERVER_REFERENCE, &more, false))
+		(void) mosquitto_property_read_string(props, MQTT_PROP_REASON_STRING, &more, false);
+	(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason), "%s: %s%s%.100s%s", what, words,
+			more ? " (" : "", more ? more : "", more ? ")" : "");
+	free(more);
+}
+
 static void on_connect(struct mosquitto *mosq, void *user, int rc, int flags, const mosquitto_property *props)
 {
 	struct mqtt *m = user;
 
 	(void) flags;
-	(void) props;
 	if (rc == 0) {
 		m->phase = PHASE_SUBACK;
 		m->deadline_ms = now_ms(m) + SUBACK_TIMEOUT_MS;
@@ -96,12 +150,9 @@ static void on_connect(struct mosquitto *mosq, void *user, int rc, int flags, co
 	if (m->protocol == MQTT_PROTOCOL_V5 &&
 	    (rc == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION || rc == CONNACK_REFUSED_PROTOCOL_VERSION))
 		m->protocol = MQTT_PROTOCOL_V311;
-	else if (rc == MQTT_RC_NOT_AUTHORIZED || rc == MQTT_RC_BANNED || rc == MQTT_RC_BAD_USERNAME_OR_PASSWORD ||
-		 rc == CONNACK_REFUSED_NOT_AUTHORIZED || rc == CONNACK_REFUSED_BAD_USERNAME_PASSWORD)
-		m->refused = true;
-	(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason), "the broker refused: %s",
-			m->protocol == MQTT_PROTOCOL_V5 || rc > 5 ? mosquitto_reason_string(rc)
-								  : mosquitto_connack_string(rc));
+	else
+		m->failure = failure_of(rc);
+	explain_code(m, "the broker refused", rc, props);
 	m->over = true;
 }
 
@@ -110,13 +161,14 @@ static void on_disconnect(struct mosquitto *mosq, void *user, int rc, const mosq
 	struct mqtt *m = user;
 
 	(void) mosq;
-	(void) props;
-	if (rc == MQTT_RC_SESSION_TAKEN_OVER) {
+	if (rc >= 128)
+		m->failure = failure_of(rc);
+	if (rc == MQTT_RC_SESSION_TAKEN_OVER)
 		set_reason(m, "another client took over this id: is this node's image cloned?");
-		m->refused = true;
-	} else if (rc >= 128) {
-		set_reason(m, mosquitto_reason_string(rc));
-	}
+	else if (rc >= 128)
+		explain_code(m, "the broker ended the connection", rc, props);
+	else if (rc == MOSQ_ERR_KEEPALIVE)
+		set_reason(m, "nothing was heard from the broker: a firewall that forgets connections?");
 	m->over = true;
 }
 
@@ -132,7 +184,7 @@ static void on_subscribe(struct mosquitto *mosq, void *user, int mid, int count,
 		if (granted[i] >= 128) {
 			(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason),
 					"a subscription was refused: %s", mosquitto_reason_string(granted[i]));
-			m->refused = true;
+			m->failure = FAILURE_REFUSED;
 			m->over = true;
 			return;
 		}
@@ -156,30 +208,63 @@ static void on_message(struct mosquitto *mosq, void *user, const struct mosquitt
 
 /* --- making and ending a connection --- */
 
+/* What this connection taught about how long the road stays open in silence. */
+static void adapt_keepalive(struct mqtt *m, uint64_t now)
+{
+	const uint64_t interval_ms = (uint64_t) m->keepalive_s * 1000;
+
+	if (m->o.keepalive_s > 0 || m->phase != PHASE_UP)
+		return;
+	if (now - m->heard_ms >= interval_ms) {
+		if (++m->silent_losses < SILENT_LOSSES)
+			return;
+		m->silent_losses = 0;
+		m->keepalive_s = m->keepalive_s / 2 < KEEPALIVE_MIN_S ? KEEPALIVE_MIN_S : m->keepalive_s / 2;
+		m->ceiling_until_ms = now + CEILING_MS;
+	} else if (now - m->up_since_ms >= interval_ms * KEEPALIVE_PROVEN) {
+		m->silent_losses = 0;
+		if (now >= m->ceiling_until_ms)
+			m->keepalive_s =
+				m->keepalive_s * 2 > KEEPALIVE_MAX_S ? KEEPALIVE_MAX_S : m->keepalive_s * 2;
+	}
+}
+
+static uint64_t next_delay_ms(struct mqtt *m, bool was_stable)
+{
+	struct backoff *b = &m->backoff;
+	struct backoff next;
+	uint64_t delay;
+
+	if (was_stable)
+		backoff_reset(b);
+	if (was_stable && m->failure == FAILURE_NETWORK)
+		return random_u64(m) % (m->o.after_stable_ms + 1);
+	next = *b;
+	if (m->failure == FAILURE_REFUSED)
+		next.cap_ms = m->o.refused_cap_ms;
+	else if (m->failure == FAILURE_BUSY && next.base_ms < RETRY_BASE_BUSY_MS)
+		next.base_ms = RETRY_BASE_BUSY_MS < next.cap_ms ? RETRY_BASE_BUSY_MS : next.cap_ms;
+	delay = backoff_next_ms(&next, random_u64(m));
+	b->failures = next.failures;
+	return delay;
+}
+
 static void end_connection(struct mqtt *m)
 {
+	uint64_t now = now_ms(m);
 	bool was_up = m->phase == PHASE_UP;
-	uint64_t now = now_ms(m), delay;
 
+	adapt_keepalive(m, now);
 	mosquitto_destroy(m->mosq);
 	m->mosq = NULL;
+	m->retry_at_ms = now + next_delay_ms(m, was_up && now - m->up_since_ms >= STABLE_MS);
 	m->phase = PHASE_WAITING;
 	m->over = false;
-	if (was_up && now - m->up_since_ms >= STABLE_MS) {
-		backoff_reset(&m->backoff);
-		delay = random_u64(m) % AFTER_STABLE_MS;
-		if (delay > m->backoff.cap_ms)
-			delay = m->backoff.cap_ms;
-	} else {
-		uint64_t cap = m->backoff.cap_ms;
-
-		m->backoff.cap_ms = m->refused && cap == RETRY_CAP_MS ? RETRY_CAP_REFUSED_MS : cap;
-		delay = backoff_next_ms(&m->backoff, random_u64(m));
-		m->backoff.cap_ms = cap;
-	}
-	m->refused = false;
-	m->retry_at_ms = now + delay;
+	m->failure = FAILURE_NETWORK;
+	if (was_up)
+		m->protocol = MQTT_PROTOCOL_V5; /* the broker may have been replaced or updated */
 	m->stats.failures++;
+	m->stats.keepalive_s = m->keepalive_s;
 	if (m->o.on_state)
 		m->o.on_state(m->o.user, false, m->stats.last_reason);
 }
@@ -207,19 +292,39 @@ static mosquitto_property *connect_properties(const struct mqtt *m)
 
 static int set_will(struct mqtt *m)
 {
+	CLEANUP(buf_done)
+	struct buf made = BUF_INIT(WILL_MAX);
 	mosquitto_property *props = NULL;
 	int rc;
 
 	if (!m->o.will_topic)
 		return MOSQ_ERR_SUCCESS;
+	if (m->o.make_will && m->o.make_will(m->o.user, &made) < 0)
+		return MOSQ_ERR_NOMEM;
 	if (m->protocol == MQTT_PROTOCOL_V5 && m->o.will_delay_s > 0) {
 		rc = mosquitto_property_add_int32(&props, MQTT_PROP_WILL_DELAY_INTERVAL, m->o.will_delay_s);
 		if (rc != MOSQ_ERR_SUCCESS)
 			return rc;
 	}
-	rc = mosquitto_will_set_v5(m->mosq, m->o.will_topic, (int) m->o.will_len, m->will, 1, true, props);
+	rc = mosquitto_will_set_v5(m->mosq, m->o.will_topic, (int) (m->o.make_will ? made.len : m->o.will_len),
+				   m->o.make_will ? made.data : m->will, 1, true, props);
 	if (rc != MOSQ_ERR_SUCCESS)
 		mosquitto_property_free_all(&props); /* on success they belong to the library */
+	return rc;
+}
+
+/* The caller's own judgement; the library adds nothing to it and takes nothing away. */
+static int set_own_tls(struct mqtt *m)
+{
+	void *ctx = NULL;
+	int rc;
+
+	if (m->o.make_tls(m->o.user, &ctx) < 0)
+		return MOSQ_ERR_TLS;
+	rc = mosquitto_int_option(m->mosq, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0);
+	if (rc == MOSQ_ERR_SUCCESS)
+		rc = mosquitto_void_option(m->mosq, MOSQ_OPT_SSL_CTX, ctx);
+	m->o.free_tls(ctx);
 	return rc;
 }
 
@@ -239,7 +344,9 @@ static int make_client(struct mqtt *m)
 		rc = mosquitto_int_option(m->mosq, MOSQ_OPT_TCP_NODELAY, 1);
 	if (rc == MOSQ_ERR_SUCCESS && m->o.username)
 		rc = mosquitto_username_pw_set(m->mosq, m->o.username, m->o.password);
-	if (rc == MOSQ_ERR_SUCCESS && m->o.ca_file) {
+	if (rc == MOSQ_ERR_SUCCESS && m->o.make_tls)
+		rc = set_own_tls(m);
+	else if (rc == MOSQ_ERR_SUCCESS && m->o.ca_file) {
 		rc = mosquitto_tls_set(m->mosq, m->o.ca_file, NULL, m->o.cert_file, m->o.key_file, NULL);
 		if (rc == MOSQ_ERR_SUCCESS)
 			rc = mosquitto_tls_opts_set(m->mosq, 1, "tlsv1.2", NULL);
@@ -253,28 +360,68 @@ static int make_client(struct mqtt *m)
 	return rc;
 }
 
+/* What road and TLS have to say about a failure, before the library's own few words. */
+static bool explained(struct mqtt *m)
+{
+	char words[sizeof(m->stats.last_reason)] = "";
+	bool refused = false;
+
+	if (!m->o.explain)
+		return false;
+	m->o.explain(m->o.user, words, sizeof(words), &refused);
+	if (!words[0])
+		return false;
+	set_reason(m, words);
+	if (refused)
+		m->failure = FAILURE_REFUSED;
+	return true;
+}
+
+/* Straight to the broker. The library must not be called again before the TCP connect has ended. */
+static int connect_straight(struct mqtt *m, const mosquitto_property *props)
+{
+	/*
+	 * The asynchronous connect takes no MQTT 5 properties. A synchronous one to a port where nobody
+	 * listens fails at once and leaves them stored (MQTT.md 1.2).
+	 */
+	if (props) {
+		(void) mosquitto_connect_bind_v5(m->mosq, "127.0.0.1", 1, (int) m->keepalive_s, NULL, props);
+		m->over = false;
+	}
+	m->phase = PHASE_TCP;
+	m->deadline_ms = now_ms(m) + CONNECT_TIMEOUT_MS;
+	return mosquitto_connect_bind_async(m->mosq, m->o.host, (int) m->o.port, (int) m->keepalive_s, NULL);
+}
+
+/* Into the relay's socket, which takes it at once: what is slow happens behind it. Port 0 says that it is a path. */
+static int connect_by_road(struct mqtt *m, const mosquitto_property *props)
+{
+	set_reason(m, "");
+	m->phase = PHASE_CONNACK;
+	m->deadline_ms = now_ms(m) + CONNACK_TIMEOUT_MS;
+	m->misc_at_ms = 0;
+	return mosquitto_connect_bind_v5(m->mosq, m->o.road_path, 0, (int) m->keepalive_s, NULL, props);
+}
+
 static void begin_connection(struct mqtt *m)
 {
 	mosquitto_property *props;
 	int rc = make_client(m);
 
+	m->heard_ms = m->sent_ms = now_ms(m);
 	if (rc != MOSQ_ERR_SUCCESS) {
-		m->refused = rc != MOSQ_ERR_NOMEM;
-		end_with(m, rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_TLS ? "the certificate or key cannot be read"
-								       : mosquitto_strerror(rc));
+		m->failure = rc != MOSQ_ERR_NOMEM ? FAILURE_REFUSED : FAILURE_NETWORK;
+		if (explained(m))
+			end_connection(m);
+		else
+			end_with(m, rc == MOSQ_ERR_INVAL || rc == MOSQ_ERR_TLS
+					    ? "the certificate or key cannot be read"
+					    : mosquitto_strerror(rc));
 		return;
 	}
-	/*
-	 * The asynchronous connect takes no MQTT 5 properties. A synchronous one to a port where nobody
-	 * listens fails at once and leaves them stored (MQTT.md 1.2).
-	 */
 	props = connect_properties(m);
-	if (props) {
-		(void) mosquitto_connect_bind_v5(m->mosq, "127.0.0.1", 1, (int) m->o.keepalive_s, NULL, props);
-		mosquitto_property_free_all(&props);
-		m->over = false;
-	}
-	rc = mosquitto_connect_bind_async(m->mosq, m->o.host, (int) m->o.port, (int) m->o.keepalive_s, NULL);
+	rc = m->o.road_path ? connect_by_road(m, props) : connect_straight(m, props);
+	mosquitto_property_free_all(&props);
 	if (rc != MOSQ_ERR_SUCCESS) {
 		end_with(m, rc == MOSQ_ERR_ERRNO ? err_text(-errno)
 			    : rc == MOSQ_ERR_EAI ? "the broker's name does not resolve"
@@ -283,8 +430,6 @@ static void begin_connection(struct mqtt *m)
 		return;
 	}
 	m->over = false;
-	m->phase = PHASE_TCP;
-	m->deadline_ms = now_ms(m) + CONNECT_TIMEOUT_MS;
 }
 
 /* --- the loop --- */
@@ -318,12 +463,23 @@ void mqtt_poll_prepare(struct mqtt *m, struct pollfd *ret_poll, int *timeout_ms)
 		*timeout_ms = (int) (at - now);
 }
 
+/*
+ * A broker that knows no MQTT 5 may hang up without a word. The two versions take turns until
+ * one gets an answer.
+ */
+static void change_version(struct mqtt *m, int rc)
+{
+	if (m->phase == PHASE_CONNACK && rc == MOSQ_ERR_CONN_LOST)
+		m->protocol = m->protocol == MQTT_PROTOCOL_V5 ? MQTT_PROTOCOL_V311 : MQTT_PROTOCOL_V5;
+}
+
 /* The reason of a failed loop call: the callback's own words are better when it had any. */
 static void end_after(struct mqtt *m, int rc)
 {
-	if (m->stats.last_reason[0] == '\0') {
+	if (m->stats.last_reason[0] == '\0' && !explained(m)) {
+		change_version(m, rc);
 		if (rc == MOSQ_ERR_TLS) {
-			m->refused = true;
+			m->failure = FAILURE_REFUSED;
 			set_reason(m, "TLS: the broker's certificate is not from our CA, or ours was refused");
 		} else {
 			set_reason(m, rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_NO_CONN
@@ -355,13 +511,33 @@ static bool tcp_is_through(struct mqtt *m, short revents)
 	return true;
 }
 
+/*
+ * The library sends its ping once a keepalive has passed since the last packet, to the
+ * second; waking up just then, and not before, is all an idle node does.
+ */
+static void plan_misc(struct mqtt *m)
+{
+	uint64_t now = now_ms(m), at = m->sent_ms + (uint64_t) m->keepalive_s * 1000 + 1000;
+
+	if (m->phase != PHASE_UP) {
+		m->misc_at_ms = now + 1000;
+		return;
+	}
+	if (at <= now) { /* it was sent just now */
+		m->sent_ms = now;
+		at = now + (uint64_t) m->keepalive_s * 1000 + 1000;
+	}
+	m->misc_at_ms = at;
+}
+
 static void after_loop(struct mqtt *m)
 {
 	uint64_t now = now_ms(m);
 
 	if (m->phase == PHASE_SUBACK && m->awaited_subacks == 0) {
 		m->phase = PHASE_UP;
-		m->up_since_ms = now;
+		m->up_since_ms = m->sent_ms = now;
+		plan_misc(m);
 		m->stats.connects++;
 		set_reason(m, "");
 		if (m->o.on_state)
@@ -369,9 +545,27 @@ static void after_loop(struct mqtt *m)
 	} else if ((m->phase == PHASE_CONNACK || m->phase == PHASE_SUBACK) && now >= m->deadline_ms) {
 		end_with(m, m->phase == PHASE_CONNACK ? "connected, but no answer: is this an MQTT broker?"
 						      : "the broker does not answer subscriptions");
+	} else if (m->phase == PHASE_UP && now - m->heard_ms > (uint64_t) m->keepalive_s * 2000 + 5000) {
+		/* The library's own watch stands still while the machine is suspended; this clock does not. */
+		end_with(m, "nothing was heard from the broker: a firewall that forgets connections?");
 	} else if (m->phase == PHASE_UP && m->backoff.failures > 0 && now - m->up_since_ms >= STABLE_MS) {
 		backoff_reset(&m->backoff);
 	}
+}
+
+/*
+ * The library does not notice that the other side is gone while the TLS handshake has not
+ * ended, and spins until the keepalive (MQTT.md 1.1, mosquitto#2594). We look for it.
+ */
+static bool is_hung_up(const struct mqtt *m)
+{
+	char byte;
+	ssize_t n;
+
+	if (m->phase != PHASE_CONNACK)
+		return false;
+	n = recv(mosquitto_socket(m->mosq), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 void mqtt_poll_done(struct mqtt *m, short revents)
@@ -385,14 +579,15 @@ void mqtt_poll_done(struct mqtt *m, short revents)
 	}
 	if (m->phase == PHASE_TCP && !tcp_is_through(m, revents))
 		return;
-	if (revents & (POLLIN | POLLHUP | POLLERR))
-		rc = mosquitto_loop_read(m->mosq, 1);
+	if (revents & (POLLIN | POLLHUP | POLLERR)) {
+		m->heard_ms = now_ms(m);
+		rc = is_hung_up(m) ? MOSQ_ERR_CONN_LOST : mosquitto_loop_read(m->mosq, 1);
+	}
 	if (rc == MOSQ_ERR_SUCCESS && !m->over && (revents & POLLOUT || mosquitto_want_write(m->mosq)))
 		rc = mosquitto_loop_write(m->mosq, 1);
 	if (rc == MOSQ_ERR_SUCCESS && !m->over && now_ms(m) >= m->misc_at_ms) {
 		rc = mosquitto_loop_misc(m->mosq);
-		m->misc_at_ms =
-			now_ms(m) + (m->phase == PHASE_UP ? (uint64_t) m->o.keepalive_s * 1000 / 10 : 1000);
+		plan_misc(m);
 	}
 	if (rc != MOSQ_ERR_SUCCESS || m->over || mosquitto_socket(m->mosq) < 0)
 		end_after(m, rc != MOSQ_ERR_SUCCESS ? rc : MOSQ_ERR_CONN_LOST);
@@ -417,6 +612,7 @@ int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t 
 	switch (rc) {
 	case MOSQ_ERR_SUCCESS:
 		m->stats.messages_out++;
+		m->sent_ms = now_ms(m);
 		return 0;
 	case MOSQ_ERR_NOMEM:
 		return -ENOMEM;
@@ -471,7 +667,16 @@ static int copy_options(struct mqtt *m, const struct mqtt_options *o)
 	m->o.username = keep(m, o->username, &r);
 	m->o.password = keep(m, o->password, &r);
 	m->o.will_topic = keep(m, o->will_topic, &r);
-	m->o.keepalive_s = o->keepalive_s ? o->keepalive_s : 60;
+	m->o.road_path = keep(m, o->road_path, &r);
+	m->o.retry_base_ms = o->retry_base_ms ? o->retry_base_ms : RETRY_BASE_MS;
+	m->o.retry_cap_ms = o->retry_cap_ms ? o->retry_cap_ms : RETRY_CAP_MS;
+	m->o.refused_cap_ms = o->refused_cap_ms ? o->refused_cap_ms
+			      : o->retry_cap_ms ? o->retry_cap_ms
+						: RETRY_CAP_REFUSED_MS;
+	m->o.after_stable_ms = o->after_stable_ms ? o->after_stable_ms : AFTER_STABLE_MS;
+	if (m->o.after_stable_ms > m->o.retry_cap_ms)
+		m->o.after_stable_ms = m->o.retry_cap_ms;
+	m->keepalive_s = m->stats.keepalive_s = o->keepalive_s ? o->keepalive_s : KEEPALIVE_S;
 	m->o.max_packet = o->max_packet ? o->max_packet : 262144;
 	m->o.subscription_count = 0;
 	if (r < 0)
@@ -525,8 +730,8 @@ int mqtt_open(const struct mqtt_options *o, struct mqtt **ret)
 		return r;
 	}
 	m->protocol = MQTT_PROTOCOL_V5;
-	m->backoff.base_ms = RETRY_BASE_MS;
-	m->backoff.cap_ms = o->retry_cap_ms ? o->retry_cap_ms : RETRY_CAP_MS;
+	m->backoff.base_ms = m->o.retry_base_ms;
+	m->backoff.cap_ms = m->o.retry_cap_ms;
 	m->phase = PHASE_WAITING;
 	m->retry_at_ms = now_ms(m);
 	*ret = m;

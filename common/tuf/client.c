@@ -177,6 +177,11 @@ int64_t tuf_client_now(const struct tuf_client *c)
 	return judge_now(c, c->options.os->clock_real(c->options.os));
 }
 
+int64_t tuf_client_floor(const struct tuf_client *c)
+{
+	return floor_now(c);
+}
+
 void tuf_client_set_synchronised(struct tuf_client *c, bool synchronised)
 {
 	c->options.clock_synchronised = synchronised;

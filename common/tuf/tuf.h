@@ -156,6 +156,8 @@ const struct json *tuf_client_targets_signed(const struct tuf_client *c);
 
 /* Now, as DESIGN.md section 4 defines it: the later of clock and floor. */
 int64_t tuf_client_now(const struct tuf_client *c);
+/* The floor alone: it is not earlier than that. */
+int64_t tuf_client_floor(const struct tuf_client *c);
 
 /* --- signed envelopes, {"signed": ..., "signatures": [...]}, for reports, acks, grants, approvals --- */
 

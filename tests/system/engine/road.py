@@ -70,7 +70,7 @@ class Proxy:
 
     def __init__(self, port, user):
         self.to, self.want = port, "Basic " + base64.b64encode(user.encode()).decode()
-        self.tunnels, self.refused = [], []
+        self.tunnels, self.refused, self.elsewhere = [], [], []
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self.serve, daemon=True).start()
@@ -94,7 +94,12 @@ class Proxy:
         lines = head.decode("latin-1").split("\r\n")
         headers = dict(l.split(": ", 1) for l in lines[1:] if ": " in l)
         method, target = lines[0].split()[:2]
-        if method != "CONNECT" or headers.get("Proxy-Authorization") != self.want or not target.startswith(HOST):
+        if method == "CONNECT" and headers.get("Proxy-Authorization") == self.want and not target.startswith(HOST):
+            self.elsewhere.append(lines[0])
+            client.sendall(b"HTTP/1.1 403 Not there\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            client.close()
+            return
+        if method != "CONNECT" or headers.get("Proxy-Authorization") != self.want:
             self.refused.append(lines[0])
             client.sendall(b"HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic realm=\"x\"\r\n"
                            b"Content-Length: 0\r\nConnection: close\r\n\r\n")
