@@ -98,7 +98,7 @@ static struct why why_of(struct node *n, const char *component)
 		if (retry && retry->not_before > node_now(n))
 			explain_retry(retry, &w);
 	}
-	if (!w.detail[0] && update_is_active(n) && str_eq(n->state->update.component, component))
+	if (!w.detail[0] && update_concerns(n, component))
 		explain_progress(n, w.detail, sizeof(w.detail));
 	switch (w.reason) {
 	case REASON_SUPPORT_ROLLBACK:
@@ -250,6 +250,17 @@ static void put_update(struct node *n, struct json_node *root)
 	put_text(o, "from", u->from);
 	put_text(o, "to", u->to);
 	node_string(o, "state", node_update_state_name(u->state));
+	if (u->with_count > 0) {
+		struct json_node *list = node_array(o, "with");
+
+		for (size_t i = 0; i < u->with_count; i++) {
+			struct json_node *w = node_object(list, NULL);
+
+			node_string(w, "component", u->with[i].component);
+			put_text(w, "from", u->with[i].from);
+			put_text(w, "to", u->with[i].to);
+		}
+	}
 	node_integer(o, "bytes_done", (int64_t) n->attempt.bytes_done);
 	node_integer(o, "bytes_total", (int64_t) n->attempt.bytes_total);
 }
@@ -258,16 +269,20 @@ static void put_checks(struct node *n, struct json_node *root)
 {
 	struct json_node *list = node_array(root, "checks");
 
-	for (size_t i = 0; n->attempt.probes && i < probe_set_count(n->attempt.probes); i++) {
-		const struct probe_status *p = probe_set_at(n->attempt.probes, i);
-		struct json_node *o = node_object(list, NULL);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part part = update_part(n, i);
 
-		node_string(o, "component", n->state->update.component);
-		node_string(o, "name", p->check->name);
-		node_string(o, "kind", check_kind_name(p->check->kind));
-		node_string(o, "state", probe_state_name(p->state));
-		node_integer(o, "runs", (int64_t) p->runs);
-		node_integer(o, "failures", (int64_t) p->failures);
+		for (size_t k = 0; part.checks->set && k < probe_set_count(part.checks->set); k++) {
+			const struct probe_status *p = probe_set_at(part.checks->set, k);
+			struct json_node *o = node_object(list, NULL);
+
+			node_string(o, "component", part.component);
+			node_string(o, "name", p->check->name);
+			node_string(o, "kind", check_kind_name(p->check->kind));
+			node_string(o, "state", probe_state_name(p->state));
+			node_integer(o, "runs", (int64_t) p->runs);
+			node_integer(o, "failures", (int64_t) p->failures);
+		}
 	}
 }
 

@@ -45,7 +45,7 @@
 
 enum {
 	FDS_MAX = 1 + CONTROL_FDS_MAX + SERVICES_FDS_MAX + INHIBIT_FDS_MAX + 2 +
-		  PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
+		  PARTS_MAX * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
@@ -372,9 +372,10 @@ static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control,
 		fds[count++] = (struct pollfd){ .fd = n->attempt.stage_fd, .events = POLLIN };
 	if (n->attempt.command.fd >= 0)
 		fds[count++] = (struct pollfd){ .fd = n->attempt.command.fd, .events = POLLIN };
-	if (n->attempt.probes)
-		count += probe_set_prepare(n->attempt.probes, fds + count, FDS_MAX - count, node_now_ms(n),
-					   timeout_ms);
+	for (size_t i = 0; i < PARTS_MAX; i++)
+		if (n->attempt.checks[i].set)
+			count += probe_set_prepare(n->attempt.checks[i].set, fds + count, FDS_MAX - count,
+						   node_now_ms(n), timeout_ms);
 	return count;
 }
 
@@ -398,8 +399,9 @@ static void turn(struct engine *e, int timeout_ms, bool nested)
 	control_step(e->control, fds + control, control_count, nested);
 	if (nested) {
 		(void) services_step(n->services, node_now_ms(n)); /* the next turn asks again */
-		if (n->attempt.probes)
-			probe_set_step(n->attempt.probes, node_now_ms(n));
+		for (size_t i = 0; i < PARTS_MAX; i++)
+			if (n->attempt.checks[i].set)
+				probe_set_step(n->attempt.checks[i].set, node_now_ms(n));
 	}
 }
 
@@ -840,19 +842,23 @@ static void collect_leftovers(struct node *n)
 {
 	const struct node_update *u = &n->state->update;
 	uint64_t kept[] = { u->target_generation, u->fallback_generation };
-	struct generation_entry claimed[2] = { { .component = "" }, { .component = "" } };
+	struct generation_entry claimed[2 * PARTS_MAX];
 	struct collect_options o = { .keep_versions = n->config->keep_versions };
 	int r;
 
 	if (update_is_active(n)) {
 		o.generations = kept;
 		o.generation_count = ARRAY_LEN(kept);
-		(void) snprintf(claimed[0].component, sizeof(claimed[0].component), "%s", u->component);
-		(void) snprintf(claimed[0].version, sizeof(claimed[0].version), "%s", u->to);
-		(void) snprintf(claimed[1].component, sizeof(claimed[1].component), "%s", u->component);
-		(void) snprintf(claimed[1].version, sizeof(claimed[1].version), "%s", u->from);
 		o.claimed = claimed;
-		o.claimed_count = ARRAY_LEN(claimed);
+	}
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		(void) snprintf(claimed[2 * i].component, sizeof(claimed[0].component), "%s", p.component);
+		(void) snprintf(claimed[2 * i].version, sizeof(claimed[0].version), "%s", p.to);
+		(void) snprintf(claimed[2 * i + 1].component, sizeof(claimed[0].component), "%s", p.component);
+		(void) snprintf(claimed[2 * i + 1].version, sizeof(claimed[0].version), "%s", p.from);
+		o.claimed_count += 2;
 	}
 	r = collect(n->store, &o, NULL);
 	if (r < 0)
@@ -873,7 +879,7 @@ static void start_services(struct node *n)
 		char *root;
 		int r;
 
-		if (update_is_active(n) && str_eq(u->component, c->name) &&
+		if (update_concerns(n, c->name) &&
 		    (u->state == NODE_SWAPPING || u->state == NODE_ROLLING_BACK || u->state == NODE_STOPPING))
 			continue;
 		if (c->version[0] == '\0') {

@@ -78,8 +78,9 @@ static void leave(struct node *n)
 	command_done(&a->command);
 	data_save_free(a->data);
 	a->data = NULL;
-	probe_set_free(a->probes);
-	a->probes = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(a->checks); i++)
+		part_checks_done(&a->checks[i]);
+	a->part = 0;
 	a->nonce[0] = '\0';
 	a->nonce_ms = a->asked_ms = 0;
 	a->refresh_asked_ms = 0;
@@ -234,12 +235,14 @@ static void put_aside(struct node *n)
 	log_notice("update-put-aside", "update=%s state=%s", u->id, update_state_name(update_state(n)));
 	if (n->attempt.stage.pid)
 		process_end(&n->attempt.stage, 0);
-	if (u->to[0] && is_before_stopping(update_state(n))) {
-		r = seal_abort(n->os, n->dirs->store, u->component, u->to);
+	for (size_t i = 0; is_before_stopping(update_state(n)) && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		r = p.to[0] ? seal_abort(n->os, n->dirs->store, p.component, p.to) : 0;
 		if (r < 0)
 			log_warning("partial-stays",
 				    "it is removed at the next start: component=%s version=%s reason=%s",
-				    u->component, u->to, err_text(r));
+				    p.component, p.to, err_text(r));
 	}
 	enter_idle(n);
 }

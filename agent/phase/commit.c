@@ -25,7 +25,7 @@ enum {
 
 /* --- good --- */
 
-static void note_taken(struct node *n, struct node_component *c)
+static void note_taken(struct node *n, struct node_component *c, const struct part *p)
 {
 	const struct node_update *u = &n->state->update;
 	struct node_taken t = { .seq = u->seq };
@@ -34,24 +34,24 @@ static void note_taken(struct node *n, struct node_component *c)
 		return;
 	STATE_SET(t.rollout, u->rollout);
 	STATE_SET(t.stage, u->stage);
-	STATE_SET(t.version, u->to);
-	STATE_SET(t.previous, u->from);
+	STATE_SET(t.version, p->to);
+	STATE_SET(t.previous, p->from);
 	component_taken_add(c, &t);
 	component_joined_add(c, u->rollout);
 	component_swap_count(c, node_now(n));
 }
 
 /* What sent the old version away keeps it away. */
-static void deny_old(struct node *n, struct node_component *c)
+static void deny_old(struct node *n, struct node_component *c, const struct part *p)
 {
 	const struct node_update *u = &n->state->update;
 
-	if (u->from[0] == '\0')
+	if (p->from[0] == '\0')
 		return;
 	if (u->cause == NODE_CAUSE_UNDO)
-		component_deny(c, u->from, NODE_DENIED_UNDONE, u->seq);
+		component_deny(c, p->from, NODE_DENIED_UNDONE, u->seq);
 	else if (u->cause == NODE_CAUSE_LOCAL || u->deny_from)
-		component_deny(c, u->from, NODE_DENIED_FORCED, u->seq);
+		component_deny(c, p->from, NODE_DENIED_FORCED, u->seq);
 }
 
 static enum result good_result(const struct node_update *u)
@@ -82,25 +82,39 @@ static void collect_old(struct node *n)
 	node_collect_data(n);
 }
 
-int phase_commit(struct node *n)
+static int commit_part(struct node *n, const struct part *p)
 {
-	struct node_update *u = &n->state->update;
+	const struct node_update *u = &n->state->update;
 	struct node_component *c = NULL;
-	int r = state_component_add(n->state, u->component, &c);
+	int r = state_component_add(n->state, p->component, &c);
 
 	if (r < 0)
 		return r;
-	if (u->to[0])
-		component_good_add(c, u->to);
-	note_taken(n, c);
-	deny_old(n, c);
-	state_retry_clear(n->state, u->component, u->to);
+	if (p->to[0])
+		component_good_add(c, p->to);
+	note_taken(n, c, p);
+	deny_old(n, c, p);
+	state_retry_clear(n->state, p->component, p->to);
 	if (u->watch_ms > 0) {
 		c->watch_until = n->os->clock_real(n->os) + (int64_t) (u->watch_ms / 1000);
 		STATE_SET(c->watch_update, u->id);
 	}
+	return 0;
+}
+
+int phase_commit(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		r = commit_part(n, &p);
+	}
 	n->state->stuck = false; /* whatever could not be undone here is replaced by what was just proved */
-	r = update_end(n, good_result(u), u->detail);
+	if (r == 0)
+		r = update_end(n, good_result(u), u->detail);
 	if (r < 0)
 		return r;
 	/* It is kept for a while, but what fails from now on leaves the data as it is. */
@@ -139,24 +153,22 @@ static void note_retry(struct node *n, enum result_class class)
 }
 
 /* What was stopped for the swap that did not come runs again. */
-static void restart_services(struct node *n)
+static void restart_services(struct node *n, const struct part *p)
 {
-	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
-	struct command_context c = { .config = n->config, .component = u->component, .version = u->from };
+	struct command_context c = { .config = n->config, .component = p->component, .version = p->from };
 	char *root;
 	int r;
 
-	if (!u->services_stopped || !a->has_old)
+	if (!n->state->update.services_stopped || !*p->has_old)
 		return;
-	root = node_current_root(n, u->component);
+	root = node_current_root(n, p->component);
 	c.root = root;
-	if (a->has_release)
-		node_keep_services(n, &a->release, &a->old); /* those that were counted as the new one's */
-	r = root ? services_apply(n->services, &c, &a->old) : -ENOMEM;
+	if (*p->has_release)
+		node_keep_services(n, p->release, p->old); /* those that were counted as the new one's */
+	r = root ? services_apply(n->services, &c, p->old) : -ENOMEM;
 	free(root);
 	if (r < 0)
-		log_error("service-not-restarted", "component=%s reason=%s", u->component, err_text(r));
+		log_error("service-not-restarted", "component=%s reason=%s", p->component, err_text(r));
 }
 
 int phase_discard(struct node *n)
@@ -167,13 +179,15 @@ int phase_discard(struct node *n)
 	enum result_class class = row ? row->class : CLASS_NODE;
 	int r;
 
-	restart_services(n);
-	if (u->to[0]) {
-		r = seal_abort(n->os, n->dirs->store, u->component, u->to);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		restart_services(n, &p);
+		r = p.to[0] ? seal_abort(n->os, n->dirs->store, p.component, p.to) : 0;
 		if (r < 0)
 			log_warning("partial-stays",
 				    "it is removed at the next start: component=%s version=%s reason=%s",
-				    u->component, u->to, err_text(r));
+				    p.component, p.to, err_text(r));
 	}
 	if (u->data_saved[0]) {
 		r = data_remove(n->os, n->dirs, u->data_saved);

@@ -24,38 +24,54 @@ static bool has_link_check(const struct release *rel)
 	return false;
 }
 
-static int begin(struct node *n)
+static int begin(struct node *n, const struct part *p)
 {
-	struct attempt *a = &n->attempt;
 	const struct node_update *u = &n->state->update;
-	struct command_context c = { .config = n->config, .component = u->component, .version = u->to };
-	int r;
+	int r = part_checks_begin(n, p, PROBE_PROBATION);
 
-	free(a->probe_root);
-	a->probe_root = node_version_root(n, u->component, u->to);
-	if (!a->probe_root)
-		return -ENOMEM;
-	c.root = a->probe_root;
-	command_line_done(&a->probe_environment);
-	r = command_environment(&c, &a->probe_environment);
-	if (r < 0)
-		return r;
-	a->probe_context = (struct probe_context){
-		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = a->probe_root },
-		.root = a->probe_root,
-		.env = (const char *const *) a->probe_environment.env,
-		.user = n->as_root ? config_component_user(n->config, u->component) : NULL,
-	};
-	r = probe_set_new(&a->release, &a->probe_context, PROBE_PROBATION, node_now_ms(n), &a->probes);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < u->baseline_count; i++)
-		if (!u->baseline[i].passed)
-			probe_set_was_failing(a->probes, u->baseline[i].check);
-	for (size_t i = 0; !u->link_before && i < a->release.check_count; i++)
-		if (a->release.checks[i].kind == CHECK_LINK)
-			probe_set_was_failing(a->probes, a->release.checks[i].name);
+		if (!u->baseline[i].passed && str_eq(u->baseline[i].component, p->component))
+			probe_set_was_failing(p->checks->set, u->baseline[i].check);
+	for (size_t i = 0; !u->link_before && i < p->release->check_count; i++)
+		if (p->release->checks[i].kind == CHECK_LINK)
+			probe_set_was_failing(p->checks->set, p->release->checks[i].name);
 	return 0;
+}
+
+/* Every part that has a release and none yet. */
+static int begin_all(struct node *n)
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = *p.has_release && !p.checks->set ? begin(n, &p) : 0;
+
+		if (r < 0) {
+			update_blame(n, p.component);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static bool asks_for_link(struct node *n)
+{
+	bool asks = false;
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		asks = asks || (*p.has_release && has_link_check(p.release));
+	}
+	return asks;
+}
+
+static void link_holds(struct node *n)
+{
+	for (size_t i = 0; i < update_part_count(n); i++)
+		if (n->attempt.checks[i].set)
+			probe_set_link_result(n->attempt.checks[i].set, true, NULL);
 }
 
 /* The controller must answer a question asked after the swap, over a connection made after it. */
@@ -66,14 +82,14 @@ static void follow_link(struct node *n)
 
 	if (self_is_updated(n)) {
 		/* It is a connection of its own: the one before the swap was another process's. */
-		if (self_ask_controller(n) > 0 && a->probes)
-			probe_set_link_result(a->probes, true, NULL);
+		if (self_ask_controller(n) > 0)
+			link_holds(n);
 		return;
 	}
-	if (!has_link_check(&a->release))
+	if (!asks_for_link(n))
 		return;
 	if (a->nonce[0] && n->acked_ms >= a->nonce_ms && str_eq(n->acked_nonce, a->nonce)) {
-		probe_set_link_result(a->probes, true, NULL);
+		link_holds(n);
 		return;
 	}
 	if (a->nonce[0] && now - a->nonce_ms < NONCE_AGAIN_MS)
@@ -138,17 +154,54 @@ static int only_link(struct node *n, uint64_t now)
 	return PHASE_DONE;
 }
 
+/*
+ * One verdict of all: what failed fails it, what is not done is waited for. A component without
+ * checks proves nothing and holds nothing up, if another one is proved.
+ */
+static enum probe_verdict verdict_of_all(struct node *n, uint64_t now, uint64_t length_ms,
+					 const struct probe_status **ret_why)
+{
+	bool passed = false, unproven = false, waits = false, only_link = false;
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (!p.checks->set)
+			continue;
+		probe_set_step(p.checks->set, now);
+		switch (probe_set_verdict(p.checks->set, now, length_ms, ret_why)) {
+		case PROBE_FAILED:
+			update_blame(n, p.component);
+			return PROBE_FAILED;
+		case PROBE_PASSED:
+			passed = true;
+			break;
+		case PROBE_UNPROVEN:
+			unproven = unproven || probe_set_count(p.checks->set) > 0;
+			break;
+		case PROBE_ONLY_LINK:
+			only_link = true;
+			break;
+		case PROBE_IN_PROGRESS:
+			waits = true;
+			break;
+		}
+	}
+	return waits		     ? PROBE_IN_PROGRESS
+	       : only_link	     ? PROBE_ONLY_LINK
+	       : passed && !unproven ? PROBE_PASSED
+				     : PROBE_UNPROVEN;
+}
+
 static int judge(struct node *n)
 {
 	struct attempt *a = &n->attempt;
 	struct node_update *u = &n->state->update;
 	const struct probe_status *why = NULL;
 	uint64_t now = node_now_ms(n);
-	struct pollfd fds[2 * RELEASE_CHECKS_MAX];
 	int timeout = -1;
 
-	probe_set_step(a->probes, now);
-	switch (probe_set_verdict(a->probes, now, u->probation_ms, &why)) {
+	switch (verdict_of_all(n, now, u->probation_ms, &why)) {
 	case PROBE_PASSED:
 		u->result = RESULT_GOOD;
 		return PHASE_DONE;
@@ -162,7 +215,12 @@ static int judge(struct node *n)
 	case PROBE_IN_PROGRESS:
 		break;
 	}
-	(void) probe_set_prepare(a->probes, fds, ARRAY_LEN(fds), now, &timeout);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		struct pollfd fds[PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX];
+
+		if (a->checks[i].set)
+			(void) probe_set_prepare(a->checks[i].set, fds, ARRAY_LEN(fds), now, &timeout);
+	}
 	a->wake_ms = now + (timeout < 0 || timeout > 1000 ? 1000 : (uint64_t) timeout);
 	if (a->entered_ms + u->probation_ms > now && a->entered_ms + u->probation_ms < a->wake_ms)
 		a->wake_ms = a->entered_ms + u->probation_ms;
@@ -172,16 +230,20 @@ static int judge(struct node *n)
 static int check_services(struct node *n)
 {
 	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
 	const char *name = "";
-	int r;
 
 	(void) services_step(n->services, node_now_ms(n));
-	r = services_settled(n->services, u->component, &name);
-	if (r >= 0)
-		return 0;
-	services_log_tail(n->services, u->component, &a->log_tail);
-	return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not stay up", name);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = services_settled(n->services, p.component, &name);
+
+		if (r >= 0)
+			continue;
+		update_blame(n, p.component);
+		services_log_tail(n->services, p.component, &a->log_tail);
+		return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not stay up", name);
+	}
+	return 0;
 }
 
 /*
@@ -229,12 +291,11 @@ static int health_of_agent(struct node *n)
 		a->wake_ms = UINT64_MAX;
 		return PHASE_AGAIN;
 	}
-	if (u->to[0] && !a->probes) {
-		r = begin(n);
-		if (r < 0)
-			return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
-					      err_text(r));
-	}
+	r = begin_all(n);
+	if (r < 0)
+		return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
+				      err_text(r));
+	r = PHASE_DONE;
 	follow_link(n);
 	u->result = 0;
 	if (u->to[0])
@@ -249,7 +310,6 @@ static int health_of_agent(struct node *n)
 
 int phase_health(struct node *n)
 {
-	struct attempt *a = &n->attempt;
 	struct node_update *u = &n->state->update;
 	int r = check_orders(n);
 
@@ -262,19 +322,17 @@ int phase_health(struct node *n)
 	}
 	if (self_is_updated(n))
 		return health_of_agent(n);
-	if (u->to[0] == '\0') {
+	if (u->to[0] == '\0' && u->with_count == 0) {
 		u->result = RESULT_GOOD; /* absent as it was asked: there is nothing to check */
 		return PHASE_DONE;
 	}
 	r = check_services(n);
 	if (r < 0)
 		return r;
-	if (!a->probes) {
-		r = begin(n);
-		if (r < 0)
-			return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
-					      err_text(r));
-	}
+	r = begin_all(n);
+	if (r < 0)
+		return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
+				      err_text(r));
 	follow_link(n);
 	return judge(n);
 }
@@ -298,12 +356,16 @@ static bool something_is_wanted(struct node *n)
 static void begin_regression(struct node *n)
 {
 	struct node_update *u = &n->state->update;
-	struct node_component *c = state_component(n->state, u->component);
 
 	u->result = RESULT_REGRESSED;
-	if (!c)
-		return; /* it was installed by this update: it is there */
-	u->attempt = ++c->attempts;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		struct node_component *c = state_component(n->state, update_part(n, i).component);
+
+		if (c)
+			c->attempts++; /* it was installed by this update: it is there */
+		if (c && i == 0)
+			u->attempt = c->attempts;
+	}
 	(void) snprintf(u->id, sizeof(u->id), "%s/%s/%llu", u->source, u->component,
 			(unsigned long long) u->attempt);
 }
@@ -328,16 +390,13 @@ int phase_watch(struct node *n)
 				   "agent %s does not start any more; another one runs", u->to);
 	else
 		r = check_services(n);
-	if (r == 0 && !a->probes) {
-		r = begin(n);
+	if (r == 0) {
+		r = begin_all(n);
 		if (r < 0)
 			return PHASE_DONE; /* it is good already; it only goes unwatched */
 	}
-	if (r == 0) {
-		probe_set_step(a->probes, now);
-		if (probe_set_verdict(a->probes, now, u->watch_ms, &why) == PROBE_FAILED)
-			r = fail_check(n, why);
-	}
+	if (r == 0 && verdict_of_all(n, now, u->watch_ms, &why) == PROBE_FAILED)
+		r = fail_check(n, why);
 	if (r < 0) {
 		begin_regression(n);
 		return r;

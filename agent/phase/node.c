@@ -174,6 +174,18 @@ int manifest_keep(struct node *n, const char *component, const char *version, co
 	return r;
 }
 
+/* Its tree is not there yet. */
+static bool is_wanted(struct node *n, const char *component, const char *version)
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (str_eq(p.component, component) && str_eq(p.to, version))
+			return true;
+	}
+	return false;
+}
+
 static void manifest_collect_component(struct node *n, const char *component)
 {
 	struct name_list names = { 0 };
@@ -191,8 +203,7 @@ static void manifest_collect_component(struct node *n, const char *component)
 		if (len <= 5 || len - 5 > VERSION_MAX || strcmp(names.names[i] + len - 5, ".json") != 0)
 			continue;
 		(void) snprintf(version, sizeof(version), "%.*s", (int) (len - 5), names.names[i]);
-		if (update_is_active(n) && str_eq(n->state->update.component, component) &&
-		    str_eq(n->state->update.to, version))
+		if (is_wanted(n, component, version))
 			continue;
 		if (seal_digest(n->os, n->dirs->store, component, version, digest) == -ENOENT)
 			(void) n->os->unlinkat(n->os, fd, names.names[i], 0); /* one that stays costs a few KiB */
@@ -252,7 +263,7 @@ void node_explain_inhibitor(const struct node *n, char *out, size_t size)
 static struct local_facts local_facts_of(const struct node *n, const char *component, int64_t now)
 {
 	const struct node_update *u = &n->state->update;
-	bool busy = node_is_busy(n) && !str_eq(u->component, component);
+	bool busy = node_is_busy(n) && !update_concerns(n, component);
 	struct inhibitor first;
 
 	return (struct local_facts){
@@ -271,7 +282,8 @@ static struct local_facts local_facts_of(const struct node *n, const char *compo
 	};
 }
 
-struct decision node_decide(struct node *n, const char *component)
+/* What the component should be if it were alone. */
+static struct decision decide_alone(struct node *n, const char *component)
 {
 	static const struct node_component none = { .name = "" };
 	const struct node_component *c = state_component(n->state, component);
@@ -345,6 +357,50 @@ struct decision node_decide(struct node *n, const char *component)
 	return d;
 }
 
+/*
+ * All of a rollout or none of it: as long as one of its components may not go, for whatever reason, the
+ * others wait with it.
+ */
+static void wait_for_others(struct node *n, const char *component, struct decision *d)
+{
+	const struct rollout *r = d->rollout;
+
+	for (size_t i = 0; d->kind == DECIDE_TARGET && i <= r->with_count; i++) {
+		const struct release_ref *ref = i == 0 ? &r->release : &r->with[i - 1];
+		const struct node_component *c = state_component(n->state, ref->component);
+		struct decision other;
+		bool ordered, there;
+
+		if (str_eq(ref->component, component))
+			continue;
+		other = decide_alone(n, ref->component);
+		ordered = other.kind == DECIDE_TARGET && other.cause != CAUSE_ROLLOUT;
+		there = c && str_eq(c->version, ref->version);
+		if (there && !ordered)
+			continue;
+		if (other.cause == CAUSE_ROLLOUT && other.rollout == r && other.kind == DECIDE_TARGET)
+			continue;
+		d->kind = DECIDE_WAIT;
+		d->reason = REASON_TOGETHER;
+		d->until = 0;
+		d->may_stage = false;
+		if (other.cause == CAUSE_ROLLOUT && other.rollout == r && other.kind == DECIDE_WAIT) {
+			d->reason = other.reason;
+			d->until = other.until;
+			d->may_stage = other.may_stage;
+		}
+	}
+}
+
+struct decision node_decide(struct node *n, const char *component)
+{
+	struct decision d = decide_alone(n, component);
+
+	if (d.cause == CAUSE_ROLLOUT && d.kind == DECIDE_TARGET && d.rollout->with_count > 0)
+		wait_for_others(n, component, &d);
+	return d;
+}
+
 void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size)
 {
 	const struct known_rollout *k = NULL;
@@ -393,8 +449,13 @@ int node_components(struct node *n, struct string_list *ret)
 
 	for (size_t i = 0; r == 0 && i < n->state->component_count; i++)
 		r = add_once(ret, n->state->components[i]->name);
-	for (size_t i = 0; r == 0 && i < n->docs.rollout_count; i++)
-		r = add_once(ret, n->docs.rollouts[i].rollout.component);
+	for (size_t i = 0; r == 0 && i < n->docs.rollout_count; i++) {
+		const struct rollout *rollout = &n->docs.rollouts[i].rollout;
+
+		r = add_once(ret, rollout->component);
+		for (size_t k = 0; r == 0 && k < rollout->with_count; k++)
+			r = add_once(ret, rollout->with[k].component);
+	}
 	for (size_t i = 0; r == 0 && i < n->docs.orders.rollback_count; i++)
 		r = add_once(ret, n->docs.orders.rollbacks[i].component);
 	for (size_t i = 0; r == 0 && i < n->docs.orders.pin_count; i++)
@@ -421,22 +482,74 @@ size_t update_part_count(const struct node *n)
 	return update_is_active(n) ? 1 + n->state->update.with_count : 0;
 }
 
-struct part update_part(const struct node *n, size_t i)
+struct part update_part(struct node *n, size_t i)
 {
-	const struct node_update *u = &n->state->update;
-	const struct attempt *a = &n->attempt;
+	struct node_update *u = &n->state->update;
+	struct attempt *a = &n->attempt;
+	struct node_with *w = i > 0 ? &u->with[i - 1] : NULL;
+	struct attempt_with *m = i > 0 ? &a->with[i - 1] : NULL;
 
-	(void) i;
 	return (struct part){
-		.component = u->component,
-		.from = u->from,
-		.to = u->to,
-		.release = a->has_release ? &a->release : NULL,
-		.old = a->has_old ? &a->old : NULL,
+		.component = w ? w->component : u->component,
+		.from = w ? w->from : u->from,
+		.to = w ? w->to : u->to,
+		.release_path = w ? w->release_path : u->release_path,
+		.release_sha256 = w ? w->release_sha256 : u->release_sha256,
+		.digest = w ? w->digest : u->digest,
+		.release = m ? &m->release : &a->release,
+		.old = m ? &m->old : &a->old,
+		.has_release = m ? &m->has_release : &a->has_release,
+		.has_old = m ? &m->has_old : &a->has_old,
+		.checks = &a->checks[i],
 	};
 }
 
-bool update_data(const struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE])
+bool update_concerns(const struct node *n, const char *component)
+{
+	const struct node_update *u = &n->state->update;
+
+	for (size_t i = 0; update_is_active(n) && i < u->with_count; i++)
+		if (str_eq(u->with[i].component, component))
+			return true;
+	return update_is_active(n) && str_eq(u->component, component);
+}
+
+void update_blame(struct node *n, const char *component)
+{
+	STATE_SET(n->state->update.blamed, component);
+}
+
+int part_checks_begin(struct node *n, const struct part *p, enum probe_mode mode)
+{
+	struct command_context c = { .config = n->config, .component = p->component, .version = p->to };
+	int r;
+
+	part_checks_done(p->checks);
+	p->checks->root = node_version_root(n, p->component, p->to);
+	if (!p->checks->root)
+		return -ENOMEM;
+	c.root = p->checks->root;
+	r = command_environment(&c, &p->checks->environment);
+	if (r < 0)
+		return r;
+	p->checks->context = (struct probe_context){
+		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = p->checks->root },
+		.root = p->checks->root,
+		.env = (const char *const *) p->checks->environment.env,
+		.user = n->as_root ? config_component_user(n->config, p->component) : NULL,
+	};
+	return probe_set_new(p->release, &p->checks->context, mode, node_now_ms(n), &p->checks->set);
+}
+
+void part_checks_done(struct part_checks *c)
+{
+	probe_set_free(c->set);
+	command_line_done(&c->environment);
+	free(c->root);
+	*c = (struct part_checks){ .set = NULL };
+}
+
+bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE])
 {
 	const struct node_update *u = &n->state->update;
 
@@ -444,7 +557,7 @@ bool update_data(const struct node *n, struct data_set *ret, char name[static DA
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
 
-		if (!p.release || p.release->data_count == 0)
+		if (!*p.has_release || p.release->data_count == 0)
 			continue;
 		for (size_t k = 0; k < p.release->data_count && ret->item_count < DATA_ITEMS_MAX; k++)
 			ret->items[ret->item_count++] =
@@ -480,7 +593,7 @@ int update_measure_data(struct node *n, struct data_size *ret)
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
 
-		if (p.release && !p.release->data_compatible_back)
+		if (*p.has_release && !p.release->data_compatible_back)
 			return 0;
 	}
 	if (data_can_share(n->os, n->dirs))
@@ -615,7 +728,17 @@ static void count_ending(struct node *n, const struct node_result *result, const
 			result->detail); /* what does not fit is in the history */
 }
 
-int update_end(struct node *n, enum result number, const char *detail)
+static bool has_result(const struct node *n, const char *update)
+{
+	for (size_t i = 0; i < n->state->result_count; i++)
+		if (str_eq(n->state->results[i]->update, update))
+			return true;
+	return false;
+}
+
+/* One component's; run again after a failure it adds nothing twice. */
+static int end_part(struct node *n, const struct part *p, const char *update, enum result number,
+		    const char *detail)
 {
 	const struct catalogue_row *row = catalogue_find(number);
 	struct node_update *u = &n->state->update;
@@ -626,14 +749,14 @@ int update_end(struct node *n, enum result number, const char *detail)
 
 	if (!result)
 		return -ENOMEM;
-	STATE_SET(result->update, u->id);
-	STATE_SET(result->component, u->component);
-	STATE_SET(result->from, u->from);
-	STATE_SET(result->to, u->to);
+	STATE_SET(result->update, update);
+	STATE_SET(result->component, p->component);
+	STATE_SET(result->from, p->from);
+	STATE_SET(result->to, p->to);
 	STATE_SET(result->rollout, u->rollout);
 	STATE_SET(result->stage, u->stage);
 	result->seq = u->seq;
-	STATE_SET(result->release_sha256, u->release_sha256);
+	STATE_SET(result->release_sha256, p->release_sha256);
 	result->number = number;
 	STATE_SET(result->detail, detail && detail[0] ? detail : row ? row->sentence : "");
 	STATE_SET(result->log_tail, buf_str(&n->attempt.log_tail));
@@ -649,8 +772,8 @@ int update_end(struct node *n, enum result number, const char *detail)
 	if (r >= 0) {
 		add_history(n, result, row);
 		log_notice("update-ended",
-			   "update=%s component=%s from=%s to=%s result=%s class=%s ms=%llu detail=%s", u->id,
-			   u->component, u->from[0] ? u->from : "absent", u->to[0] ? u->to : "absent",
+			   "update=%s component=%s from=%s to=%s result=%s class=%s ms=%llu detail=%s", update,
+			   p->component, p->from[0] ? p->from : "absent", p->to[0] ? p->to : "absent",
 			   row ? row->name : "unknown", result_class_name(row ? row->class : CLASS_NONE),
 			   (unsigned long long) result->duration_ms,
 			   log_quote(quoted, sizeof(quoted), result->detail));
@@ -658,8 +781,29 @@ int update_end(struct node *n, enum result number, const char *detail)
 	if (r >= 0)
 		count_ending(n, result, row);
 	free(result);
-	n->report_wanted = true;
 	return r < 0 ? r : 0;
+}
+
+int update_end(struct node *n, enum result number, const char *detail)
+{
+	const struct node_update *u = &n->state->update;
+	int r = 0;
+
+	n->report_wanted = true;
+	for (size_t i = 0; r == 0 && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		const struct node_component *c = state_component(n->state, p.component);
+		char id[STATE_UPDATE_SIZE];
+
+		if (i == 0)
+			(void) snprintf(id, sizeof(id), "%s", u->id);
+		else
+			(void) snprintf(id, sizeof(id), "%s/%s/%llu", u->source, p.component,
+					(unsigned long long) (c ? c->attempts : u->attempt));
+		if (!has_result(n, id))
+			r = end_part(n, &p, id, number, detail);
+	}
+	return r;
 }
 
 /* FNV-1a: only to tell sentences apart that were told already. */
@@ -714,25 +858,38 @@ int update_note(struct node *n, enum result number, const char *component, const
 	return 0;
 }
 
-int attempt_load(struct node *n)
+static int load_part(struct node *n, const struct part *p)
 {
-	const struct node_update *u = &n->state->update;
-	struct attempt *a = &n->attempt;
 	int r;
 
-	if (!a->has_release && u->to[0]) {
-		r = manifest_load(n, u->component, u->to, &a->release);
+	if (!*p->has_release && p->to[0]) {
+		r = manifest_load(n, p->component, p->to, p->release);
 		if (r < 0)
 			return r;
-		a->has_release = true;
+		*p->has_release = true;
 	}
-	if (!a->has_old && u->from[0]) {
-		r = manifest_load(n, u->component, u->from, &a->old);
+	if (!*p->has_old && p->from[0]) {
+		r = manifest_load(n, p->component, p->from, p->old);
 		if (r < 0)
 			return r;
-		a->has_old = true;
+		*p->has_old = true;
 	}
 	return 0;
+}
+
+int attempt_load(struct node *n)
+{
+	int failed = 0;
+
+	/* One that is missing does not keep the others from being read. */
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = load_part(n, &p);
+
+		if (r < 0 && failed == 0)
+			failed = r;
+	}
+	return failed;
 }
 
 void attempt_init(struct attempt *a)
@@ -759,9 +916,14 @@ void attempt_done(struct attempt *a)
 	buf_done(&a->stage_line);
 	command_done(&a->command);
 	data_save_free(a->data);
-	probe_set_free(a->probes);
-	command_line_done(&a->probe_environment);
-	free(a->probe_root);
+	for (size_t i = 0; i < ARRAY_LEN(a->with); i++) {
+		if (a->with[i].has_release)
+			release_done(&a->with[i].release);
+		if (a->with[i].has_old)
+			release_done(&a->with[i].old);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(a->checks); i++)
+		part_checks_done(&a->checks[i]);
 	buf_done(&a->log_tail);
 	attempt_init(a);
 }

@@ -44,6 +44,9 @@ enum phase_end {
 	PHASE_DROP, /* before the swap only: the update is put aside without a result */
 };
 
+/* Of one update: the main component and with[]. */
+enum { PARTS_MAX = 1 + STATE_WITH_MAX };
+
 enum { STAGES_MAX = 32, FETCH_DEADLINE_MS = 60 * 1000, NOTED_MAX = 16, SPACE_MARGIN_BYTES = 16 * 1024 * 1024 };
 
 /* A rollout that names this node's fleet, verified, with the facts beside it. */
@@ -89,6 +92,20 @@ struct prefetched {
 	struct buf bytes;
 };
 
+/* The checks of one component of the update. */
+struct part_checks {
+	struct probe_set *set; /* NULL: none were begun */
+	struct probe_context context; /* the set points to it */
+	struct command_line environment;
+	char *root; /* ${root} of the checks */
+};
+
+/* What of one more component in the same update a restart makes anew. */
+struct attempt_with {
+	struct release release, old; /* as in struct attempt */
+	bool has_release, has_old;
+};
+
 /* The part of the update under way that a restart makes anew. */
 struct attempt {
 	unsigned step; /* within the phase; 0 at entry */
@@ -109,10 +126,9 @@ struct attempt {
 	uint64_t bytes_done, bytes_total, progress_told_ms;
 
 	struct command command; /* a hook */
-	struct probe_set *probes;
-	struct probe_context probe_context; /* the set points to it */
-	struct command_line probe_environment;
-	char *probe_root; /* ${root} of the checks */
+	size_t part; /* of those that are done one after the other: which one it is at */
+	struct attempt_with with[STATE_WITH_MAX];
+	struct part_checks checks[PARTS_MAX];
 	char nonce[NONCE_HEX + 1]; /* asked of the controller; "": not asked */
 	uint64_t nonce_ms;
 	uint64_t asked_ms; /* since when the controller is waited for; 0: it is not */
@@ -256,13 +272,23 @@ enum update_state update_state(const struct node *n);
 /* One component of the update under way: the main one first, then with[]. Borrowed from state and attempt. */
 struct part {
 	const char *component, *from, *to; /* versions; "": absent */
-	const struct release *release, *old; /* of `to` and `from`; NULL: not read, or absent */
+	char *release_path, *release_sha256, *digest; /* STATE_PATH_SIZE, STATE_HEX_SIZE */
+	struct release *release, *old; /* of `to` and `from`, if has_release, has_old */
+	bool *has_release, *has_old;
+	struct part_checks *checks;
 };
-size_t update_part_count(const struct node *n);
-struct part update_part(const struct node *n, size_t i);
+size_t update_part_count(const struct node *n); /* 0: no update */
+struct part update_part(struct node *n, size_t i);
+bool update_concerns(const struct node *n, const char *component); /* is it one of the parts? */
+/* What failed was this component's: of several it alone is denied. */
+void update_blame(struct node *n, const char *component);
+
+/* Begin the checks of a part; what failed before the swap is the caller's to say. */
+NODISCARD int part_checks_begin(struct node *n, const struct part *p, enum probe_mode mode);
+void part_checks_done(struct part_checks *c);
 
 /* What the update copies before its swap, and the name of that save below saved/. False: nothing. */
-bool update_data(const struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE]);
+bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE]);
 /* What that takes on the disk: no bytes where files can share them and are not to be rewritten. An error is said with update_fail. */
 NODISCARD int update_measure_data(struct node *n, struct data_size *ret);
 /* Drop saves that have been kept long enough. */
@@ -273,7 +299,7 @@ int update_fail(struct node *n, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same under a number of one's own choice. */
 int update_fail_as(struct node *n, enum result number, int r, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-/* The end of an update as a result for the next reports, a line of the history, and a log line. */
+/* The end of an update as a result of each of its components for the next reports, lines of the history, and of the log. */
 NODISCARD int update_end(struct node *n, enum result number, const char *detail);
 
 /*

@@ -131,6 +131,31 @@ static bool is_staged(struct node *n, const char *component, const char *version
 	return seal_digest(n->os, n->dirs->store, component, version, digest) == 0;
 }
 
+/* The next release of a rollout that brings several: the main one, then with[]; NULL behind the last. */
+static const struct release_ref *release_at(const struct rollout *r, size_t i)
+{
+	return i == 0 ? &r->release : i <= r->with_count ? &r->with[i - 1] : NULL;
+}
+
+static bool is_at(const struct node *n, const struct release_ref *ref)
+{
+	const struct node_component *c = state_component(n->state, ref->component);
+
+	return c && str_eq(c->version, ref->version);
+}
+
+/* It, and all that goes with it. */
+static bool all_staged(struct node *n, const char *component, const struct decision *d)
+{
+	const struct release_ref *ref;
+	bool staged = is_staged(n, component, d->version);
+
+	for (size_t i = 0;
+	     staged && d->cause == CAUSE_ROLLOUT && d->rollout && (ref = release_at(d->rollout, i)) != NULL; i++)
+		staged = is_at(n, ref) || is_staged(n, ref->component, ref->version);
+	return staged;
+}
+
 static void wake_at(struct node *n, int64_t at)
 {
 	int64_t now = node_now(n);
@@ -208,7 +233,7 @@ static int consider(struct node *n, const char *component, struct choice *best)
 		wake_at(n, retry->not_before);
 		return 0;
 	}
-	if (weight == 1 && is_staged(n, component, d.version) && !owes_notice(n, component, &d))
+	if (weight == 1 && all_staged(n, component, &d) && !owes_notice(n, component, &d))
 		return 0;
 	(void) snprintf(best->component, sizeof(best->component), "%s", component);
 	best->d = d;
@@ -223,6 +248,70 @@ static const char *source_of(const struct decision *d)
 	if (d->cause == CAUSE_ORDER_PIN && d->pin)
 		return d->pin->id;
 	return d->rollout ? d->rollout->id : "local";
+}
+
+/* An update goes by the name of its rollout's main component, as long as that has a part in it. */
+static void choose_main(struct node *n, struct choice *choice)
+{
+	const struct rollout *r = choice->d.rollout;
+	struct decision d;
+
+	if (!r || r->with_count == 0 || (choice->d.cause != CAUSE_ROLLOUT && choice->d.cause != CAUSE_UNDO) ||
+	    str_eq(choice->component, r->component))
+		return;
+	d = node_decide(n, r->component);
+	if (d.kind != choice->d.kind || d.cause != choice->d.cause || !d.rollout || !str_eq(d.rollout->id, r->id))
+		return;
+	(void) snprintf(choice->component, sizeof(choice->component), "%s", r->component);
+	choice->d = d;
+}
+
+static int add_with(struct node *n, const char *component, const char *to, const struct release_ref *ref)
+{
+	struct node_update *u = &n->state->update;
+	struct node_with *w;
+	struct node_component *c = NULL;
+	int r = u->with_count < STATE_WITH_MAX ? state_component_add(n->state, component, &c) : -ERR_TOO_LARGE;
+
+	if (r < 0)
+		return r;
+	w = &u->with[u->with_count++];
+	*w = (struct node_with){ .component = "" };
+	c->attempts++;
+	STATE_SET(w->component, component);
+	STATE_SET(w->from, c->version);
+	STATE_SET(w->to, to);
+	if (ref) {
+		STATE_SET(w->release_path, ref->path);
+		hex_encode(w->release_sha256, ref->sha256, SHA256_BYTES);
+		component_joined_add(c, u->rollout);
+	}
+	return 0;
+}
+
+/* What the same rollout brings, or takes back, in the same rename. */
+static int add_parts(struct node *n, const struct decision *d)
+{
+	const struct node_update *u = &n->state->update;
+	const struct release_ref *ref;
+	int r = 0;
+
+	if (!d->rollout || (d->cause != CAUSE_ROLLOUT && d->cause != CAUSE_UNDO))
+		return 0;
+	for (size_t i = 0; r == 0 && (ref = release_at(d->rollout, i)) != NULL; i++) {
+		struct decision other;
+
+		if (str_eq(ref->component, u->component))
+			continue;
+		if (d->cause == CAUSE_ROLLOUT) {
+			r = is_at(n, ref) ? 0 : add_with(n, ref->component, ref->version, ref);
+			continue;
+		}
+		other = node_decide(n, ref->component);
+		if (other.cause == CAUSE_UNDO && other.kind == DECIDE_TARGET && other.rollout == d->rollout)
+			r = add_with(n, ref->component, other.version, NULL);
+	}
+	return r;
 }
 
 static int begin(struct node *n, const struct choice *choice)
@@ -257,7 +346,10 @@ static int begin(struct node *n, const struct choice *choice)
 	}
 	u->deny_from = d->deny_from;
 	n->attempt.started_ms = node_now_ms(n);
-	return 0;
+	r = add_parts(n, d);
+	if (r < 0)
+		state_update_clear(n->state);
+	return r;
 }
 
 int phase_plan(struct node *n)
@@ -274,8 +366,10 @@ int phase_plan(struct node *n)
 	for (size_t i = 0; r == 0 && i < components.count; i++)
 		r = consider(n, components.items[i], &best);
 	string_list_done(&components);
-	if (r == 0 && best.weight > 0)
+	if (r == 0 && best.weight > 0) {
+		choose_main(n, &best);
 		r = begin(n, &best);
+	}
 	if (r < 0) {
 		log_error("plan-failed", "error=%s detail=%s", err_name(r), err_text(r));
 		n->plan_ms = node_now_ms(n) + 60 * 1000;
@@ -286,7 +380,7 @@ int phase_plan(struct node *n)
 
 /* --- may it run here, before the first byte --- */
 
-static int read_release(struct node *n, struct buf *bytes)
+static int read_release(struct node *n, const struct part *p, struct buf *bytes)
 {
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
@@ -296,36 +390,35 @@ static int read_release(struct node *n, struct buf *bytes)
 	char *error = NULL;
 	int r;
 
-	r = tuf_client_read(n->tuf, &n->fetcher, u->release_path, RELEASE_MAX_BYTES, bytes, &t);
+	r = tuf_client_read(n->tuf, &n->fetcher, p->release_path, RELEASE_MAX_BYTES, bytes, &t);
 	if (r == -ERR_NETWORK || r == -ERR_DEADLINE || r == -ERR_PEER_GONE || r == -ERR_HTTP_STATUS ||
 	    r == -ERR_TLS || r == -ENOENT)
 		return update_fail_as(n, RESULT_METADATA_UNREACHABLE, r, "%s could not be fetched: %s",
-				      u->release_path, err_text(r));
+				      p->release_path, err_text(r));
 	if (r == -ERR_DIGEST || r == -ERR_LENGTH)
 		return update_fail_as(n, RESULT_METADATA_REJECTED, r, "%s is not the one that was signed",
-				      u->release_path);
+				      p->release_path);
 	if (r < 0)
-		return update_fail(n, r, "%s: %s", u->release_path, tuf_client_error(n->tuf));
+		return update_fail(n, r, "%s: %s", p->release_path, tuf_client_error(n->tuf));
 	hex_encode(hex, t.sha256, SHA256_BYTES);
-	if (u->release_sha256[0] && !str_eq(u->release_sha256, hex))
+	if (p->release_sha256[0] && !str_eq(p->release_sha256, hex))
 		return update_fail(n, -ERR_DISAGREE, "rollout %s names another %s than its team signed",
-				   u->rollout, u->release_path);
-	STATE_SET(u->release_sha256, hex);
+				   u->rollout, p->release_path);
+	state_set(p->release_sha256, STATE_HEX_SIZE, hex);
 	r = json_parse(bytes->data, bytes->len, &json_limits_default, &doc);
 	if (r < 0)
-		return update_fail(n, r, "%s is malformed: %s", u->release_path, err_text(r));
-	r = release_parse(doc, &n->attempt.release, &error);
+		return update_fail(n, r, "%s is malformed: %s", p->release_path, err_text(r));
+	r = release_parse(doc, p->release, &error);
 	if (r < 0) {
-		r = update_fail(n, r, "%s: %s", u->release_path, error ? error : err_text(r));
+		r = update_fail(n, r, "%s: %s", p->release_path, error ? error : err_text(r));
 		free(error);
 		return r;
 	}
-	n->attempt.has_release = true;
-	r = release_agrees(&n->attempt.release, u->release_path);
-	if (r < 0 || !str_eq(n->attempt.release.component, u->component) ||
-	    !str_eq(n->attempt.release.version, u->to))
+	*p->has_release = true;
+	r = release_agrees(p->release, p->release_path);
+	if (r < 0 || !str_eq(p->release->component, p->component) || !str_eq(p->release->version, p->to))
 		return update_fail(n, -ERR_DISAGREE, "%s says it is %s %s, or names a file outside its folder",
-				   u->release_path, n->attempt.release.component, n->attempt.release.version);
+				   p->release_path, p->release->component, p->release->version);
 	return 0;
 }
 
@@ -333,34 +426,33 @@ static int read_release(struct node *n, struct buf *bytes)
  * The version is meant to be in the store; its manifest beside it. Else the repository
  * still has it: then `bytes` are the manifest's.
  */
-static int find_release(struct node *n, struct buf *bytes)
+static int find_release(struct node *n, const struct part *p, struct buf *bytes)
 {
-	struct node_update *u = &n->state->update;
+	char path[STATE_PATH_SIZE];
 	int r;
 
-	if (u->cause != NODE_CAUSE_ROLLOUT && is_staged(n, u->component, u->to)) {
-		r = manifest_load(n, u->component, u->to, &n->attempt.release);
+	if (n->state->update.cause != NODE_CAUSE_ROLLOUT && is_staged(n, p->component, p->to)) {
+		r = manifest_load(n, p->component, p->to, p->release);
 		if (r == 0) {
-			n->attempt.has_release = true;
+			*p->has_release = true;
 			return 0;
 		}
 	}
-	if (!u->release_path[0])
-		(void) snprintf(u->release_path, sizeof(u->release_path), "%s/%s/release.json", u->component,
-				u->to);
-	return read_release(n, bytes);
+	(void) snprintf(path, sizeof(path), "%s/%s/release.json", p->component, p->to); /* both are bounded */
+	if (!p->release_path[0])
+		state_set(p->release_path, STATE_PATH_SIZE, path);
+	return read_release(n, p, bytes);
 }
 
-static int check_unchanged(struct node *n)
+static int check_unchanged(struct node *n, const struct part *p)
 {
-	const struct node_update *u = &n->state->update;
 	uint8_t digest[SHA256_BYTES];
-	int r = seal_digest(n->os, n->dirs->store, u->component, u->to, digest);
+	int r = seal_digest(n->os, n->dirs->store, p->component, p->to, digest);
 
-	if (r == 0 && memcmp(digest, n->attempt.release.tree_digest, sizeof(digest)) != 0)
+	if (r == 0 && memcmp(digest, p->release->tree_digest, sizeof(digest)) != 0)
 		return update_fail_as(n, RESULT_VERSION_CHANGED, -ERR_TREE,
 				      "%s %s is stored here with another tree than this release signs",
-				      u->component, u->to);
+				      p->component, p->to);
 	return 0;
 }
 
@@ -413,15 +505,46 @@ static int check_data(struct node *n, const struct release *rel)
 	return 0;
 }
 
-static int check_requirements(struct node *n, const struct release *rel)
+/* What a component will be once this update has swapped. NULL: absent. */
+static const char *version_after(struct node *n, const char *component)
 {
-	const struct node_update *u = &n->state->update;
+	const struct node_component *c = state_component(n->state, component);
+	const char *version = c ? c->version : "";
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (str_eq(p.component, component))
+			version = p.to;
+	}
+	return version[0] ? version : NULL;
+}
+
+/* Of the others, as they will be: those in the same rename count as what they become. */
+static int check_ranges(struct node *n, const struct release *rel)
+{
+	for (size_t i = 0; i < rel->requires_component_count; i++) {
+		const struct release_requirement *q = &rel->requires_components[i];
+		const char *version = version_after(n, q->component);
+
+		if (!version || !version_in_range(version, q->range))
+			return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+					      "%s %s needs %s %s; here is %s", rel->component, rel->version,
+					      q->component, q->range, version ? version : "none");
+	}
+	return 0;
+}
+
+static int check_requirements(struct node *n, const struct part *p)
+{
+	const struct release *rel = p->release;
 	struct stat st;
+	int r;
 
 	if (rel->requires_agent && !version_in_range(program_version, rel->requires_agent))
 		return update_fail(n, -ERR_AGENT_TOO_OLD, "it needs an agent %s; this is %s", rel->requires_agent,
 				   program_version);
-	if (u->cause != NODE_CAUSE_ROLLOUT)
+	if (n->state->update.cause != NODE_CAUSE_ROLLOUT)
 		return 0; /* it was good here before: what it needs of the others was settled then */
 	for (size_t i = 0; i < rel->compatible.count; i++) {
 		const char *name = rel->compatible.items[i].name;
@@ -432,24 +555,18 @@ static int check_requirements(struct node *n, const struct release *rel)
 					      "it is made for nodes labelled %s=%s; this one has %s", name,
 					      rel->compatible.items[i].value, have ? have : "no such label");
 	}
-	for (size_t i = 0; i < rel->requires_component_count; i++) {
-		const struct release_requirement *q = &rel->requires_components[i];
-		const struct node_component *c = state_component(n->state, q->component);
-
-		if (!c || !c->version[0] || !version_in_range(c->version, q->range))
-			return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
-					      "it needs %s %s; here is %s", q->component, q->range,
-					      c && c->version[0] ? c->version : "none");
-	}
+	r = check_ranges(n, rel);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < rel->requires_files.count; i++)
 		if (stat(rel->requires_files.items[i], &st) < 0)
 			return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
 					      "it needs the file %s, which is not here",
 					      rel->requires_files.items[i]);
-	if (rel->requires_from && u->from[0] && version_compare(u->from, rel->requires_from) < 0)
+	if (rel->requires_from && p->from[0] && version_compare(p->from, rel->requires_from) < 0)
 		return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
-				      "it updates directly from %s or newer; here is %s", rel->requires_from,
-				      u->from);
+				      "%s %s updates directly from %s or newer; here is %s", p->component, p->to,
+				      rel->requires_from, p->from);
 	return 0;
 }
 
@@ -529,44 +646,50 @@ static const struct release_artifact *full_artifact(const struct release *rel)
 	return NULL;
 }
 
-/* What the release takes until it is judged: download, tree and the copy of the data; what is staged is there already. */
-static int check_space(struct node *n, const struct release *rel)
+static uint64_t add_up(uint64_t a, uint64_t b)
 {
-	const struct release_artifact *a = full_artifact(rel);
-	bool staged = is_staged(n, rel->component, rel->version);
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* What the update takes until it is judged: downloads, trees and the copy of the data; what is staged is there already. */
+static int check_space(struct node *n)
+{
 	struct data_size data;
 	struct statvfs v;
-	uint64_t have, need = 0, files = 0;
+	uint64_t have, need = 0, files = 0, asked = 0;
 	int r;
 
-	if (!staged && !a)
-		return update_fail(n, -ERR_AGENT_TOO_OLD,
-				   "it offers only deltas, which this agent cannot apply yet");
 	r = update_measure_data(n, &data);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		const struct release_artifact *a = *p.has_release ? full_artifact(p.release) : NULL;
+
+		if (!*p.has_release || is_staged(n, p.component, p.to))
+			continue;
+		if (!a)
+			return update_fail(n, -ERR_AGENT_TOO_OLD,
+					   "it offers only deltas, which this agent cannot apply yet");
+		need = add_up(need, add_up(p.release->installed_size, a->length));
+		files = add_up(files, p.release->files);
+		asked = add_up(asked, p.release->requires_free_bytes);
+	}
+	need = add_up(need, data.bytes);
+	files = add_up(files, data.files);
+	if (need == 0 && files == 0)
+		return 0;
 	r = n->os->fstatvfs(n->os, n->dirs->store, &v);
 	if (r < 0)
 		return update_fail(n, r, "the free space could not be read: %s", err_text(r));
 	have = (uint64_t) v.f_bavail * v.f_frsize;
-	if (!staged) {
-		need = rel->installed_size + a->length;
-		files = rel->files;
-		if (need < rel->installed_size)
-			need = UINT64_MAX - SPACE_MARGIN_BYTES;
-	}
-	need = need > UINT64_MAX - SPACE_MARGIN_BYTES - data.bytes ? UINT64_MAX - SPACE_MARGIN_BYTES
-								   : need + data.bytes;
-	files += data.files;
-	if (need == 0 && files == 0)
-		return 0;
-	if (need + SPACE_MARGIN_BYTES > have || (!staged && rel->requires_free_bytes > have))
-		return update_fail_as(
-			n, RESULT_NO_SPACE, -ENOSPC, "it needs %llu bytes and a margin; %llu are free",
-			(unsigned long long) (need > rel->requires_free_bytes ? need : rel->requires_free_bytes),
-			(unsigned long long) have);
+	if (add_up(need, SPACE_MARGIN_BYTES) > have || asked > have)
+		return update_fail_as(n, RESULT_NO_SPACE, -ENOSPC,
+				      "it needs %llu bytes and a margin; %llu are free",
+				      (unsigned long long) (need > asked ? need : asked),
+				      (unsigned long long) have);
 	/* Some file systems have no fixed number of files: they say 0 of 0. */
-	if (v.f_files > 0 && v.f_favail < files + FILES_MARGIN)
+	if (v.f_files > 0 && v.f_favail < add_up(files, FILES_MARGIN))
 		return update_fail_as(n, RESULT_NO_SPACE, -ENOSPC,
 				      "it needs %llu files; the file system has room for %llu",
 				      (unsigned long long) files, (unsigned long long) v.f_favail);
@@ -574,86 +697,121 @@ static int check_space(struct node *n, const struct release *rel)
 }
 
 /* What it must be able to go back to has its manifest here, or gets it back now: afterwards it is too late. */
-static int check_fallback(struct node *n)
+static int check_fallback(struct node *n, const struct part *p)
 {
 	CLEANUP(buf_done)
 	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
-	const struct node_update *u = &n->state->update;
-	const struct node_component *c = state_component(n->state, u->component);
+	const struct node_component *c = state_component(n->state, p->component);
 	int r;
 
-	if (u->from[0] == '\0' || n->attempt.has_old)
+	if (p->from[0] == '\0' || *p->has_old)
 		return 0;
-	r = manifest_load(n, u->component, u->from, &n->attempt.old);
+	r = manifest_load(n, p->component, p->from, p->old);
 	if (r < 0 && c && c->release_path[0] &&
 	    tuf_client_read(n->tuf, &n->fetcher, c->release_path, RELEASE_MAX_BYTES, &bytes, NULL) == 0) {
-		r = manifest_keep(n, u->component, u->from, bytes.data, bytes.len);
+		r = manifest_keep(n, p->component, p->from, bytes.data, bytes.len);
 		if (r == 0)
-			r = manifest_load(n, u->component, u->from, &n->attempt.old);
+			r = manifest_load(n, p->component, p->from, p->old);
 	}
 	if (r < 0)
 		return update_fail_as(n, RESULT_FALLBACK_DAMAGED, r,
 				      "the manifest of %s %s, to which it would go back, is not here",
-				      u->component, u->from);
-	n->attempt.has_old = true;
+				      p->component, p->from);
+	*p->has_old = true;
 	return 0;
 }
 
-int phase_check(struct node *n)
+/* One component's release, held against what this node can do and allows. */
+static int check_part(struct node *n, const struct part *p, struct buf *bytes)
 {
-	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
-	struct node_update *u = &n->state->update;
-	const struct release *rel = &n->attempt.release;
-	int r;
+	int r = check_fallback(n, p);
 
-	r = check_fallback(n);
-	if (r < 0)
-		return r;
-	if (u->to[0] == '\0')
-		return PHASE_DONE; /* back to absent: nothing comes */
+	if (r < 0 || p->to[0] == '\0')
+		return r; /* back to absent: nothing comes */
+	if (*p->has_release) {
+		release_done(p->release);
+		*p->has_release = false;
+	}
+	r = find_release(n, p, bytes);
+	if (r == 0)
+		r = check_unchanged(n, p);
+	if (r == 0)
+		r = check_kind(n, p->release);
+	if (r == 0 && self_is_updated(n))
+		r = self_check(n, p->release);
+	if (r == 0)
+		r = check_data(n, p->release);
+	if (r == 0)
+		r = check_requirements(n, p);
+	if (r == 0)
+		r = check_variables(n, p->release);
+	return r < 0 ? r : check_programs(n, p->release);
+}
+
+/* The lengths of an update of several are those of its most careful release. */
+static void take_lengths(struct node *n, const struct release *rel)
+{
+	struct node_update *u = &n->state->update;
+	uint64_t cap = n->config->probation_cap_s * 1000, probation_ms = rel->probation_s * 1000;
+
+	if (cap && probation_ms > cap)
+		probation_ms = cap;
+	if (probation_ms > u->probation_ms)
+		u->probation_ms = probation_ms;
+	if (rel->watch_s * 1000 > u->watch_ms)
+		u->watch_ms = rel->watch_s * 1000;
+	if (u->boot_attempts == 0 || rel->boot_attempts < u->boot_attempts)
+		u->boot_attempts = rel->boot_attempts;
+}
+
+static int check_rollout(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+
 	for (size_t i = 0; u->cause == NODE_CAUSE_ROLLOUT && i < n->docs.rollout_count; i++) {
 		const struct known_rollout *k = &n->docs.rollouts[i];
 
 		if (str_eq(k->rollout.id, u->rollout) && k->error < 0)
 			return update_fail(n, k->error, "%s", k->trouble ? k->trouble : err_text(k->error));
 	}
-	if (n->attempt.has_release) {
-		release_done(&n->attempt.release);
-		n->attempt.has_release = false;
+	return 0;
+}
+
+int phase_check(struct node *n)
+{
+	struct buf bytes[PARTS_MAX];
+	struct node_update *u = &n->state->update;
+	int r = check_rollout(n);
+
+	for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
+		buf_init(&bytes[i], RELEASE_MAX_BYTES);
+	for (size_t i = 0; r == 0 && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		r = check_part(n, &p, &bytes[i]);
 	}
-	r = find_release(n, &bytes);
 	if (r == 0)
-		r = check_unchanged(n);
-	if (r == 0)
-		r = check_kind(n, rel);
-	if (r == 0 && self_is_updated(n))
-		r = self_check(n, rel);
-	if (r == 0)
-		r = check_data(n, rel);
-	if (r == 0)
-		r = check_requirements(n, rel);
-	if (r == 0)
-		r = check_variables(n, rel);
-	if (r == 0)
-		r = check_programs(n, rel);
-	if (r == 0)
-		r = check_space(n, rel);
-	if (r < 0)
-		return r;
+		r = check_space(n);
 	/* Only now: the way back to a version of this number that is stored here must not go by a refused manifest. */
-	if (bytes.len > 0) {
-		r = manifest_keep(n, u->component, u->to, bytes.data, bytes.len);
-		if (r < 0)
-			return update_fail(n, r, "the manifest could not be kept: %s", err_text(r));
+	u->probation_ms = u->watch_ms = u->boot_attempts = 0;
+	for (size_t i = 0; r == 0 && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		char hex[SHA256_HEX + 1];
+
+		if (bytes[i].len > 0) {
+			r = manifest_keep(n, p.component, p.to, bytes[i].data, bytes[i].len);
+			if (r < 0)
+				r = update_fail(n, r, "the manifest could not be kept: %s", err_text(r));
+		}
+		if (!*p.has_release)
+			continue;
+		hex_encode(hex, p.release->tree_digest, SHA256_BYTES);
+		state_set(p.digest, STATE_HEX_SIZE, hex);
+		take_lengths(n, p.release);
 	}
-	hex_encode(u->digest, rel->tree_digest, SHA256_BYTES);
-	u->probation_ms = rel->probation_s * 1000;
-	if (n->config->probation_cap_s && u->probation_ms > n->config->probation_cap_s * 1000)
-		u->probation_ms = n->config->probation_cap_s * 1000;
-	u->watch_ms = rel->watch_s * 1000;
-	u->boot_attempts = rel->boot_attempts;
-	return PHASE_DONE;
+	for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
+		buf_done(&bytes[i]);
+	return r < 0 ? r : PHASE_DONE;
 }
 
 /* --- is it time --- */
@@ -791,19 +949,18 @@ static int wait_lease(struct node *n)
 	return lease_is_missing(n, a->lease_refusal[0] ? a->lease_refusal : "no answer from the controller");
 }
 
-static int wait_hook(struct node *n, const struct release_command *hook, enum result number, const char *name,
-		     unsigned next)
+static int wait_hook(struct node *n, const struct part *p, const struct release_command *hook, enum result number,
+		     const char *name)
 {
 	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
 	char *root;
 	int r;
 
-	if (!a->has_release || hook->argv.count == 0 || n->image)
-		return next_step(n, next);
+	if (!*p->has_release || hook->argv.count == 0 || n->image)
+		return PHASE_DONE;
 	if (a->command.process.pid == 0) {
-		root = node_version_root(n, u->component, u->to);
-		r = root ? hook_begin(n, &a->release, hook, root) : -ENOMEM;
+		root = node_version_root(n, p->component, p->to);
+		r = root ? hook_begin(n, p->release, hook, root) : -ENOMEM;
 		free(root);
 		if (r < 0)
 			return update_fail_as(n, number, r, "the hook %s could not be started: %s", name,
@@ -824,7 +981,26 @@ static int wait_hook(struct node *n, const struct release_command *hook, enum re
 					   : process_status_text(a->command.status, text, sizeof(text)));
 	}
 	command_done(&a->command);
-	return r < 0 ? r : next_step(n, next);
+	return r < 0 ? r : PHASE_DONE;
+}
+
+/* The same hook of one part after the other, then on to the next step. */
+static int wait_hooks(struct node *n, bool preflight, unsigned next)
+{
+	struct attempt *a = &n->attempt;
+
+	for (; a->part < update_part_count(n); a->part++) {
+		const struct part p = update_part(n, a->part);
+		int r = preflight ? wait_hook(n, &p, &p.release->hooks.preflight, RESULT_PREFLIGHT_FAILED,
+					      "preflight")
+				  : wait_hook(n, &p, &p.release->hooks.before_swap, RESULT_HOOK_FAILED,
+					      "before_swap");
+
+		if (r != PHASE_DONE)
+			return r;
+	}
+	a->part = 0;
+	return next_step(n, next);
 }
 
 /*
@@ -933,95 +1109,112 @@ static int wait_notify(struct node *n)
 	return PHASE_DROP;
 }
 
-static int baseline_begin(struct node *n)
-{
-	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
-	struct command_context c = { .config = n->config, .component = u->component, .version = u->to };
-	int r;
-
-	free(a->probe_root);
-	a->probe_root = node_version_root(n, u->component, u->to);
-	if (!a->probe_root)
-		return -ENOMEM;
-	c.root = a->probe_root;
-	command_line_done(&a->probe_environment);
-	r = command_environment(&c, &a->probe_environment);
-	if (r < 0)
-		return r;
-	a->probe_context = (struct probe_context){
-		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = a->probe_root },
-		.root = a->probe_root,
-		.env = (const char *const *) a->probe_environment.env,
-		.user = n->as_root ? config_component_user(n->config, u->component) : NULL,
-	};
-	return probe_set_new(&a->release, &a->probe_context, PROBE_BASELINE, node_now_ms(n), &a->probes);
-}
-
-static void baseline_note(struct node *n)
+static void baseline_note(struct node *n, const struct part *p)
 {
 	struct node_update *u = &n->state->update;
 
-	u->baseline_count = 0;
-	for (size_t i = 0; i < probe_set_count(n->attempt.probes) && u->baseline_count < STATE_BASELINE_MAX; i++) {
-		const struct probe_status *p = probe_set_at(n->attempt.probes, i);
+	for (size_t i = 0; i < probe_set_count(p->checks->set) && u->baseline_count < STATE_BASELINE_MAX; i++) {
+		const struct probe_status *s = probe_set_at(p->checks->set, i);
 		struct node_baseline *b = &u->baseline[u->baseline_count++];
 
-		STATE_SET(b->component, u->component);
-		STATE_SET(b->check, p->check->name);
-		b->passed = p->state == PROBE_PASSING;
+		STATE_SET(b->component, p->component);
+		STATE_SET(b->check, s->check->name);
+		b->passed = s->state == PROBE_PASSING;
 		b->value[0] = '\0';
-		if (p->check->kind == CHECK_LINK)
+		if (s->check->kind == CHECK_LINK)
 			u->link_before = b->passed;
 		if (!b->passed)
-			log_info("check-failed-before", "it is not blamed on the release: update=%s check=%s",
-				 u->id, p->check->name);
+			log_info("check-failed-before",
+				 "it is not blamed on the release: update=%s component=%s check=%s", u->id,
+				 p->component, s->check->name);
 	}
+}
+
+/* Does it have checks, and a version that they may be asked of? */
+static bool has_baseline(const struct part *p)
+{
+	return *p->has_release && p->release->check_count > 0 && p->from[0];
+}
+
+static int baseline_begin(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	uint64_t now = node_now_ms(n);
+	bool link = n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS;
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = has_baseline(&p) ? part_checks_begin(n, &p, PROBE_BASELINE) : 0;
+
+		if (r < 0)
+			return update_fail(n, r, "the checks of %s could not be prepared: %s", p.component,
+					   err_text(r));
+		if (p.checks->set && link)
+			probe_set_link_result(p.checks->set, true, NULL);
+		else if (p.checks->set && n->alone)
+			probe_set_link_result(p.checks->set, false, "there is no link");
+		else if (*p.has_release && p.release->check_count > 0 && !p.from[0])
+			n->state->update.link_before = link; /* a first install has no before */
+	}
+	a->entered_ms = now;
+	a->nonce[0] = '\0';
+	if (!link && !n->alone && node_nonce(n, a->nonce) == 0) {
+		a->nonce_ms = now;
+		n->report_wanted = true;
+	}
+	return 0;
 }
 
 /* What fails before the swap is not the release's fault. A first install has no before. */
 static int wait_baseline(struct node *n)
 {
 	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
 	uint64_t now = node_now_ms(n);
+	bool any = false, begun = false, done = true, holds;
 	int timeout = -1, r;
 
-	a->services_were_fine = services_settled(n->services, u->component, NULL) == 1;
-	if (!a->has_release || a->release.check_count == 0 || n->image)
+	a->services_were_fine = true;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (services_settled(n->services, p.component, NULL) != 1)
+			a->services_were_fine = false;
+		any = any || has_baseline(&p);
+		begun = begun || p.checks->set;
+	}
+	if (n->image)
 		return next_step(n, WAIT_DRAIN);
-	if (!a->probes) {
-		if (u->from[0] == '\0') {
-			n->state->update.link_before = n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS;
-			return next_step(n, WAIT_DRAIN);
-		}
+	if (!begun) {
 		r = baseline_begin(n);
-		if (r < 0)
-			return update_fail(n, r, "the checks could not be prepared: %s", err_text(r));
-		a->entered_ms = now;
-		a->nonce[0] = '\0';
-		if (n->acked_ms > 0 && now - n->acked_ms < LINK_RECENT_MS) {
-			probe_set_link_result(a->probes, true, NULL);
-		} else if (n->alone) {
-			probe_set_link_result(a->probes, false, "there is no link");
-		} else if (node_nonce(n, a->nonce) == 0) {
-			a->nonce_ms = now;
-			n->report_wanted = true;
+		if (r < 0 || !any) {
+			a->nonce[0] = '\0';
+			return r < 0 ? r : next_step(n, WAIT_DRAIN);
 		}
 	}
-	if (a->nonce[0] && n->acked_ms >= a->nonce_ms && str_eq(n->acked_nonce, a->nonce))
-		probe_set_link_result(a->probes, true, NULL);
-	probe_set_step(a->probes, now);
-	if (!probe_set_done(a->probes) && now - a->entered_ms < BASELINE_MAX_MS) {
-		struct pollfd fds[2 * RELEASE_CHECKS_MAX];
+	holds = a->nonce[0] && n->acked_ms >= a->nonce_ms && str_eq(n->acked_nonce, a->nonce);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		struct pollfd fds[PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX];
 
-		(void) probe_set_prepare(a->probes, fds, ARRAY_LEN(fds), now, &timeout);
+		if (!a->checks[i].set)
+			continue;
+		if (holds)
+			probe_set_link_result(a->checks[i].set, true, NULL);
+		probe_set_step(a->checks[i].set, now);
+		done = done && probe_set_done(a->checks[i].set);
+		(void) probe_set_prepare(a->checks[i].set, fds, ARRAY_LEN(fds), now, &timeout);
+	}
+	if (!done && now - a->entered_ms < BASELINE_MAX_MS) {
 		a->wake_ms = timeout < 0 ? now + 1000 : now + (uint64_t) timeout;
 		return PHASE_AGAIN;
 	}
-	baseline_note(n);
-	probe_set_free(a->probes);
-	a->probes = NULL;
+	n->state->update.baseline_count = 0;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (p.checks->set)
+			baseline_note(n, &p);
+		part_checks_done(p.checks);
+	}
 	a->nonce[0] = '\0';
 	return next_step(n, WAIT_DRAIN);
 }
@@ -1030,7 +1223,7 @@ static int wait_baseline(struct node *n)
 static int wait_prepare(struct node *n)
 {
 	struct node_update *u = &n->state->update;
-	struct generation_entry change = { .component = "" };
+	struct generation_entry changes[PARTS_MAX];
 	struct generation now = { .count = 0 }, target;
 	uint64_t number = 0;
 	int r;
@@ -1043,9 +1236,13 @@ static int wait_prepare(struct node *n)
 		r = generation_read(n->os, n->dirs->generations, number, &now);
 	if (r < 0 && r != -ENOENT)
 		return update_fail(n, r, "the current generation could not be read: %s", err_text(r));
-	(void) snprintf(change.component, sizeof(change.component), "%s", u->component);
-	(void) snprintf(change.version, sizeof(change.version), "%s", u->to);
-	r = generation_compose(&now, &change, 1, &target);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		(void) snprintf(changes[i].component, sizeof(changes[i].component), "%s", p.component);
+		(void) snprintf(changes[i].version, sizeof(changes[i].version), "%s", p.to);
+	}
+	r = generation_compose(&now, changes, update_part_count(n), &target);
 	if (r < 0)
 		return update_fail(n, r, "the new generation could not be composed: %s", err_text(r));
 	u->target_generation = n->state->generation + 1;
@@ -1088,8 +1285,7 @@ int phase_wait(struct node *n)
 	case WAIT_LEASE:
 		return wait_lease(n);
 	case WAIT_PREFLIGHT:
-		return wait_hook(n, &a->release.hooks.preflight, RESULT_PREFLIGHT_FAILED, "preflight",
-				 WAIT_PROGRAM);
+		return wait_hooks(n, true, WAIT_PROGRAM);
 	case WAIT_PROGRAM:
 		return wait_program(n);
 	case WAIT_CONTROLLER:
@@ -1097,8 +1293,7 @@ int phase_wait(struct node *n)
 	case WAIT_BASELINE:
 		return wait_baseline(n);
 	case WAIT_DRAIN:
-		return wait_hook(n, &a->release.hooks.before_swap, RESULT_HOOK_FAILED, "before_swap",
-				 WAIT_PREPARE);
+		return wait_hooks(n, false, WAIT_PREPARE);
 	case WAIT_PREPARE:
 		return wait_prepare(n);
 	case WAIT_NOTIFY:

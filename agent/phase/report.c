@@ -119,19 +119,15 @@ static int add_results(struct node *n, struct report *out)
 	return r;
 }
 
-static int add_checks(struct node *n, struct report *out)
+static int add_part_checks(const struct part *part, struct report *out)
 {
-	const struct attempt *a = &n->attempt;
-	size_t count = a->probes ? probe_set_count(a->probes) : 0;
-
-	out->checks = calloc(count + 1, sizeof(*out->checks));
-	if (!out->checks)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++) {
-		const struct probe_status *p = probe_set_at(a->probes, i);
+	for (size_t i = 0;
+	     part->checks->set && i < probe_set_count(part->checks->set) && out->check_count < REPORT_CHECKS_MAX;
+	     i++) {
+		const struct probe_status *p = probe_set_at(part->checks->set, i);
 		struct report_check *c = &out->checks[out->check_count++];
 
-		c->component = strdup(n->state->update.component);
+		c->component = strdup(part->component);
 		c->name = strdup(p->check->name);
 		c->kind = strdup(check_kind_name(p->check->kind));
 		c->state = strdup(probe_state_name(p->state));
@@ -141,6 +137,21 @@ static int add_checks(struct node *n, struct report *out)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+static int add_checks(struct node *n, struct report *out)
+{
+	int r = 0;
+
+	out->checks = calloc(REPORT_CHECKS_MAX, sizeof(*out->checks));
+	if (!out->checks)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && i < update_part_count(n); i++) {
+		const struct part part = update_part(n, i);
+
+		r = add_part_checks(&part, out);
+	}
+	return r;
 }
 
 static void add_progress(struct node *n, struct report *out)

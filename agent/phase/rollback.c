@@ -21,17 +21,16 @@ enum { LOOK_MS = 100, START_DEADLINE_MS = 60 * 1000, STUCK_AGAIN_MS = 3600 * 100
 
 enum rollback_step { BACK_BEGIN, BACK_STOP, BACK_CHANGE, BACK_SERVICES, BACK_HOOK, BACK_JUDGE };
 
-static void note_version(struct node *n)
+static void note_version(struct node *n, const struct part *p)
 {
-	const struct node_update *u = &n->state->update;
-	struct node_component *c = state_component(n->state, u->component);
+	struct node_component *c = state_component(n->state, p->component);
 	const struct node_taken *t = NULL;
 
 	if (!c)
 		return;
-	if (!str_eq(c->version, u->from)) {
-		STATE_SET(c->version, u->from);
-		STATE_SET(c->previous, u->to);
+	if (!str_eq(c->version, p->from)) {
+		STATE_SET(c->version, p->from);
+		STATE_SET(c->previous, p->to);
 		STATE_SET(c->rollout, "");
 		STATE_SET(c->stage, "");
 		c->seq = 0;
@@ -40,9 +39,9 @@ static void note_version(struct node *n)
 	}
 	/* The rollout that brought the old version brought it still. */
 	for (size_t i = 0; i < c->taken_count; i++)
-		if (str_eq(c->taken[i].version, u->from))
+		if (str_eq(c->taken[i].version, p->from))
 			t = &c->taken[i];
-	if (t && u->from[0]) {
+	if (t && p->from[0]) {
 		STATE_SET(c->rollout, t->rollout);
 		STATE_SET(c->stage, t->stage);
 		c->seq = t->seq;
@@ -51,30 +50,37 @@ static void note_version(struct node *n)
 	c->watch_update[0] = '\0';
 }
 
-static int apply_services(struct node *n)
+static void note_versions(struct node *n)
 {
-	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
-	struct command_context c = { .config = n->config, .component = u->component, .version = u->from };
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		note_version(n, &p);
+	}
+}
+
+static int apply_services(struct node *n, const struct part *p)
+{
+	struct command_context c = { .config = n->config, .component = p->component, .version = p->from };
 	char *root;
 	int r;
 
-	if (u->from[0] == '\0') {
-		services_stop(n->services, u->component, false);
+	if (p->from[0] == '\0') {
+		services_stop(n->services, p->component, false);
 		return 0;
 	}
-	if (!a->has_old) {
+	if (!*p->has_old) {
 		/* Whatever the old one was, the new one does not run on beside the old files. */
-		services_stop(n->services, u->component, false);
+		services_stop(n->services, p->component, false);
 		return -ENOENT;
 	}
-	root = node_current_root(n, u->component);
+	root = node_current_root(n, p->component);
 	if (!root)
 		return -ENOMEM;
 	c.root = root;
-	if (a->has_release)
-		node_keep_services(n, &a->release, &a->old);
-	r = services_apply(n->services, &c, &a->old);
+	if (*p->has_release)
+		node_keep_services(n, p->release, p->old);
+	r = services_apply(n->services, &c, p->old);
 	free(root);
 	return r;
 }
@@ -135,20 +141,30 @@ static int put_back_data(struct node *n)
 	return 0;
 }
 
+/* Nothing is changed before all that must come back is known to be whole. */
+static int check_fallback(struct node *n)
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = p.from[0] ? seal_is_sound(n->os, n->dirs->store, p.component, p.from) : 0;
+
+		if (r < 0) {
+			n->state->update.result = 0; /* this is what a person must know now */
+			return update_fail_as(n, RESULT_FALLBACK_DAMAGED, r, "%s %s, to which it must go back: %s",
+					      p.component, p.from, err_text(r));
+		}
+	}
+	return 0;
+}
+
 static int change(struct node *n)
 {
 	struct node_update *u = &n->state->update;
 	uint64_t number = 0;
-	int r;
+	int r = check_fallback(n);
 
-	if (u->from[0]) {
-		r = seal_is_sound(n->os, n->dirs->store, u->component, u->from);
-		if (r < 0) {
-			u->result = 0; /* this is what a person must know now */
-			return update_fail_as(n, RESULT_FALLBACK_DAMAGED, r, "%s %s, to which it must go back: %s",
-					      u->component, u->from, err_text(r));
-		}
-	}
+	if (r < 0)
+		return r;
 	r = generation_current(n->os, n->dirs->root, &number);
 	if (r < 0 || number != u->fallback_generation)
 		r = generation_switch(n->os, n->dirs->root, u->fallback_generation);
@@ -156,15 +172,19 @@ static int change(struct node *n)
 		u->result = 0;
 		return update_fail_as(n, RESULT_STUCK, r, "the link could not be swapped back: %s", err_text(r));
 	}
-	note_version(n);
+	note_versions(n);
 	n->report_wanted = true;
-	log_notice("swapped-back", "update=%s component=%s from=%s to=%s generation=%llu", u->id, u->component,
-		   u->to[0] ? u->to : "absent", u->from[0] ? u->from : "absent",
-		   (unsigned long long) u->fallback_generation);
-	r = apply_services(n);
-	if (r < 0)
-		log_error("service-not-restarted", "component=%s version=%s reason=%s", u->component, u->from,
-			  err_text(r));
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		log_notice("swapped-back", "update=%s component=%s from=%s to=%s generation=%llu", u->id,
+			   p.component, p.to[0] ? p.to : "absent", p.from[0] ? p.from : "absent",
+			   (unsigned long long) u->fallback_generation);
+		r = apply_services(n, &p);
+		if (r < 0)
+			log_error("service-not-restarted", "component=%s version=%s reason=%s", p.component,
+				  p.from, err_text(r));
+	}
 	return 0;
 }
 
@@ -172,12 +192,16 @@ static int start_services(struct node *n)
 {
 	struct attempt *a = &n->attempt;
 	struct node_update *u = &n->state->update;
+	struct part p = { .component = "" };
 	const char *name = "";
 	uint64_t now = node_now_ms(n);
-	int r;
+	int r = 1;
 
 	(void) services_step(n->services, now);
-	r = services_settled(n->services, u->component, &name);
+	for (size_t i = 0; r == 1 && i < update_part_count(n); i++) {
+		p = update_part(n, i);
+		r = services_settled(n->services, p.component, &name);
+	}
 	if (r == 0 && now - a->entered_ms < START_DEADLINE_MS) {
 		a->wake_ms = now + LOOK_MS;
 		return PHASE_AGAIN;
@@ -186,28 +210,26 @@ static int start_services(struct node *n)
 		return PHASE_DONE;
 	/* A service that did not run before either is not what makes this node stuck. */
 	if (!a->services_were_fine) {
-		log_warning("service-failing", "as before the update: component=%s service=%s", u->component,
-			    name);
+		log_warning("service-failing", "as before the update: component=%s service=%s", p.component, name);
 		return PHASE_DONE;
 	}
-	services_log_tail(n->services, u->component, &a->log_tail);
+	services_log_tail(n->services, p.component, &a->log_tail);
 	u->result = 0;
 	return update_fail_as(n, RESULT_STUCK, r < 0 ? r : -ERR_DEADLINE,
-			      "%s %s is back, but its service %s does not start", u->component, u->from, name);
+			      "%s %s is back, but its service %s does not start", p.component, p.from, name);
 }
 
-static int run_hook(struct node *n)
+static int run_hook(struct node *n, const struct part *p)
 {
 	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
 	char *root;
 	int r;
 
-	if (!a->has_release || a->release.hooks.after_rollback.argv.count == 0)
+	if (!*p->has_release || p->release->hooks.after_rollback.argv.count == 0)
 		return PHASE_DONE;
 	if (a->command.process.pid == 0) {
-		root = node_version_root(n, u->component, u->to);
-		r = root ? hook_begin(n, &a->release, &a->release.hooks.after_rollback, root) : -ENOMEM;
+		root = node_version_root(n, p->component, p->to);
+		r = root ? hook_begin(n, p->release, &p->release->hooks.after_rollback, root) : -ENOMEM;
 		free(root);
 	} else {
 		r = command_step(&a->command, node_now_ms(n));
@@ -217,7 +239,8 @@ static int run_hook(struct node *n)
 		return PHASE_AGAIN;
 	}
 	if (r < 0)
-		log_warning("hook-failed", "update=%s hook=after_rollback reason=%s", u->id, err_text(r));
+		log_warning("hook-failed", "update=%s hook=after_rollback component=%s reason=%s",
+			    n->state->update.id, p->component, err_text(r));
 	command_done(&a->command);
 	return PHASE_DONE;
 }
@@ -253,6 +276,19 @@ static bool must_hand_over(const struct node *n)
 
 	return self_is_updated(n) && supervisor_is_there(&n->supervisor) && !n->attempt.resumed &&
 	       self_runs(n, u->to) && !self_runs(n, u->from);
+}
+
+static int run_hooks(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+
+	for (; a->part < update_part_count(n); a->part++) {
+		const struct part p = update_part(n, a->part);
+
+		if (run_hook(n, &p) == PHASE_AGAIN)
+			return PHASE_AGAIN;
+	}
+	return PHASE_DONE;
 }
 
 int phase_rollback(struct node *n)
@@ -294,7 +330,7 @@ int phase_rollback(struct node *n)
 		a->step = BACK_HOOK;
 	}
 	if (a->step == BACK_HOOK) {
-		r = run_hook(n);
+		r = run_hooks(n);
 		if (r != PHASE_DONE)
 			return r;
 		a->step = BACK_JUDGE;
@@ -313,37 +349,55 @@ static void note_retry(struct node *n)
 	retry->not_before = node_now(n) + RETRY_S * (int64_t) (retry->failures < 12 ? retry->failures : 12);
 }
 
+/* A way back that fails says nothing against the version it led to. */
+static int judge_part(struct node *n, const struct part *p, enum result number)
+{
+	const struct node_update *u = &n->state->update;
+	const struct catalogue_row *row = catalogue_find(number);
+	const char *blamed = u->blamed[0] ? u->blamed : u->component;
+	struct node_component *c = NULL;
+	int r = state_component_add(n->state, p->component, &c);
+
+	if (r < 0 || p->to[0] == '\0')
+		return r;
+	if (number == RESULT_ROLLED_BACK)
+		component_deny(c, p->to, NODE_DENIED_FORCED, u->seq);
+	else if (row && row->class == CLASS_RELEASE && u->cause == NODE_CAUSE_ROLLOUT &&
+		 str_eq(p->component, blamed))
+		component_deny(c, p->to, NODE_DENIED_UNFIT, u->seq);
+	return 0;
+}
+
+static void add_below_floor(struct node *n, const struct part *p, char *detail, size_t size)
+{
+	const struct known_policy *policy = documents_policy(&n->docs, p->component);
+	size_t len = strlen(detail);
+
+	if (p->from[0] && policy && policy->present && !policy_permits(&policy->policy, p->from))
+		(void) snprintf(detail + len, size - len, " (%s)", catalogue_find(RESULT_BELOW_FLOOR)->sentence);
+}
+
 int phase_rolled_back(struct node *n)
 {
 	struct node_update *u = &n->state->update;
 	enum result number = u->result ? (enum result) u->result : RESULT_INTERNAL;
 	const struct catalogue_row *row = catalogue_find(number);
-	const struct known_policy *policy = documents_policy(&n->docs, u->component);
-	struct node_component *c = NULL;
 	char detail[STATE_DETAIL_SIZE];
-	int r = state_component_add(n->state, u->component, &c);
+	bool denied = number == RESULT_ROLLED_BACK ||
+		      (row && row->class == CLASS_RELEASE && u->cause == NODE_CAUSE_ROLLOUT);
 
-	if (r < 0)
-		return r;
-	note_version(n);
-	if (u->to[0]) {
-		/* A way back that fails says nothing against the version it led to. */
-		bool by_rollout = u->cause == NODE_CAUSE_ROLLOUT;
-
-		if (number == RESULT_ROLLED_BACK)
-			component_deny(c, u->to, NODE_DENIED_FORCED, u->seq);
-		else if (row && row->class == CLASS_RELEASE && by_rollout)
-			component_deny(c, u->to, NODE_DENIED_UNFIT, u->seq);
-		else
-			note_retry(n);
-	}
+	note_versions(n);
 	(void) snprintf(detail, sizeof(detail), "%s", u->detail);
-	if (u->from[0] && policy && policy->present && !policy_permits(&policy->policy, u->from)) {
-		size_t len = strlen(detail);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = judge_part(n, &p, number);
 
-		(void) snprintf(detail + len, sizeof(detail) - len, " (%s)",
-				catalogue_find(RESULT_BELOW_FLOOR)->sentence);
+		if (r < 0)
+			return r;
+		add_below_floor(n, &p, detail, sizeof(detail));
 	}
+	if (u->to[0] && !denied)
+		note_retry(n);
 	n->state->stuck = false;
 	return update_end(n, number, detail) < 0 ? -ENOMEM : PHASE_DONE;
 }

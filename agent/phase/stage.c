@@ -151,34 +151,47 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 }
 
 /* What is left of downloads that nobody wants any more; one that is interrupted goes on. */
-static void clean_spool(struct node *n, const struct release_artifact *wanted)
+static bool is_ours(struct node *n, const char *name)
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		const struct release_artifact *a = *p.has_release ? full_artifact(p.release) : NULL;
+		char hex[SHA256_HEX + 1];
+
+		if (!a)
+			continue;
+		hex_encode(hex, a->sha256, SHA256_BYTES);
+		if (strncmp(name, hex, SHA256_HEX) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void clean_spool(struct node *n)
 {
 	struct name_list names = { 0 };
-	char hex[SHA256_HEX + 1];
 	int r;
 
-	hex_encode(hex, wanted->sha256, SHA256_BYTES);
 	r = dir_list(n->os, n->dirs->spool, ".", &names);
 	for (size_t i = 0; r == 0 && i < names.count; i++)
-		if (strncmp(names.names[i], hex, SHA256_HEX) != 0)
+		if (!is_ours(n, names.names[i]))
 			r = tree_remove(n->os, n->dirs->spool, names.names[i]);
 	name_list_done(&names);
 	if (r < 0)
 		log_warning("spool-not-cleaned", "old downloads take up space: %s", err_text(r));
 }
 
-static int begin(struct node *n)
+static int begin(struct node *n, const struct part *p)
 {
 	struct attempt *t = &n->attempt;
-	const struct release_artifact *a = full_artifact(&t->release);
-	const struct node_update *u = &n->state->update;
+	const struct release_artifact *a = *p->has_release ? full_artifact(p->release) : NULL;
 	int partial, pipefd[2], r;
 
 	if (!a)
 		return update_fail(n, -ERR_AGENT_TOO_OLD,
 				   "it offers only deltas, which this agent cannot apply yet");
-	clean_spool(n, a);
-	partial = seal_begin(n->os, n->dirs->store, u->component, u->to, n->stage_uid, n->stage_gid);
+	clean_spool(n);
+	partial = seal_begin(n->os, n->dirs->store, p->component, p->to, n->stage_uid, n->stage_gid);
 	if (partial < 0)
 		return update_fail(n, partial, "no folder to unpack into: %s", err_text(partial));
 	if (pipe2(pipefd, O_CLOEXEC) < 0) {
@@ -187,7 +200,7 @@ static int begin(struct node *n)
 		return update_fail(n, r, "no pipe for the progress: %s", err_text(r));
 	}
 	(void) fcntl(pipefd[0], F_SETFL, O_NONBLOCK); /* cannot fail on a pipe of ours */
-	r = spawn(n, &t->release, a, partial, pipefd[1]);
+	r = spawn(n, p->release, a, partial, pipefd[1]);
 	close(pipefd[1]);
 	(void) n->os->close(n->os, partial); /* the stage process holds its own */
 	if (r < 0) {
@@ -200,6 +213,7 @@ static int begin(struct node *n)
 	t->stage_done = false;
 	t->stage_error = 0;
 	t->stage_detail[0] = '\0';
+	t->bytes_done = 0;
 	t->bytes_total = a->length;
 	t->progress_told_ms = node_now_ms(n);
 	return 0;
@@ -282,48 +296,46 @@ static void tell_progress(struct node *n)
 	update_event(n);
 }
 
-static int fail_download(struct node *n, int r)
+static int fail_download(struct node *n, const struct part *p, int r)
 {
-	const struct node_update *u = &n->state->update;
 	const char *detail = n->attempt.stage_detail;
 
 	switch (r) {
 	case -ENOENT:
 	case -ERR_HTTP_STATUS:
-		return update_fail_as(n, RESULT_DOWNLOAD_FAILED, r, "the artifact of %s %s: %s", u->component,
-				      u->to, detail);
+		return update_fail_as(n, RESULT_DOWNLOAD_FAILED, r, "the artifact of %s %s: %s", p->component,
+				      p->to, detail);
 	case -ERR_TOO_LARGE:
 		return update_fail_as(n, RESULT_ARCHIVE_REFUSED, r,
-				      "the archive of %s %s holds more than was signed: %s", u->component, u->to,
+				      "the archive of %s %s holds more than was signed: %s", p->component, p->to,
 				      detail);
 	case -ERR_NAME:
-		return update_fail_as(n, RESULT_ARCHIVE_REFUSED, r, "the archive of %s %s: %s", u->component,
-				      u->to, detail);
+		return update_fail_as(n, RESULT_ARCHIVE_REFUSED, r, "the archive of %s %s: %s", p->component,
+				      p->to, detail);
 	default:
-		return update_fail(n, r, "the artifact of %s %s: %s", u->component, u->to, detail);
+		return update_fail(n, r, "the artifact of %s %s: %s", p->component, p->to, detail);
 	}
 }
 
-static int seal(struct node *n)
+static int seal(struct node *n, const struct part *p)
 {
-	const struct node_update *u = &n->state->update;
 	char *offender = NULL;
-	int r = seal_commit(n->os, n->dirs->store, u->component, u->to, n->attempt.release.tree_digest, &offender);
+	int r = seal_commit(n->os, n->dirs->store, p->component, p->to, p->release->tree_digest, &offender);
 
 	if (r == -ERR_TREE)
-		r = update_fail(n, r, "the unpacked tree of %s %s is not the one that was signed", u->component,
-				u->to);
+		r = update_fail(n, r, "the unpacked tree of %s %s is not the one that was signed", p->component,
+				p->to);
 	else if (r == -ERR_ARCHIVE_ENTRY)
-		r = update_fail(n, r, "the tree of %s %s holds what no tree may: %s", u->component, u->to,
+		r = update_fail(n, r, "the tree of %s %s holds what no tree may: %s", p->component, p->to,
 				offender ? offender : "?");
 	else if (r < 0)
-		r = update_fail(n, r, "sealing %s %s: %s", u->component, u->to, err_text(r));
+		r = update_fail(n, r, "sealing %s %s: %s", p->component, p->to, err_text(r));
 	free(offender);
 	return r;
 }
 
 /* The process is gone: what did it say? */
-static int finish(struct node *n, int status)
+static int finish(struct node *n, const struct part *p, int status)
 {
 	struct attempt *t = &n->attempt;
 	char text[64];
@@ -332,7 +344,7 @@ static int finish(struct node *n, int status)
 	close_progress(t);
 	t->stage = (struct process){ 0 };
 	if (t->stage_error < 0)
-		return fail_download(n, t->stage_error);
+		return fail_download(n, p, t->stage_error);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !t->stage_done)
 		return update_fail(n, -ERR_CHILD, "selfright-stage %s",
 				   process_status_text(status, text, sizeof(text)));
@@ -355,34 +367,32 @@ static int still_wanted(struct node *n)
 	return 0;
 }
 
-static bool is_sealed(struct node *n)
+static bool is_sealed(struct node *n, const struct part *p)
 {
-	const struct node_update *u = &n->state->update;
 	uint8_t digest[SHA256_BYTES];
-	int r = seal_digest(n->os, n->dirs->store, u->component, u->to, digest);
+	int r = seal_digest(n->os, n->dirs->store, p->component, p->to, digest);
 
-	if (r < 0 || memcmp(digest, n->attempt.release.tree_digest, sizeof(digest)) != 0)
+	if (r < 0 || memcmp(digest, p->release->tree_digest, sizeof(digest)) != 0)
 		return false;
-	r = seal_is_sound(n->os, n->dirs->store, u->component, u->to);
+	r = seal_is_sound(n->os, n->dirs->store, p->component, p->to);
 	if (r == 0)
 		return true;
-	log_warning("tree-damaged", "it is fetched again: component=%s version=%s reason=%s", u->component, u->to,
+	log_warning("tree-damaged", "it is fetched again: component=%s version=%s reason=%s", p->component, p->to,
 		    err_text(r));
-	return seal_remove(n->os, n->dirs->store, u->component, u->to) < 0;
+	return seal_remove(n->os, n->dirs->store, p->component, p->to) < 0;
 }
 
-int phase_stage(struct node *n)
+static int stage_part(struct node *n, const struct part *p)
 {
 	struct attempt *t = &n->attempt;
-	const struct node_update *u = &n->state->update;
 	int status = 0, r;
 
-	if (u->to[0] == '\0')
+	if (p->to[0] == '\0')
 		return PHASE_DONE;
 	if (t->stage.pid == 0) {
-		if (is_sealed(n))
+		if (is_sealed(n, p))
 			return PHASE_DONE;
-		r = begin(n);
+		r = begin(n, p);
 		if (r < 0)
 			return r;
 	}
@@ -400,8 +410,23 @@ int phase_stage(struct node *n)
 	}
 	if (r < 0)
 		return update_fail(n, r, "selfright-stage was lost: %s", err_text(r));
-	r = finish(n, status);
+	r = finish(n, p, status);
 	if (r == 0)
-		r = seal(n);
+		r = seal(n, p);
 	return r < 0 ? r : PHASE_DONE;
+}
+
+/* One after the other: each has the whole bandwidth and the whole of the deadline. */
+int phase_stage(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+
+	for (; t->part < update_part_count(n); t->part++) {
+		const struct part p = update_part(n, t->part);
+		int r = stage_part(n, &p);
+
+		if (r != PHASE_DONE)
+			return r;
+	}
+	return PHASE_DONE;
 }

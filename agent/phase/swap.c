@@ -49,7 +49,7 @@ static int check_room(struct node *n)
 
 static bool must_stop(const struct part *p)
 {
-	return (p->release && p->release->data_count > 0) || (p->old && asks_to_stop(p->old));
+	return (*p->has_release && p->release->data_count > 0) || (*p->has_old && asks_to_stop(p->old));
 }
 
 static int stop_begin(struct node *n, bool copy)
@@ -73,9 +73,9 @@ static int stop_begin(struct node *n, bool copy)
 		const struct part p = update_part(n, i);
 
 		/* Where data is copied everything stops. */
-		if (p.release && p.old && p.release->data_count == 0)
+		if (*p.has_release && *p.has_old && p.release->data_count == 0)
 			node_keep_services(n, p.old, p.release);
-		services_stop(n->services, p.component, !p.release || p.release->data_count == 0);
+		services_stop(n->services, p.component, !*p.has_release || p.release->data_count == 0);
 	}
 	a->stopped_ms = node_now_ms(n);
 	return 0;
@@ -160,32 +160,50 @@ int phase_stop(struct node *n)
 	return copy ? stop_copy(n) : PHASE_DONE;
 }
 
-static int apply_services(struct node *n)
+static int apply_services(struct node *n, const struct part *p)
 {
-	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
-	struct command_context c = { .config = n->config, .component = u->component, .version = u->to };
+	struct command_context c = { .config = n->config, .component = p->component, .version = p->to };
 	char *root;
 	int r;
 
 	if (n->image)
 		return 0; /* they start where it boots */
-	if (u->to[0] == '\0') {
-		services_stop(n->services, u->component, false);
+	if (p->to[0] == '\0') {
+		services_stop(n->services, p->component, false);
 		return 0;
 	}
-	r = node_prepare_component(n, u->component);
+	r = node_prepare_component(n, p->component);
 	if (r < 0)
 		return r;
-	root = node_current_root(n, u->component);
+	root = node_current_root(n, p->component);
 	if (!root)
 		return -ENOMEM;
 	c.root = root;
-	if (a->has_old)
-		node_keep_services(n, &a->old, &a->release);
-	r = services_apply(n->services, &c, &a->release);
+	if (*p->has_old)
+		node_keep_services(n, p->old, p->release);
+	r = services_apply(n->services, &c, p->release);
 	free(root);
 	return r;
+}
+
+static int apply_all_services(struct node *n)
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+		int r = apply_services(n, &p);
+
+		if (r < 0)
+			update_blame(n, p.component);
+		if (r == -ERR_REFUSED)
+			return update_fail_as(n, RESULT_NOT_ALLOWED, r,
+					      "a service of %s asks for what components.d does not allow",
+					      p.component);
+		if (r < 0)
+			return update_fail_as(n, RESULT_SERVICE_FAILED, r,
+					      "the services of %s could not be prepared: %s", p.component,
+					      err_text(r));
+	}
+	return 0;
 }
 
 /* Idempotent: where the link points already, only the services are brought in line. */
@@ -193,6 +211,7 @@ static int change(struct node *n)
 {
 	struct node_update *u = &n->state->update;
 	uint64_t number = 0, now = node_now_ms(n);
+	bool settled = true;
 	int r = generation_current(n->os, n->dirs->root, &number);
 
 	if (n->attempt.stopped_ms == 0)
@@ -204,21 +223,22 @@ static int change(struct node *n)
 		if (r < 0)
 			return update_fail(n, r, "the link could not be swapped: %s", err_text(r));
 	}
-	log_notice("swapped", "update=%s component=%s from=%s to=%s generation=%llu", u->id, u->component,
-		   u->from[0] ? u->from : "absent", u->to[0] ? u->to : "absent",
-		   (unsigned long long) u->target_generation);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		log_notice("swapped", "update=%s component=%s from=%s to=%s generation=%llu", u->id, p.component,
+			   p.from[0] ? p.from : "absent", p.to[0] ? p.to : "absent",
+			   (unsigned long long) u->target_generation);
+	}
 	u->swapped_at = n->os->clock_real(n->os);
 	u->swapped_boot_ms = now;
-	r = apply_services(n);
+	r = apply_all_services(n);
 	/* Where nothing had to stop, nothing was away. */
-	if (r == 0 && !u->services_stopped && services_settled(n->services, u->component, NULL) == 1)
+	for (size_t i = 0; i < update_part_count(n); i++)
+		settled = settled && services_settled(n->services, update_part(n, i).component, NULL) == 1;
+	if (r == 0 && !u->services_stopped && settled)
 		n->attempt.stopped_ms = 0;
-	if (r == -ERR_REFUSED)
-		return update_fail_as(n, RESULT_NOT_ALLOWED, r,
-				      "a service asks for what components.d does not allow");
-	return r < 0 ? update_fail_as(n, RESULT_SERVICE_FAILED, r, "the services could not be prepared: %s",
-				      err_text(r))
-		     : 0;
+	return r;
 }
 
 static int start_services(struct node *n)
@@ -230,11 +250,19 @@ static int start_services(struct node *n)
 	int r;
 
 	(void) services_step(n->services, now);
-	r = services_settled(n->services, u->component, &name);
-	if (r < 0) {
-		services_log_tail(n->services, u->component, &a->log_tail);
-		return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not start", name);
+	r = 1;
+	for (size_t i = 0; r == 1 && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		r = services_settled(n->services, p.component, &name);
+		if (r == 1)
+			continue;
+		update_blame(n, p.component);
+		if (r < 0)
+			services_log_tail(n->services, p.component, &a->log_tail);
 	}
+	if (r < 0)
+		return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not start", name);
 	if (r == 0 && now - a->entered_ms > START_DEADLINE_MS)
 		return update_fail_as(n, RESULT_SERVICE_FAILED, -ERR_DEADLINE,
 				      "the services did not start in time");
@@ -246,19 +274,19 @@ static int start_services(struct node *n)
 	return PHASE_DONE;
 }
 
-static int run_hook(struct node *n)
+static int run_hook(struct node *n, const struct part *p)
 {
 	struct attempt *a = &n->attempt;
-	const struct node_update *u = &n->state->update;
-	const struct release_command *hook = &a->release.hooks.after_swap;
+	const struct release_command *hook = &p->release->hooks.after_swap;
 	char text[64], *root;
 	int r;
 
-	if (!a->has_release || hook->argv.count == 0 || n->image)
+	if (!*p->has_release || hook->argv.count == 0 || n->image)
 		return PHASE_DONE;
+	update_blame(n, p->component);
 	if (a->command.process.pid == 0) {
-		root = node_current_root(n, u->component);
-		r = root ? hook_begin(n, &a->release, hook, root) : -ENOMEM;
+		root = node_current_root(n, p->component);
+		r = root ? hook_begin(n, p->release, hook, root) : -ENOMEM;
 		free(root);
 		if (r < 0)
 			return update_fail_as(n, RESULT_HOOK_FAILED, r,
@@ -280,26 +308,54 @@ static int run_hook(struct node *n)
 	return r < 0 ? r : PHASE_DONE;
 }
 
+/* One after the other: a hook may count on those before it. */
+static int run_hooks(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+
+	for (; a->part < update_part_count(n); a->part++) {
+		const struct part p = update_part(n, a->part);
+		int r = run_hook(n, &p);
+
+		if (r != PHASE_DONE)
+			return r;
+	}
+	return PHASE_DONE;
+}
+
 enum swap_step { SWAP_CHANGE, SWAP_SERVICES, SWAP_HOOK };
 
-/* The component is what it became, in the same record that says probation begins. */
-static int note_version(struct node *n)
+/* Each component is what it became, in the same record that says probation begins. */
+static int note_version(struct node *n, const struct part *p)
 {
 	const struct node_update *u = &n->state->update;
 	struct node_component *c = NULL;
-	int r = state_component_add(n->state, u->component, &c);
+	int r = state_component_add(n->state, p->component, &c);
 
 	if (r < 0)
 		return update_fail(n, r, "the component could not be noted: %s", err_text(r));
-	STATE_SET(c->version, u->to);
-	STATE_SET(c->previous, u->from);
+	STATE_SET(c->version, p->to);
+	STATE_SET(c->previous, p->from);
 	STATE_SET(c->rollout, u->cause == NODE_CAUSE_ROLLOUT ? u->rollout : "");
 	STATE_SET(c->stage, u->cause == NODE_CAUSE_ROLLOUT ? u->stage : "");
 	c->seq = u->cause == NODE_CAUSE_ROLLOUT ? u->seq : 0;
-	STATE_SET(c->release_path, u->release_path);
-	STATE_SET(c->release_sha256, u->release_sha256);
+	STATE_SET(c->release_path, p->release_path);
+	STATE_SET(c->release_sha256, p->release_sha256);
 	n->report_wanted = true;
 	return PHASE_DONE;
+}
+
+static int note_versions(struct node *n)
+{
+	int r = PHASE_DONE;
+
+	for (size_t i = 0; r == PHASE_DONE && i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		r = note_version(n, &p);
+	}
+	n->state->update.blamed[0] = '\0'; /* what fails from now on is somebody's anew */
+	return r;
 }
 
 int phase_swap(struct node *n)
@@ -319,8 +375,8 @@ int phase_swap(struct node *n)
 			return r;
 		a->step = SWAP_HOOK;
 	}
-	r = run_hook(n);
-	return r == PHASE_DONE ? note_version(n) : r;
+	r = run_hooks(n);
+	return r == PHASE_DONE ? note_versions(n) : r;
 }
 
 /* Only module kinds reboot; the row is there so that a journal of theirs has a meaning. */

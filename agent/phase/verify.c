@@ -215,21 +215,24 @@ static bool entry_agrees(const struct index_entry *e, const struct rollout *r)
 {
 	if (!str_eq(e->id, r->id) || e->seq != r->seq || !string_list_has(&e->components, r->component))
 		return false;
+	for (size_t i = 0; i < r->with_count; i++)
+		if (!string_list_has(&e->components, r->with[i].component))
+			return false;
 	return e->components.count == 1 + r->with_count;
 }
 
 /* Does the release belong to the component, and is it the one its team signed? */
-static int check_release(struct reading *v, struct known_rollout *k)
+static int check_release(struct reading *v, struct known_rollout *k, const char *component,
+			 const struct release_ref *ref)
 {
-	const struct release_ref *ref = &k->rollout.release;
 	struct tuf_target t = { 0 };
 	char path[2 * VERSION_MAX + ID_MAX + 32];
 	int r;
 
-	(void) snprintf(path, sizeof(path), "%s/%s/release.json", k->rollout.component, ref->version);
-	if (!str_eq(ref->path, path) || (ref->component && !str_eq(ref->component, k->rollout.component)))
-		return set_trouble(k, -ERR_DISAGREE, "rollout %s is for %s but names %s", k->rollout.id,
-				   k->rollout.component, ref->path);
+	(void) snprintf(path, sizeof(path), "%s/%s/release.json", component, ref->version);
+	if (!str_eq(ref->path, path) || (ref->component && !str_eq(ref->component, component)))
+		return set_trouble(k, -ERR_DISAGREE, "rollout %s is for %s but names %s", k->rollout.id, component,
+				   ref->path);
 	r = tuf_client_find(v->n->tuf, &v->n->fetcher, path, &t);
 	if (r == -ERR_NOT_LISTED)
 		return set_trouble(k, r, "%s is listed by no trusted team", path);
@@ -243,16 +246,24 @@ static int check_release(struct reading *v, struct known_rollout *k)
 	return 0;
 }
 
+static int check_releases(struct reading *v, struct known_rollout *k)
+{
+	int r = check_release(v, k, k->rollout.component, &k->rollout.release);
+
+	for (size_t i = 0; r == 0 && i < k->rollout.with_count; i++)
+		r = check_release(v, k, k->rollout.with[i].component, &k->rollout.with[i]);
+	return r;
+}
+
 /* What this agent cannot judge it must not pass over in silence. */
 static int check_understood(struct known_rollout *k)
 {
 	char error[160] = "";
 	int r;
 
-	if (k->rollout.with_count > 0)
-		return set_trouble(k, -ERR_AGENT_TOO_OLD,
-				   "rollout %s swaps several components together, which this agent cannot yet",
-				   k->rollout.id);
+	if (k->rollout.with_count > STATE_WITH_MAX)
+		return set_trouble(k, -ERR_AGENT_TOO_OLD, "rollout %s swaps more than %d components together",
+				   k->rollout.id, PARTS_MAX);
 	r = opening_parse(k->rollout.window, k->rollout.blackout, &k->opening, error, sizeof(error));
 	if (r < 0)
 		return set_trouble(k, r, "rollout %s: %s", k->rollout.id, error);
@@ -326,7 +337,7 @@ static int read_rollout(struct reading *v, const struct index_entry *e)
 	if (r == 0)
 		r = check_understood(k);
 	if (r == 0)
-		r = check_release(v, k);
+		r = check_releases(v, k);
 	return r < 0 ? r : make_share(v->n, k);
 }
 
@@ -399,8 +410,13 @@ static int read_policies(struct reading *v)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < v->docs.rollout_count; i++)
-		r = read_policy(v, v->docs.rollouts[i].rollout.component);
+	for (size_t i = 0; r == 0 && i < v->docs.rollout_count; i++) {
+		const struct rollout *rollout = &v->docs.rollouts[i].rollout;
+
+		r = read_policy(v, rollout->component);
+		for (size_t k = 0; r == 0 && k < rollout->with_count; k++)
+			r = read_policy(v, rollout->with[k].component);
+	}
 	for (size_t i = 0; r == 0 && i < v->n->state->component_count; i++)
 		r = read_policy(v, v->n->state->components[i]->name);
 	for (size_t i = 0; r == 0 && i < v->docs.orders.rollback_count; i++)
@@ -480,25 +496,36 @@ static int approver_signed(struct reading *v, const struct known_policy *p, cons
 	return 0;
 }
 
+/* Does this component's own policy have all it asks for? */
+static int judge_component(struct reading *v, const struct known_rollout *k, const char *component, size_t index,
+			   bool *ret)
+{
+	const struct known_policy *p = documents_policy(&v->docs, component);
+	const struct approval_rule *rule = NULL;
+	int r = 0;
+
+	*ret = !(p && p->broken);
+	while (r == 0 && *ret && p && p->present &&
+	       (rule = approval_rule_next(&p->policy, k->rollout.kind, &v->n->config->labels, rule)))
+		r = approver_signed(v, p, rule, &k->rollout, &k->rollout.stages[index], ret);
+	return r;
+}
+
 static int judge_stage(struct reading *v, struct known_rollout *k, size_t index)
 {
-	const struct known_policy *p = documents_policy(&v->docs, k->rollout.component);
-	const struct approval_rule *rule = NULL;
-	bool approved = !(p && p->broken);
-	int r = 0;
+	bool approved = true;
+	int r;
 
 	if (k->error < 0) {
 		k->approved[index] = true; /* refused by name once it is this node's turn, not waited for */
 		return 0;
 	}
-	while (approved && p && p->present &&
-	       (rule = approval_rule_next(&p->policy, k->rollout.kind, &v->n->config->labels, rule))) {
-		r = approver_signed(v, p, rule, &k->rollout, &k->rollout.stages[index], &approved);
-		if (r < 0)
-			return r;
-	}
-	k->approved[index] = approved;
-	return 0;
+	r = judge_component(v, k, k->rollout.component, index, &approved);
+	for (size_t i = 0; r == 0 && approved && i < k->rollout.with_count; i++)
+		r = judge_component(v, k, k->rollout.with[i].component, index, &approved);
+	if (r == 0)
+		k->approved[index] = approved;
+	return r;
 }
 
 static int judge_approvals(struct reading *v)

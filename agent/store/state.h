@@ -173,6 +173,7 @@ struct node_update {
 	uint64_t result; /* of the catalogue; 0: none yet */
 	char detail[STATE_DETAIL_SIZE]; /* one sentence */
 	char waiting_for[64]; /* reason name while waiting */
+	char blamed[STATE_ID_SIZE]; /* of several components the one that failed; "": the main one */
 	struct node_with with[STATE_WITH_MAX];
 	size_t with_count;
 	struct node_baseline baseline[STATE_BASELINE_MAX];

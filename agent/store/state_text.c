@@ -192,6 +192,7 @@ static const struct field update_fields[] = {
 	OTHER(struct node_update, "result", KIND_U64, result),
 	TEXT(struct node_update, "detail", detail),
 	TEXT(struct node_update, "waiting-for", waiting_for),
+	ID(struct node_update, "blamed", blamed),
 };
 static const struct field with_fields[] = {
 	ID_HERE(struct node_with, "component", component),

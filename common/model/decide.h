@@ -113,6 +113,7 @@ enum decision_kind {
 	X(DAILY_LIMIT, "daily-limit", "too many swaps by rollouts today", "tomorrow")                                    \
 	X(LEASE, "lease", "too many nodes of the group are down", "a grant from the controller")                         \
 	X(RETRY, "retry", "the last attempt failed; waiting before the next", "the backoff ends")                         \
+	X(TOGETHER, "together", "what is swapped together with it may not go yet", "the other component may go; see why it stays")    \
 	X(DEADLINE, "deadline", "the rollout's deadline has passed", "a newer rollout")
 /* clang-format on */
 

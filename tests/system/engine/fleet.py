@@ -138,7 +138,8 @@ class Fleet:
 
     def publish(self, life=259200):
         """Everything as it stands, the timestamp last."""
-        entries = [{"id": i, "seq": r["seq"], "components": [r["component"]], "path": f"rollouts/{i}.json"}
+        entries = [{"id": i, "seq": r["seq"], "components": [r["component"]] + [w["component"] for w in r["with"]],
+                    "path": f"rollouts/{i}.json"}
                    for i, r in self.rollouts.items()]
         self.listed["rollouts"] = {f"rollouts/{i}.json": json.dumps(r).encode() for i, r in self.rollouts.items()}
         self.listed["rollouts"]["rollouts/index.json"] = json.dumps(
@@ -202,6 +203,14 @@ class Fleet:
             "with": [], "kind": kind, "state": "running", "undo": [],
             "stages": [{"name": "all", "select": {"labels": {}, "share": 10000}, "open": True, "approvals": []}],
             "overrides": []}, **more)
+
+    def together(self, id, *others):
+        """Let the rollout swap these too: (component, version)."""
+        for component, version in others:
+            path = f"{component}/{version}/release.json"
+            data = self.listed["team-" + component][path]
+            self.rollouts[id]["with"].append({"component": component, "path": path,
+                                              "sha256": hashlib.sha256(data).hexdigest()})
 
     def order_rollback(self, node, component, version_from, to, id="order-1"):
         self.orders[node] = {"format": 1, "node": node, "rollback": [

@@ -1036,6 +1036,174 @@ def killed_with_data_restored(fleet, node):
     killed_with_data(fleet, node, "data-restored", broken=True)
 
 
+def content_files(version, broken=False):
+    files = {"index.txt": (0o644, version.encode()),
+             "bin/check": (0o755, b"#!/bin/sh\n[ ! -e \"$SELFRIGHT_CURRENT/content/broken\" ]\n")}
+    if broken:
+        files["broken"] = (0o644, b"")
+    return files
+
+
+CONTENT = {"checks": [{"name": "whole", "exec": {"command": ["bin/check"]}, "periodSeconds": 1, "failureThreshold": 1}],
+           "probation": 1}
+
+
+def install_both(fleet, node):
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.release("content", "1.0.0", content_files("1.0.0"), doc=CONTENT)
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.together("r1", ("content", "1.0.0"))
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.0.0")
+    node.until_result("good", component="content", to="1.0.0")
+    assert both(node) == ("1.0.0", "1.0.0")
+
+
+def both(node):
+    return node.current("web"), node.current("content")
+
+
+def offer_both(fleet, node, broken=False, kill=None, doc=WEB, **release):
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(doc, requires={"components": {"content": ">=1.1.0"}}))
+    fleet.release("content", "1.1.0", content_files("1.1.0", broken), doc=release.pop("content", CONTENT), **release)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.together("r2", ("content", "1.1.0"))
+    fleet.publish()
+    node.push()
+
+
+@story
+def several_are_swapped_in_one_rename(fleet, node):
+    install_both(fleet, node)
+    offer_both(fleet, node)
+    node.until_result("good", to="1.1.0")
+    result = node.until_result("good", component="content", to="1.1.0")
+    assert result["rollout"] == "r2" and result["from"] == "1.0.0", result
+    assert both(node) == ("1.1.0", "1.1.0") and node.running() == "1.1.0"
+    generations = {frozenset((os.path.basename(os.path.dirname(os.readlink(f"{node.root}/generations/{g}/{c}"))),
+                              os.path.basename(os.readlink(f"{node.root}/generations/{g}/{c}")))
+                             for c in os.listdir(f"{node.root}/generations/{g}"))
+                   for g in os.listdir(node.root + "/generations")}
+    mixed = [g for g in generations if {v for _, v in g} == {"1.0.0", "1.1.0"}]
+    assert not mixed, mixed
+    ids = {x["update"] for x in node.results().values()}
+    assert len(ids) == 4 and "r2/content/2" in ids and "r2/web/2" in ids, ids
+
+
+@story
+def several_go_back_together_and_one_is_blamed(fleet, node):
+    install_both(fleet, node)
+    offer_both(fleet, node, broken=True)
+    result = node.until_result("check-failed", to="1.1.0")
+    assert "whole" in result["detail"], result
+    node.until_result("check-failed", component="content", to="1.1.0")
+    assert both(node) == ("1.0.0", "1.0.0")
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert [d["version"] for d in node.component("content")["denied"]] == ["1.1.0"]
+    assert node.component("web")["denied"] == [], "the one that did not fail is not denied"
+    node.until("the other waits with it", lambda: node.why("web")["reason"] == "together")
+    # A repaired content brings both.
+    fleet.release("content", "1.1.1", content_files("1.1.1"), doc=CONTENT)
+    fleet.rollout("r3", "web", "1.1.0")
+    fleet.together("r3", ("content", "1.1.1"))
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert both(node) == ("1.1.0", "1.1.1")
+
+
+@story
+def several_or_none_before_the_swap(fleet, node):
+    install_both(fleet, node)
+    good = pack(content_files("1.1.0"))
+    offer_both(fleet, node, artifact=good[:-1] + bytes([good[-1] ^ 1]), signed_digest=hashlib.sha256(good).hexdigest())
+    node.until_result("artifact-digest", to="1.1.0")
+    node.until_result("artifact-digest", component="content", to="1.1.0")
+    assert both(node) == ("1.0.0", "1.0.0") and node.running() == "1.0.0"
+
+
+@story
+def several_wait_for_the_one_that_is_held(fleet, node):
+    install_both(fleet, node)
+    fleet.orders["n1"] = {"format": 1, "node": "n1", "pin": [{"id": "pin-1", "component": "content", "version": "1.0.0",
+                                                             "reason": "ticket", "by": "support"}]}
+    offer_both(fleet, node)
+    node.until("it waits", lambda: node.why("web")["reason"] == "together" and
+               node.why("content")["reason"] == "support-pin")
+    assert both(node) == ("1.0.0", "1.0.0")
+    fleet.orders = {}
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert both(node) == ("1.1.0", "1.1.0")
+
+
+@story
+def several_are_undone_together(fleet, node):
+    install_both(fleet, node)
+    offer_both(fleet, node)
+    node.until_result("good", to="1.1.0")
+    before = len(os.listdir(node.root + "/generations"))
+    fleet.rollouts["r2"].update(state="halted", undo=["all"])
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back", component="content")
+    node.until_result("rolled-back")
+    assert both(node) == ("1.0.0", "1.0.0") and before
+    for c in ("web", "content"):
+        assert [(d["version"], d["cause"]) for d in node.component(c)["denied"]] == [("1.1.0", "undone")]
+
+
+@story
+def several_need_the_approval_of_each_policy(fleet, node):
+    install_both(fleet, node)
+    fleet.listed["team-content"]["content/policy.json"] = json.dumps(
+        {"format": 1, "owner": "content", "approvals": [{"approver": "team"}]}).encode()
+    offer_both(fleet, node)
+    node.until("it waits", lambda: node.why("web")["reason"] == "not-approved")
+    assert both(node) == ("1.0.0", "1.0.0")
+    rollout = fleet.rollouts["r2"]
+    stage = {k: v for k, v in rollout["stages"][0].items() if k not in ("open", "approvals")}
+    expires = stamp(time.time() + 3600)
+    statement = {"_type": "selfright-approval", "fleet": "demo", "rollout": "r2", "kind": "regular",
+                 "releases": [rollout["release"]] + rollout["with"], "stage": stage, "overrides": [],
+                 "expires": expires}
+    key = fleet.keys["team-web"]  # the other team's word is not enough
+    for key in (fleet.keys["team-web"], fleet.keys["team-content"]):
+        rollout["stages"][0]["approvals"] = [{"expires": expires, "signatures": [
+            {"keyid": key.id, "sig": key.sign(canonical(statement).encode())}]}]
+        fleet.publish()
+        node.push()
+        if key is fleet.keys["team-web"]:
+            time.sleep(1)
+            assert node.why("web")["reason"] == "not-approved" and both(node) == ("1.0.0", "1.0.0")
+    node.until_result("good", to="1.1.0")
+    assert both(node) == ("1.1.0", "1.1.0")
+
+
+def killed_with_several(fleet, node, state, broken):
+    install_both(fleet, node)
+    doc = dict(WEB, services=[dict(WEB["services"][0], stop_before_swap=True)], probation=2)
+    offer_both(fleet, node, broken=broken, doc=doc)
+    wanted = f"to=1.1.0 state={state}".encode()
+    node.until(state, lambda: wanted in open(node.home + "/agent.log", "rb").read())
+    node.kill()
+    assert both(node) in (("1.0.0", "1.0.0"), ("1.1.0", "1.1.0")), both(node)
+    node.start()
+    node.until_result("check-failed" if broken else "good", to="1.1.0", seconds=40)
+    expected = "1.0.0" if broken else "1.1.0"
+    assert both(node) == (expected, expected)
+    node.until("it serves", lambda: node.running() == expected)
+
+
+for _state in ("staging", "swapping", "probation", "rolling-back"):
+    def _several(fleet, node, state=_state):
+        killed_with_several(fleet, node, state, broken=state == "rolling-back")
+    _several.__name__ = "several_killed_in_" + _state.replace("-", "_")
+    story(_several)
+
+
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
 
 
