@@ -357,38 +357,20 @@ static struct decision decide_alone(struct node *n, const char *component)
 	return d;
 }
 
-/*
- * All of a rollout or none of it: as long as one of its components may not go, for whatever reason, the
- * others wait with it.
- */
+/* As long as one of a rollout's components may not go, for whatever reason, the others wait with it. */
 static void wait_for_others(struct node *n, const char *component, struct decision *d)
 {
 	const struct rollout *r = d->rollout;
 
-	for (size_t i = 0; d->kind == DECIDE_TARGET && i <= r->with_count; i++) {
+	for (size_t i = 0; i <= r->with_count; i++) {
 		const struct release_ref *ref = i == 0 ? &r->release : &r->with[i - 1];
 		const struct node_component *c = state_component(n->state, ref->component);
 		struct decision other;
-		bool ordered, there;
 
 		if (str_eq(ref->component, component))
 			continue;
 		other = decide_alone(n, ref->component);
-		ordered = other.kind == DECIDE_TARGET && other.cause != CAUSE_ROLLOUT;
-		there = c && str_eq(c->version, ref->version);
-		if (there && !ordered)
-			continue;
-		if (other.cause == CAUSE_ROLLOUT && other.rollout == r && other.kind == DECIDE_TARGET)
-			continue;
-		d->kind = DECIDE_WAIT;
-		d->reason = REASON_TOGETHER;
-		d->until = 0;
-		d->may_stage = false;
-		if (other.cause == CAUSE_ROLLOUT && other.rollout == r && other.kind == DECIDE_WAIT) {
-			d->reason = other.reason;
-			d->until = other.until;
-			d->may_stage = other.may_stage;
-		}
+		decide_together(d, &other, ref, c && c->version[0] ? c->version : NULL);
 	}
 }
 

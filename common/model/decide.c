@@ -708,3 +708,27 @@ struct decision decide(const struct local_facts *local, const struct component_f
 		d.reason = undo_reason;
 	return d;
 }
+
+void decide_together(struct decision *d, const struct decision *other, const struct release_ref *ref,
+		     const char *version)
+{
+	bool follows = other->cause == CAUSE_ROLLOUT && other->rollout == d->rollout;
+
+	if (d->kind != DECIDE_TARGET || d->cause != CAUSE_ROLLOUT)
+		return;
+	if (follows && other->kind == DECIDE_TARGET)
+		return;
+	/* It is there already, unless something sends it elsewhere. */
+	if (version && strcmp(version, ref->version) == 0 &&
+	    (other->kind != DECIDE_TARGET || other->cause == CAUSE_ROLLOUT))
+		return;
+	d->kind = DECIDE_WAIT;
+	d->reason = REASON_TOGETHER;
+	d->until = 0;
+	d->may_stage = false;
+	if (follows && other->kind == DECIDE_WAIT) {
+		d->reason = other->reason;
+		d->until = other->until;
+		d->may_stage = other->may_stage;
+	}
+}

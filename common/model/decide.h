@@ -159,6 +159,14 @@ struct decision decide(const struct local_facts *local, const struct component_f
 		       const struct rollout_facts *rollouts, size_t rollout_count,
 		       const struct rollout_index *index, const struct node_orders *orders);
 
+/*
+ * All that a rollout swaps together or none of it: `d`, which leads to one of its releases, as it stands
+ * once `other` was decided about another one of its components, `ref`, which runs `version` (NULL: absent) here.
+ * What was no target stays as it is.
+ */
+void decide_together(struct decision *d, const struct decision *other, const struct release_ref *ref,
+		     const char *version);
+
 /* Does a freeze of the index cover this node and component now? Returns it or NULL. */
 const struct freeze *freeze_covers(const struct rollout_index *index, const struct local_facts *local,
 				   const char *component);

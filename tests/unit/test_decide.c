@@ -145,6 +145,46 @@ static void test_with_brings_its_release(void **state)
 	expect_target(w, CAUSE_ROLLOUT, "7.0.0");
 }
 
+static void test_together_or_not_at_all(void **state)
+{
+	struct world *w = *state;
+	struct rollout_facts *f = world_rollout(w, "r1", 1, "1.1.0", RUNNING);
+	struct release_ref waf = { .component = (char[]){ "waf" }, .version = (char[]){ "7.0.0" } };
+	const struct decision mine = world_decide(w);
+	struct decision d = mine, other = {
+		.kind = DECIDE_TARGET, .cause = CAUSE_ROLLOUT, .version = "7.0.0", .rollout = f->rollout
+	};
+
+	assert_int_equal(mine.kind, DECIDE_TARGET);
+	decide_together(&d, &other, &waf, "6.0.0");
+	assert_int_equal(d.kind, DECIDE_TARGET);
+	/* Its own reason is that of all. */
+	other.kind = DECIDE_WAIT;
+	other.reason = REASON_DAILY_LIMIT;
+	other.may_stage = true;
+	other.until = 7;
+	decide_together(&d, &other, &waf, NULL);
+	assert_int_equal(d.kind, DECIDE_WAIT);
+	assert_int_equal(d.reason, REASON_DAILY_LIMIT);
+	assert_true(d.may_stage && d.until == 7);
+	/* It stays, follows another rollout, or is ordered away. */
+	d = mine;
+	other = (struct decision){ .kind = DECIDE_STAY, .reason = REASON_DENIED };
+	decide_together(&d, &other, &waf, "6.0.0");
+	assert_int_equal(d.reason, REASON_TOGETHER);
+	assert_false(d.may_stage);
+	reason_seen[REASON_TOGETHER] = true;
+	d = mine;
+	other = (struct decision){ .kind = DECIDE_TARGET, .cause = CAUSE_ORDER_ROLLBACK, .version = "6.0.0" };
+	decide_together(&d, &other, &waf, "7.0.0");
+	assert_int_equal(d.reason, REASON_TOGETHER);
+	/* It is there. */
+	d = mine;
+	other = (struct decision){ .kind = DECIDE_STAY, .reason = REASON_SUPPORT_PIN, .cause = CAUSE_ORDER_PIN };
+	decide_together(&d, &other, &waf, "7.0.0");
+	assert_int_equal(d.kind, DECIDE_TARGET);
+}
+
 static void test_stages(void **state)
 {
 	struct world *w = *state;
@@ -1014,6 +1054,7 @@ int main(void)
 		T(test_highest_seq_is_followed_whatever_the_order),
 		T(test_another_component_does_not_matter),
 		T(test_with_brings_its_release),
+		T(test_together_or_not_at_all),
 		T(test_stages),
 		T(test_a_closed_stage_does_not_hide_an_older_rollout),
 		T(test_membership_that_was_acted_on_sticks),
