@@ -205,7 +205,7 @@ static int begin(struct node *n, const struct part *p)
 	(void) n->os->close(n->os, partial); /* the stage process holds its own */
 	if (r < 0) {
 		close(pipefd[0]);
-		if (u->result)
+		if (n->state->update.result)
 			return r; /* said already */
 		return update_fail(n, r, "selfright-stage could not be started: %s", err_text(r));
 	}
