@@ -264,6 +264,12 @@ static int check_understood(struct known_rollout *k)
 	if (k->rollout.with_count > STATE_WITH_MAX)
 		return set_trouble(k, -ERR_AGENT_TOO_OLD, "rollout %s swaps more than %d components together",
 				   k->rollout.id, PARTS_MAX);
+	/* What would judge the others is what is exchanged. */
+	for (size_t i = 0; i < k->rollout.with_count; i++)
+		if (str_eq(k->rollout.component, "agent") || str_eq(k->rollout.with[i].component, "agent"))
+			return set_trouble(k, -ERR_REFUSED,
+					   "rollout %s swaps the agent together with others; it is updated alone",
+					   k->rollout.id);
 	r = opening_parse(k->rollout.window, k->rollout.blackout, &k->opening, error, sizeof(error));
 	if (r < 0)
 		return set_trouble(k, r, "rollout %s: %s", k->rollout.id, error);
