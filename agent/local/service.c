@@ -52,6 +52,8 @@ struct slot {
 	struct process process;
 	int pidfd; /* -1: none */
 	char running[VERSION_MAX + 1]; /* the version it was started (or reloaded) for; units: applied */
+	char reread[VERSION_MAX + 1]; /* units: the version whose files the service manager has read */
+	bool rereading; /* ... and does at the moment */
 	int running_signal;
 	uint64_t running_timeout_s;
 	uint64_t started_ms, deadline_ms, next_start_ms;
@@ -644,21 +646,46 @@ static void step_reloading(struct services *s, struct slot *k, uint64_t now_ms)
 
 /* --- units: the service manager keeps them running --- */
 
-static void unit_call(struct slot *k, const char *verb, uint64_t now_ms)
+/* `systemctl VERB [UNIT]`, looked up where the agent's own PATH says. */
+static int systemctl(struct slot *k, const char *verb, char *unit, uint64_t now_ms)
 {
-	char name[] = "systemctl", arg[32], *argv[] = { name, arg, k->unit, NULL };
-	struct command_line line = { .argv = argv, .argc = 3 };
+	const char *own = getenv("PATH");
+	char name[] = "systemctl", arg[32], path[1024], *argv[] = { name, arg, unit, NULL };
+	struct command_line line = { .argv = argv, .argc = unit ? 3 : 2 };
+	int n = snprintf(path, sizeof(path), "PATH=%s", own ? own : "");
 	int r;
 
 	(void) snprintf(arg, sizeof(arg), "%s", verb);
+	if (own && *own && n > 0 && (size_t) n < sizeof(path))
+		line.env[0] = path; /* else the default is looked through */
 	r = command_start(&line, SYSTEMCTL_TIMEOUT_S, now_ms, &k->command);
+	if (r == 0)
+		k->actual = UNIT_BUSY;
+	return r;
+}
+
+/*
+ * The unit may be a link into current/<component>/ (`systemctl link`), which the swap has just changed: its file is
+ * read again before it is started by it.
+ */
+static bool unit_reread(struct slot *k, uint64_t now_ms)
+{
+	if (str_eq(k->reread, k->version))
+		return false;
+	memcpy(k->reread, k->version, sizeof(k->reread)); /* once is enough; a failure shows at the start */
+	k->rereading = systemctl(k, "daemon-reload", NULL, now_ms) == 0;
+	return k->rereading;
+}
+
+static void unit_call(struct slot *k, const char *verb, uint64_t now_ms)
+{
+	int r = systemctl(k, verb, k->unit, now_ms);
+
 	if (r < 0) {
 		log_warning("unit-failed", "component=%s unit=%s reason=%s", k->component, k->unit, err_text(r));
 		k->failure = -ERR_UNIT;
 		memcpy(k->running, k->version, sizeof(k->running)); /* tried; once is enough */
-		return;
 	}
-	k->actual = UNIT_BUSY;
 }
 
 static void step_unit(const struct services *s, struct slot *k, uint64_t now_ms)
@@ -670,6 +697,14 @@ static void step_unit(const struct services *s, struct slot *k, uint64_t now_ms)
 		if (r == 0)
 			return;
 		k->actual = DOWN;
+		if (k->rereading) {
+			k->rereading = false;
+			if (r < 0)
+				log_warning("unit-files-not-read", "component=%s unit=%s reason=%s", k->component,
+					    k->unit, err_text(r));
+			command_done(&k->command);
+			return;
+		}
 		memcpy(k->running, k->wanted ? k->version : "", k->wanted ? sizeof(k->running) : 1);
 		if (r < 0) {
 			log_warning("unit-failed", "component=%s unit=%s reason=%s", k->component, k->unit,
@@ -689,6 +724,8 @@ static void step_unit(const struct services *s, struct slot *k, uint64_t now_ms)
 				return;
 			}
 		}
+		if (unit_reread(k, now_ms))
+			return;
 		/* At the agent's first look the unit may well run what is right: start leaves it alone then. */
 		unit_call(k, k->running[0] ? "restart" : "start", now_ms);
 	} else if (!k->wanted && k->running[0] && may_stop(s, k)) {

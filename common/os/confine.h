@@ -20,7 +20,8 @@ NODISCARD int confine_descriptors(unsigned first);
 /*
  * From now on files only below `writable` folders (read and write) and `readable`
  * descriptors (read); no program can be started, no TCP port listened on, no
- * process outside signalled. Returns 1, or 0 on a kernel without Landlock.
+ * process outside signalled. Returns 1, or 0 on a kernel without Landlock and in a
+ * container whose system call filter forbids it.
  */
 NODISCARD int confine_files(const int *writable, size_t writable_count, const int *readable,
 			    size_t readable_count);

@@ -552,12 +552,15 @@ int component_template(const char *name, const char *team, const char *unit, str
 		r = unit ? buf_addf(ret,
 				    "services:\n"
 				    "  - name: %s\n"
+				    "    # The node's own unit of this name. Where `systemctl link "
+				    "/var/lib/selfright/current/%s/%s`\n"
+				    "    # was run once, every version brings its own.\n"
 				    "    unit: %s\n"
 				    "checks:\n"
 				    "  - name: running\n"
 				    "    unit: %s\n"
 				    "    periodSeconds: 2\n",
-				    name, unit, unit)
+				    name, name, unit, unit, unit)
 			 : buf_add_str(
 				   ret,
 				   "# services:\n"

@@ -6,6 +6,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -179,6 +182,28 @@ static void network_and_signals(void **state)
 	in_child(no_listening_no_signals);
 }
 
+/* A container's filter answers EPERM where a kernel without Landlock answers ENOSYS: neither strands a node. */
+static int filtered_child(int dirfd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_landlock_create_ruleset, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return NOT_HERE;
+	return confine_files(&dirfd, 1, NULL, 0) == 0 ? 0 : __LINE__;
+}
+
+static void forbidden_by_a_container(void **state)
+{
+	(void) state;
+	in_child(filtered_child);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +211,7 @@ int main(void)
 		cmocka_unit_test(memory),
 		cmocka_unit_test(files),
 		cmocka_unit_test(network_and_signals),
+		cmocka_unit_test(forbidden_by_a_container),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -406,6 +406,44 @@ static void test_service_refusals(void **state)
 	release_done(&r);
 }
 
+/* A unit may be a link into the current tree: its file is read again before it is started by it, once a version. */
+static void test_the_files_of_units_are_read_again(void **state)
+{
+	struct release r = { .version = NULL };
+	char path[512], before[400], log[128], text[256] = "";
+	FILE *f;
+
+	(void) state;
+	snprintf(log, sizeof(log), "%s/calls", dir);
+	snprintf(path, sizeof(path), "#!/bin/sh\necho \"$*\" >>%s\n", log);
+	script("systemctl", path);
+	snprintf(before, sizeof(before), "%s", getenv("PATH"));
+	snprintf(path, sizeof(path), "%s/bin:%s", dir, before);
+	assert_int_equal(setenv("PATH", path, 1), 0);
+	assert_int_equal(string_list_add(&config.otherwise.units, "app.service"), 0);
+	declare(&r, "/bin/true");
+	string_list_done(&r.services[0].start.argv);
+	r.services[0].unit = strdup("app.service");
+	assert_int_equal(apply("1.0.0", &r), 0);
+	step_until(1, "web");
+	assert_int_equal(apply("1.1.0", &r), 0);
+	step_until(1, "web");
+	services_stop(services, "web", false);
+	for (int i = 0; i < 400 && services_count(services) > 0; i++) {
+		(void) services_step(services, now_ms());
+		usleep(10000);
+	}
+	f = fopen(log, "r");
+	assert_non_null(f);
+	assert_true(fread(text, 1, sizeof(text) - 1, f) > 0);
+	assert_int_equal(fclose(f), 0);
+	assert_string_equal(
+		text, "daemon-reload\nstart app.service\ndaemon-reload\nrestart app.service\nstop app.service\n");
+	assert_int_equal(setenv("PATH", before, 1), 0);
+	string_list_done(&config.otherwise.units);
+	release_done(&r);
+}
+
 /* --- order --- */
 
 /* "+a" when a is started, "-a" when it is gone. */
@@ -760,6 +798,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_service_reload, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_service_stop_before_swap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_service_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_files_of_units_are_read_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_services_start_in_order_and_stop_in_the_other, setup_noting,
 						teardown_noting),
 		cmocka_unit_test_setup_teardown(test_all_stop_before_the_first_starts_anew, setup_noting,
