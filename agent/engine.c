@@ -863,6 +863,7 @@ static void collect_leftovers(struct node *n)
 	r = collect(n->store, &o, NULL);
 	if (r < 0)
 		log_warning("collect-failed", "leftovers stay until the next time: %s", err_text(r));
+	manifest_collect(n);
 }
 
 /* Bring up what is installed. What an update is in the middle of is that update's. */

@@ -200,6 +200,9 @@ static void manifest_collect_component(struct node *n, const char *component)
 		size_t len = strlen(names.names[i]);
 		uint8_t digest[SHA256_BYTES];
 
+		/* What a power cut left of manifest_keep(): whoever wakes up writes it anew. */
+		if (names.names[i][0] == '.' && len > 8 && str_eq(names.names[i] + len - 8, ".pending"))
+			(void) n->os->unlinkat(n->os, fd, names.names[i], 0); /* tried again the next time */
 		if (len <= 5 || len - 5 > VERSION_MAX || strcmp(names.names[i] + len - 5, ".json") != 0)
 			continue;
 		(void) snprintf(version, sizeof(version), "%.*s", (int) (len - 5), names.names[i]);
@@ -655,6 +658,22 @@ int update_fail_as(struct node *n, enum result number, int r, const char *fmt, .
 	return r;
 }
 
+/*
+ * An end that was interrupted before the state was saved is run again, and its line is there
+ * already: no other update was in between, so it is the newest.
+ */
+static bool is_in_history(struct node *n, const char *update)
+{
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(STORE_HISTORY_LINE_MAX + 2);
+	CLEANUP(json_freep)
+	struct json *last = NULL;
+
+	return store_history_read(n->store, 1, &line) == 0 && line.len > 0 &&
+	       json_parse(line.data, line.len, &json_limits_default, &last) == 0 &&
+	       str_eq(json_string(json_get(last, "update")), update);
+}
+
 static void add_history(struct node *n, const struct node_result *r, const struct catalogue_row *row)
 {
 	CLEANUP(json_build_freep)
@@ -665,6 +684,8 @@ static void add_history(struct node *n, const struct node_result *r, const struc
 	char at[TIMESTAMP_LEN + 1];
 	int e;
 
+	if (is_in_history(n, r->update))
+		return;
 	timestamp_format(at, r->at);
 	node_string(o, "at", at);
 	node_string(o, "component", r->component);

@@ -24,7 +24,14 @@
 #include <unistd.h>
 
 /* URLS_MAX: selfright-stage takes no more. */
-enum { PROGRESS_MS = 10 * 1000, LOOK_MS = 1000, READS_MAX = 64, URLS_MAX = 8, ARGS_MAX = 24 + 2 * URLS_MAX };
+enum {
+	PROGRESS_MS = 10 * 1000,
+	LOOK_MS = 1000,
+	ENDING_MS = 10,
+	READS_MAX = 64,
+	URLS_MAX = 8,
+	ARGS_MAX = 24 + 2 * URLS_MAX
+};
 
 static const struct release_artifact *full_artifact(const struct release *rel)
 {
@@ -405,7 +412,8 @@ static int stage_part(struct node *n, const struct part *p)
 			process_end(&t->stage, 0);
 			return r;
 		}
-		t->wake_ms = node_now_ms(n) + LOOK_MS;
+		/* It closes its pipe a moment before it is gone: nothing else would tell of its end. */
+		t->wake_ms = node_now_ms(n) + (t->stage_fd < 0 ? ENDING_MS : LOOK_MS);
 		return PHASE_AGAIN;
 	}
 	if (r < 0)
