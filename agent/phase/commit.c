@@ -4,7 +4,6 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
-#include "agent/store/collect.h"
 #include "agent/store/data.h"
 #include "agent/store/seal.h"
 #include "base/backoff.h"
@@ -61,27 +60,6 @@ static enum result good_result(const struct node_update *u)
 	return u->result == RESULT_GOOD_UNPROVEN ? RESULT_GOOD_UNPROVEN : RESULT_GOOD;
 }
 
-static void collect_old(struct node *n)
-{
-	const struct node_update *u = &n->state->update;
-	uint64_t kept[1] = { u->fallback_generation };
-	struct collect_options o = { .keep_versions = n->config->keep_versions };
-	struct collect_result done = { 0 };
-	int r;
-
-	if (u->watch_ms > 0) {
-		o.generations = kept;
-		o.generation_count = 1;
-	}
-	r = collect(n->store, &o, &done);
-	if (r < 0)
-		log_warning("collect-failed", "old versions stay until the next time: %s", err_text(r));
-	else if (done.versions + done.generations > 0)
-		log_info("collected", "versions=%zu generations=%zu", done.versions, done.generations);
-	manifest_collect(n);
-	node_collect_data(n);
-}
-
 static int commit_part(struct node *n, const struct part *p)
 {
 	const struct node_update *u = &n->state->update;
@@ -119,7 +97,7 @@ int phase_commit(struct node *n)
 		return r;
 	/* It is kept for a while, but what fails from now on leaves the data as it is. */
 	u->data_saved[0] = '\0';
-	collect_old(n);
+	node_collect(n, u->watch_ms > 0 ? u->fallback_generation : 0);
 	return PHASE_DONE;
 }
 
@@ -196,5 +174,8 @@ int phase_discard(struct node *n)
 				    err_text(r));
 	}
 	note_retry(n, class);
-	return update_end(n, number, u->detail) < 0 ? -ENOMEM : PHASE_DONE;
+	if (update_end(n, number, u->detail) < 0)
+		return -ENOMEM;
+	node_collect(n, 0);
+	return PHASE_DONE;
 }

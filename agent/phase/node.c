@@ -4,6 +4,7 @@
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/probe/probe.h"
+#include "agent/store/collect.h"
 #include "agent/store/seal.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -598,6 +599,24 @@ void node_collect_data(struct node *n)
 		log_info("collected", "copies_of_data=%zu", removed);
 }
 
+void node_collect(struct node *n, uint64_t generation)
+{
+	struct collect_options o = {
+		.keep_versions = n->config->keep_versions,
+		.generations = &generation,
+		.generation_count = generation ? 1 : 0,
+	};
+	struct collect_result done = { 0 };
+	int r = collect(n->store, &o, &done);
+
+	if (r < 0)
+		log_warning("collect-failed", "old versions stay until the next time: %s", err_text(r));
+	else if (done.versions + done.generations > 0)
+		log_info("collected", "versions=%zu generations=%zu", done.versions, done.generations);
+	manifest_collect(n);
+	node_collect_data(n);
+}
+
 /* What programs print may be anything; a report is clean UTF-8. */
 static void clean_text(char *text)
 {
@@ -659,19 +678,27 @@ int update_fail_as(struct node *n, enum result number, int r, const char *fmt, .
 }
 
 /*
- * An end that was interrupted before the state was saved is run again, and its line is there
- * already: no other update was in between, so it is the newest.
+ * An end that was interrupted before the state was saved is run again, and its lines are there
+ * already: no other update was in between, so they are the newest.
  */
-static bool is_in_history(struct node *n, const char *update)
+static bool is_in_history(struct node *n, const struct node_result *r)
 {
 	CLEANUP(buf_done)
-	struct buf line = BUF_INIT(STORE_HISTORY_LINE_MAX + 2);
-	CLEANUP(json_freep)
-	struct json *last = NULL;
+	struct buf lines = BUF_INIT((ROLLOUT_WITH_MAX + 1) * (STORE_HISTORY_LINE_MAX + 1));
+	char *line, *rest = NULL;
 
-	return store_history_read(n->store, 1, &line) == 0 && line.len > 0 &&
-	       json_parse(line.data, line.len, &json_limits_default, &last) == 0 &&
-	       str_eq(json_string(json_get(last, "update")), update);
+	if (store_history_read(n->store, ROLLOUT_WITH_MAX + 1, &lines) < 0 || lines.len == 0)
+		return false;
+	for (line = strtok_r((char *) lines.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		CLEANUP(json_freep)
+		struct json *entry = NULL;
+
+		if (json_parse(line, strlen(line), &json_limits_default, &entry) == 0 &&
+		    str_eq(json_string(json_get(entry, "update")), r->update) &&
+		    str_eq(json_string(json_get(entry, "component")), r->component))
+			return true;
+	}
+	return false;
 }
 
 static void add_history(struct node *n, const struct node_result *r, const struct catalogue_row *row)
@@ -684,7 +711,7 @@ static void add_history(struct node *n, const struct node_result *r, const struc
 	char at[TIMESTAMP_LEN + 1];
 	int e;
 
-	if (is_in_history(n, r->update))
+	if (is_in_history(n, r))
 		return;
 	timestamp_format(at, r->at);
 	node_string(o, "at", at);

@@ -399,7 +399,10 @@ int phase_rolled_back(struct node *n)
 	if (u->to[0] && !denied)
 		note_retry(n);
 	n->state->stuck = false;
-	return update_end(n, number, detail) < 0 ? -ENOMEM : PHASE_DONE;
+	if (update_end(n, number, detail) < 0)
+		return -ENOMEM;
+	node_collect(n, 0);
+	return PHASE_DONE;
 }
 
 /* Tell it once, try again at every start and every hour, and let orders through. */

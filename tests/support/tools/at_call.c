@@ -9,7 +9,8 @@
  *   at_call --short -- PROGRAM ...                     every write and read does half of what it is asked
  *
  * Counted are the calls that change files, folders or processes, of all processes together in the order in which they
- * come; with --fail also those that only open or read. Exit status: the program's; 137 if it was killed here. The last
+ * come; with --fail also those that only open or read, but of programs called selfright-* alone: what a component's own
+ * program makes of an error is its own affair. Exit status: the program's; 137 if it was killed here. The last
  * line on standard error is "at_call: N calls[, at NAME]".
  */
 #include <errno.h>
@@ -54,14 +55,14 @@ static const struct {
 #endif
 	CHANGES(renameat),  CHANGES(clone3),	CHANGES(sendto),    READS(read),	READS(pread64),
 	READS(fstat),	    READS(newfstatat),	READS(statx),	    READS(readlinkat),	READS(getdents64),
-	READS(mmap),	    READS(brk),		READS(socket),	    READS(pipe2),	READS(dup3),
-	READS(fcntl),	    READS(close),	READS(getrandom),   READS(poll),	READS(ppoll),
-	READS(fstatfs),	    READS(statfs),	READS(flock),	    READS(ioctl),	READS(access),
+	READS(mmap),	    READS(socket),	READS(pipe2),	    READS(dup3),	READS(fcntl),
+	READS(close),	    READS(getrandom),	READS(poll),	    READS(ppoll),	READS(fstatfs),
+	READS(statfs),	    READS(flock),	READS(ioctl),	    READS(access),
 };
 
 struct tracee {
 	pid_t pid;
-	bool inside; /* between entry and exit of a call */
+	bool known, ours; /* known: looked at since its last exec; ours: a program of Selfright's */
 	long forced; /* what that call shall answer, 0: the truth */
 };
 
@@ -182,9 +183,31 @@ static bool is_read_or_write(long number)
 	return number == SYS_read || number == SYS_write || number == SYS_pread64 || number == SYS_pwrite64;
 }
 
+static bool is_ours(struct tracee *t)
+{
+	char link[64], path[4096];
+	const char *name;
+	ssize_t len;
+
+	if (t->known)
+		return t->ours;
+	(void) snprintf(link, sizeof(link), "/proc/%d/exe", (int) t->pid);
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len > 0 ? len : 0] = '\0';
+	name = strrchr(path, '/');
+	t->ours = name && strncmp(name, "/selfright-", 11) == 0;
+	t->known = true;
+	return t->ours;
+}
+
 static void on_entry(struct tracee *t, const struct __ptrace_syscall_info *info)
 {
 	int place = place_of(info);
+
+	if ((long) info->entry.nr == SYS_execve)
+		t->known = false; /* another program from the next call on */
+	else if (counting_reads && !is_ours(t))
+		return;
 
 	if (halving && is_read_or_write((long) info->entry.nr) && info->entry.args[0] > 2)
 		halve_call(t->pid);
