@@ -95,7 +95,7 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 struct start_options {
 	const char *id, *component, *version, *kind, *max_failures, *max_node_failures, *silent_after, *on_failure,
 		*min_age, *window, *notice, *spread, *disruption, *deadline;
-	struct cli_values stages, blackouts, overrides;
+	struct cli_values stages, with, blackouts, overrides;
 	bool dry_run, replace;
 };
 
@@ -163,6 +163,20 @@ static int plan_from_options(const struct cli *c, const struct start_options *o,
 				"start --help");
 	node_string(root, "component", o->component);
 	node_string(root, "version", o->version);
+	if (o->with.count > 0) {
+		struct json_node *with = node_object(root, "with");
+
+		for (size_t i = 0; i < o->with.count; i++) {
+			const char *equals = strchr(o->with.items[i], '=');
+			char name[ID_MAX + 1];
+
+			if (!equals || (size_t) (equals - o->with.items[i]) >= sizeof(name))
+				return cli_fail(c, CLI_USAGE, "--with takes COMPONENT=VERSION; found '%s'",
+						o->with.items[i]);
+			snprintf(name, sizeof(name), "%.*s", (int) (equals - o->with.items[i]), o->with.items[i]);
+			node_string(with, name, equals + 1);
+		}
+	}
 	node_string(root, "kind", o->kind);
 	stages = node_array(root, "stages");
 	for (size_t i = 0; i < o->stages.count; i++) {
@@ -262,6 +276,10 @@ static int cmd_start(int argc, char **argv)
 	static const struct cli_option options[] = {
 		{ .name = "component", .value = "NAME", .help = "what", .text = &o.component },
 		{ .name = "version", .value = "VERSION", .help = "which published release", .text = &o.version },
+		{ .name = "with",
+		  .value = "COMPONENT=VERSION",
+		  .help = "swap this one in the same rename, or none of them",
+		  .values = &o.with },
 		{ .name = "stage",
 		  .value = "NAME=WHO",
 		  .help = "in order: NAME=all, NAME=nodes:n1,n2,soak:1h, NAME=labels:site=oslo,share:25%",
@@ -383,16 +401,17 @@ static void say_approvals(const struct cli *c, const struct json *answer)
 		const struct json *o = json_at(list, i);
 		const char *exempt = fleet_text(o, "exempt_label");
 		bool met = json_bool(json_get(o, "met"), false);
+		bool other = strcmp(fleet_text(o, "component"), fleet_text(answer, "component")) != 0;
 		int64_t valid = 0, threshold = 0;
 
 		(void) json_integer(json_get(o, "valid"), &valid); /* only shown */
 		(void) json_integer(json_get(o, "threshold"), &threshold); /* the same */
-		cli_say(c, "stage %s: %s%s%s of %s%s%s%s, %lld of %lld signatures%s%s", fleet_text(o, "stage"),
+		cli_say(c, "stage %s: %s%s%s of %s%s%s%s%s%s, %lld of %lld signatures%s%s", fleet_text(o, "stage"),
 			cli_colour(c, met ? CLI_GREEN : CLI_YELLOW),
 			met ? "has the approval" : "needs the approval", cli_colour(c, CLI_PLAIN),
-			fleet_text(o, "approver"), *exempt ? " (not on nodes labelled " : "", exempt,
-			*exempt ? ")" : "", (long long) valid, (long long) threshold, met ? ", until " : "",
-			met ? fleet_text(o, "expires") : "");
+			fleet_text(o, "approver"), other ? " for " : "", other ? fleet_text(o, "component") : "",
+			*exempt ? " (not on nodes labelled " : "", exempt, *exempt ? ")" : "", (long long) valid,
+			(long long) threshold, met ? ", until " : "", met ? fleet_text(o, "expires") : "");
 		if (!json_bool(json_get(o, "known"), true))
 			cli_say(c, "  nobody is named %s: selfright repo approvers add %s --help",
 				fleet_text(o, "approver"), fleet_text(o, "approver"));
@@ -418,6 +437,11 @@ static int show_one(const struct cli *c, const char *id)
 		cli_colour(c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
 		fleet_text(answer, "kind"), cli_colour(c, colour_of(state)), state, cli_colour(c, CLI_PLAIN),
 		fleet_ago(answer, "state_at", ago, sizeof(ago)));
+	for (size_t i = 0; i < json_count(json_get(answer, "with")); i++) {
+		const struct json *w = json_at(json_get(answer, "with"), i);
+
+		cli_say(c, "  with %s %s", fleet_text(w, "component"), fleet_text(w, "version"));
+	}
 	if (*fleet_text(answer, "reason"))
 		cli_say(c, "  reason: %s (%s)", fleet_text(answer, "reason"), fleet_text(answer, "by"));
 	if (strcmp(state, "running") == 0)

@@ -1131,8 +1131,14 @@ static void write_member(const struct serve *s, struct json_node *nodes, const s
 
 static void write_evaluation(const struct serve *s, struct json_node *o, const struct evaluation *e)
 {
-	struct json_node *stages = node_array(o, "stages");
+	struct json_node *stages = node_array(o, "stages"), *with = node_array(o, "with");
 
+	for (size_t i = 0; i < e->plan.with_count; i++) {
+		struct json_node *w = node_object(with, NULL);
+
+		node_string(w, "component", e->plan.with[i].component);
+		node_string(w, "version", e->plan.with[i].version);
+	}
 	for (size_t k = 0; k < e->plan.stage_count; k++) {
 		struct json_node *stage = node_object(stages, NULL), *nodes;
 
@@ -1223,16 +1229,27 @@ static void get_rollout(void *user, struct web_request *rq)
 }
 
 struct conflict {
-	const char *component;
+	const struct plan *plan;
 	char id[ID_MAX + 1];
 };
 
+/* An unfinished rollout of one of the same components. */
 static int find_conflict(void *user, const struct db_rollout *row)
 {
 	struct conflict *c = user;
+	struct plan other = { 0 };
+	struct conf_error error;
+	bool conflicts;
 
-	if (strcmp(row->component, c->component) != 0 ||
-	    (strcmp(row->state, "running") != 0 && strcmp(row->state, "paused") != 0))
+	if (strcmp(row->state, "running") != 0 && strcmp(row->state, "paused") != 0)
+		return 0;
+	conflicts = plan_concerns(c->plan, row->component);
+	if (!conflicts && plan_parse(row->plan, strlen(row->plan), "plan", &other, &error) == 0) {
+		for (size_t i = 0; i < other.with_count; i++)
+			conflicts = conflicts || plan_concerns(c->plan, other.with[i].component);
+		plan_done(&other);
+	}
+	if (!conflicts)
 		return 0;
 	snprintf(c->id, sizeof(c->id), "%s", row->id);
 	return 1;
@@ -1366,7 +1383,7 @@ static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_s
 static bool prepare_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
 {
 	uint8_t sha256[SHA256_BYTES];
-	struct conflict conflict = { n->plan.component, "" };
+	struct conflict conflict = { &n->plan, "" };
 	const char *wish = json_string(json_get(doc, "id"));
 	uint64_t length;
 	int r;
@@ -1384,6 +1401,21 @@ static bool prepare_rollout(struct serve *s, struct web_request *rq, const struc
 		return false;
 	}
 	hex_encode(n->sha256, sha256, sizeof(sha256));
+	for (size_t i = 0; i < n->plan.with_count; i++) {
+		const struct plan_with *w = &n->plan.with[i];
+		char path[sizeof(n->path)];
+
+		snprintf(path, sizeof(path), "%s/%s/release.json", w->component, w->version);
+		r = repo_target_info(s->repo, path, &length, sha256);
+		if (r == 0)
+			continue;
+		if (r == -ENOENT)
+			web_fail(rq, 422, "%s %s is not published, so it cannot be swapped together with %s",
+				 w->component, w->version, n->plan.component);
+		else
+			web_fail(rq, 500, "%s", repo_error(s->repo));
+		return false;
+	}
 	if (!nodes_are_known(s, rq, &n->plan))
 		return false;
 	r = choose_id(s, &n->plan, wish, n->id);

@@ -86,11 +86,18 @@ int approvals_gather(struct serve *s, const char *id, size_t stage_count, struct
 
 /* --- what is asked and what is there --- */
 
+/* Of one of the rollout's components: each one's own policy must be met. */
+struct judged_policy {
+	const char *component; /* of the rollout */
+	struct policy policy;
+};
+
 struct judged {
 	struct json *targets; /* metadata */
 	struct rollout rollout; /* as published */
-	struct policy policy;
-	bool has_rollout, has_policy;
+	struct judged_policy policies[1 + ROLLOUT_WITH_MAX]; /* of those components that have one */
+	size_t policy_count;
+	bool has_rollout;
 };
 
 static void judged_done(struct judged *j)
@@ -98,8 +105,8 @@ static void judged_done(struct judged *j)
 	json_free(j->targets);
 	if (j->has_rollout)
 		rollout_done(&j->rollout);
-	if (j->has_policy)
-		policy_done(&j->policy);
+	for (size_t i = 0; i < j->policy_count; i++)
+		policy_done(&j->policies[i].policy);
 }
 
 static int read_json(struct serve *s, const char *path, size_t max, struct json **ret)
@@ -111,15 +118,33 @@ static int read_json(struct serve *s, const char *path, size_t max, struct json 
 	return r < 0 ? r : json_parse(text.data, text.len, &json_limits_default, ret);
 }
 
-/* -ENOENT: the rollout is not published (any more). Without a policy nothing is asked. */
+/* Without a policy nothing is asked. */
+static int load_policy(struct serve *s, struct judged *j, const char *component)
+{
+	CLEANUP(json_freep)
+	struct json *policy = NULL;
+	char path[ID_MAX + 32];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/policy.json", component);
+	r = read_json(s, path, POLICY_MAX_BYTES, &policy);
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = policy_parse(policy, &j->policies[j->policy_count].policy, NULL);
+	if (r < 0)
+		return r;
+	j->policies[j->policy_count++].component = component;
+	return 0;
+}
+
+/* -ENOENT: the rollout is not published (any more). */
 static int judged_load(struct serve *s, const char *id, struct judged *j)
 {
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(ROLE_FILE_MAX);
 	CLEANUP(json_freep)
 	struct json *rollout = NULL;
-	CLEANUP(json_freep)
-	struct json *policy = NULL;
 	char path[ID_MAX + 32];
 	int r;
 
@@ -132,21 +157,18 @@ static int judged_load(struct serve *s, const char *id, struct judged *j)
 	if (r < 0)
 		return r;
 	j->has_rollout = true;
-	snprintf(path, sizeof(path), "%s/policy.json", j->rollout.component);
-	r = read_json(s, path, POLICY_MAX_BYTES, &policy);
-	if (r == -ENOENT)
-		return 0;
-	if (r == 0)
-		r = policy_parse(policy, &j->policy, NULL);
-	if (r < 0)
+	r = load_policy(s, j, j->rollout.component);
+	for (size_t i = 0; r == 0 && i < j->rollout.with_count; i++)
+		r = load_policy(s, j, j->rollout.with[i].component);
+	if (r < 0 || j->policy_count == 0)
 		return r;
-	j->has_policy = true;
 	r = repo_read_role(s->repo, "targets", &text);
 	return r < 0 ? r : json_parse(text.data, text.len, &json_limits_default, &j->targets);
 }
 
-/* The keys of an approver of this rollout's component. -ERR_NOT_LISTED. */
-static int approver_keys(const struct judged *j, const char *approver, struct tuf_keyring **ret)
+/* The keys of an approver that this component's policy names. -ERR_NOT_LISTED. */
+static int approver_keys(const struct judged *j, const char *component, const char *approver,
+			 struct tuf_keyring **ret)
 {
 	const struct json *body = json_get(j->targets, "signed"),
 			  *roles = json_get(json_get(body, "delegations"), "roles");
@@ -154,7 +176,7 @@ static int approver_keys(const struct judged *j, const char *approver, struct tu
 
 	if (!str_eq(approver, "team"))
 		return tuf_approvers_load(json_get(body, "x-selfright"), approver, ret);
-	snprintf(path, sizeof(path), "%s/policy.json", j->rollout.component);
+	snprintf(path, sizeof(path), "%s/policy.json", component);
 	for (size_t i = 0; i < json_count(roles); i++) {
 		const struct json *paths = json_get(json_at(roles, i), "paths");
 
@@ -197,12 +219,12 @@ static int count_best(struct serve *s, const struct judged *j, const struct stag
 	return 0;
 }
 
-static int show_rule(struct serve *s, const struct judged *j, const struct approval_rule *rule,
-		     struct json_node *list)
+static int show_rule(struct serve *s, const struct judged *j, const char *component,
+		     const struct approval_rule *rule, struct json_node *list)
 {
 	CLEANUP(tuf_keyring_freep)
 	struct tuf_keyring *ring = NULL;
-	int r = approver_keys(j, rule->approver, &ring);
+	int r = approver_keys(j, component, rule->approver, &ring);
 
 	if (r < 0 && r != -ERR_NOT_LISTED)
 		return r;
@@ -213,6 +235,7 @@ static int show_rule(struct serve *s, const struct judged *j, const struct appro
 		unsigned valid = 0;
 
 		node_string(o, "stage", j->rollout.stages[k].name);
+		node_string(o, "component", component);
 		node_string(o, "approver", rule->approver);
 		node_string(o, "exempt_label", rule->exempt_label);
 		r = ring ? count_best(s, j, &j->rollout.stages[k], ring, &valid, &expires) : 0;
@@ -231,13 +254,16 @@ static int show_rule(struct serve *s, const struct judged *j, const struct appro
 int approvals_show(struct serve *s, const char *id, struct json_node *list)
 {
 	const struct labels nobody = { 0 };
-	const struct approval_rule *rule = NULL;
 	struct judged j = { 0 };
 	int r = judged_load(s, id, &j);
 
-	while (r == 0 && j.has_policy &&
-	       (rule = approval_rule_next(&j.policy, j.rollout.kind, &nobody, rule)) != NULL)
-		r = show_rule(s, &j, rule, list);
+	for (size_t i = 0; r == 0 && i < j.policy_count; i++) {
+		const struct judged_policy *p = &j.policies[i];
+		const struct approval_rule *rule = NULL;
+
+		while (r == 0 && (rule = approval_rule_next(&p->policy, j.rollout.kind, &nobody, rule)) != NULL)
+			r = show_rule(s, &j, p->component, rule, list);
+	}
 	judged_done(&j);
 	return r == -ENOENT || r == -ERR_PEER_GONE ? 0 : r;
 }
@@ -258,7 +284,6 @@ static const struct stage *find_stage(const struct rollout *rollout, const char 
 static const char *signer_of(const struct judged *j, const struct json *signature, const struct buf *statement)
 {
 	const struct labels nobody = { 0 };
-	const struct approval_rule *rule = NULL;
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 	CLEANUP(buf_done)
@@ -270,16 +295,21 @@ static const char *signer_of(const struct judged *j, const struct json *signatur
 	if (json_build_text(b, false, &text) < 0 ||
 	    json_parse(text.data, text.len, &json_limits_default, &alone) < 0)
 		return NULL;
-	while ((rule = approval_rule_next(&j->policy, j->rollout.kind, &nobody, rule)) != NULL) {
-		CLEANUP(tuf_keyring_freep)
-		struct tuf_keyring *ring = NULL;
-		unsigned valid = 0;
+	for (size_t i = 0; i < j->policy_count; i++) {
+		const struct judged_policy *p = &j->policies[i];
+		const struct approval_rule *rule = NULL;
 
-		if (approver_keys(j, rule->approver, &ring) == 0 &&
-		    tuf_keyring_count(ring, json_get(alone, "signatures"), statement->data, statement->len,
-				      &valid) == 0 &&
-		    valid > 0)
-			return rule->approver;
+		while ((rule = approval_rule_next(&p->policy, j->rollout.kind, &nobody, rule)) != NULL) {
+			CLEANUP(tuf_keyring_freep)
+			struct tuf_keyring *ring = NULL;
+			unsigned valid = 0;
+
+			if (approver_keys(j, p->component, rule->approver, &ring) == 0 &&
+			    tuf_keyring_count(ring, json_get(alone, "signatures"), statement->data, statement->len,
+					      &valid) == 0 &&
+			    valid > 0)
+				return rule->approver;
+		}
 	}
 	return NULL;
 }
@@ -317,6 +347,7 @@ static int take(struct serve *s, struct web_request *rq, const struct judged *j,
 				   .at = serve_now(s),
 				   .by = by && *by && strlen(by) <= 100 ? by : "unknown" };
 	const struct stage *stage = find_stage(&j->rollout, json_string(json_get(doc, "stage")), &row.position);
+	bool asked = false;
 	int r;
 
 	if (!stage) {
@@ -327,7 +358,9 @@ static int take(struct serve *s, struct web_request *rq, const struct judged *j,
 		web_fail(rq, 422, "an approval expires between now and a year from now");
 		return -EINVAL;
 	}
-	if (!j->has_policy || !policy_asks_approval(&j->policy, j->rollout.kind)) {
+	for (size_t i = 0; i < j->policy_count; i++)
+		asked = asked || policy_asks_approval(&j->policies[i].policy, j->rollout.kind);
+	if (!asked) {
 		web_fail(rq, 422, "the policy of %s asks for no approval of a %s rollout", j->rollout.component,
 			 rollout_kind_name(j->rollout.kind));
 		return -EINVAL;

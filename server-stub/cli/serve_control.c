@@ -1,6 +1,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/timestamp.h"
+#include "base/version.h"
 #include "conf/conf.h"
 #include "crypto/digest.h"
 #include "json/json.h"
@@ -517,6 +518,8 @@ static int gather_listed(void *user, const struct db_rollout *row)
 	it->document.seq = row->seq;
 	it->document.state = (enum rollout_state) state;
 	it->candidate = (struct index_candidate){ .component = it->component,
+						  .with = it->plan.with,
+						  .with_count = it->plan.with_count,
 						  .seq = row->seq,
 						  .state = (enum rollout_state) state,
 						  .covers_all = plan_covers_all(&it->plan),
@@ -595,10 +598,45 @@ static int gather_freeze(void *user, const struct db_freeze *row)
 	return r < 0 ? r : read_undo(row->components, &it->components);
 }
 
+/* What a published version is never changes: its hash is the one its team signed. */
+static int find_with(struct publication *p, const struct plan *plan, struct release_ref *with)
+{
+	for (size_t i = 0; i < plan->with_count; i++) {
+		char path[ID_MAX + VERSION_MAX + 32];
+		uint64_t length;
+		int r;
+
+		snprintf(path, sizeof(path), "%s/%s/release.json", plan->with[i].component, plan->with[i].version);
+		with[i] = (struct release_ref){ .component = plan->with[i].component,
+						.version = plan->with[i].version,
+						.path = strdup(path) };
+		r = with[i].path ? repo_target_info(p->serve->repo, path, &length, with[i].sha256) : -ENOMEM;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int add_document(struct publication *p, struct listed *it, const char *path)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(ROLLOUT_MAX_BYTES);
+	struct release_ref with[PLAN_WITH_MAX] = { { .path = NULL } };
+	int r = find_with(p, &it->plan, with);
+
+	it->document.with = with;
+	if (r == 0)
+		r = document_rollout(&it->document, &text);
+	it->document.with = NULL;
+	for (size_t i = 0; i < it->plan.with_count; i++)
+		free(with[i].path);
+	return r < 0 ? r : set_document(p, path, &text);
+}
+
 static int add_rollout(struct publication *p, struct listed *it, struct index_entry *entry)
 {
 	CLEANUP(buf_done)
-	struct buf path = BUF_INIT(256), text = BUF_INIT(ROLLOUT_MAX_BYTES);
+	struct buf path = BUF_INIT(256);
 	struct open_list open = { it->open, 0 };
 	int r;
 
@@ -616,11 +654,11 @@ static int add_rollout(struct publication *p, struct listed *it, struct index_en
 	it->document.approvals = it->approvals;
 	r = document_rollout_path(it->id, &path);
 	if (r == 0)
-		r = document_rollout(&it->document, &text);
-	if (r == 0)
-		r = set_document(p, buf_str(&path), &text);
+		r = add_document(p, it, buf_str(&path));
 	if (r == 0)
 		r = string_list_add(&entry->components, it->component);
+	for (size_t i = 0; r == 0 && i < it->plan.with_count; i++)
+		r = string_list_add(&entry->components, it->plan.with[i].component);
 	if (r < 0)
 		return r;
 	entry->id = it->id;

@@ -59,6 +59,8 @@ int document_rollout(const struct document_rollout *in, struct buf *out)
 		.release = { .component = plan->component,
 			     .version = plan->version,
 			     .path = (char *) (uintptr_t) in->release_path },
+		.with = (struct release_ref *) (uintptr_t) in->with,
+		.with_count = plan->with_count,
 		.kind = plan->kind,
 		.state = in->state,
 	};
@@ -124,13 +126,31 @@ int document_orders(const struct node_orders *orders, struct buf *out)
 	return json_build_text(b, false, out);
 }
 
-static bool superseded(const struct index_candidate *c, const struct index_candidate *all, size_t count)
+static bool brings(const struct index_candidate *c, const char *component)
+{
+	for (size_t i = 0; i < c->with_count; i++)
+		if (str_eq(c->with[i].component, component))
+			return true;
+	return str_eq(c->component, component);
+}
+
+static bool is_superseded(const struct index_candidate *c, const char *component,
+			  const struct index_candidate *all, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (all[i].state == ROLLOUT_DONE && all[i].covers_all && all[i].seq > c->seq &&
-		    str_eq(all[i].component, c->component))
+		    brings(&all[i], component))
 			return true;
 	return false;
+}
+
+/* For each of its components. */
+static bool superseded(const struct index_candidate *c, const struct index_candidate *all, size_t count)
+{
+	for (size_t i = 0; i < c->with_count; i++)
+		if (!is_superseded(c, c->with[i].component, all, count))
+			return false;
+	return is_superseded(c, c->component, all, count);
 }
 
 bool index_lists(const struct index_candidate *c, const struct index_candidate *all, size_t count, int64_t now)

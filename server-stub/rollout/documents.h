@@ -23,6 +23,7 @@ struct document_rollout {
 	const bool *open; /* by stage */
 	const char *release_path;
 	uint8_t release_sha256[SHA256_BYTES];
+	const struct release_ref *with; /* as many as plan->with_count, in its order */
 	const struct string_list *undo; /* stage names; NULL: none */
 	struct json *const *approvals; /* by stage, each an array or NULL; NULL: none at all */
 };
@@ -38,6 +39,8 @@ NODISCARD int document_orders(const struct node_orders *orders, struct buf *out)
 /* One rollout as far as the index cares. */
 struct index_candidate {
 	const char *component;
+	const struct plan_with *with; /* further components */
+	size_t with_count;
 	uint64_t seq;
 	enum rollout_state state;
 	bool covers_all;

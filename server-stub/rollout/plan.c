@@ -30,6 +30,11 @@ void plan_done(struct plan *p)
 		return;
 	free(p->component);
 	free(p->version);
+	for (size_t i = 0; i < p->with_count; i++) {
+		free(p->with[i].component);
+		free(p->with[i].version);
+	}
+	free(p->with);
 	for (size_t i = 0; i < p->stage_count; i++)
 		stage_done(&p->stages[i]);
 	free(p->stages);
@@ -234,6 +239,50 @@ static int read_gates(const struct conf *map, struct plan *p, struct conf_error 
 	return map ? conf_reject_unknown(map, e) : 0;
 }
 
+static int compare_with(const void *a, const void *b)
+{
+	const struct plan_with *x = a, *y = b;
+
+	return strcmp(x->component, y->component);
+}
+
+/* with: {COMPONENT: VERSION}. */
+static int read_with(const struct conf *map, struct plan *p, struct conf_error *e)
+{
+	if (!map || conf_kind(map) == CONF_MISSING)
+		return 0;
+	if (conf_kind(map) != CONF_MAP || conf_count(map) == 0)
+		return conf_fail(map, e, "expected components and their versions, e.g. with: {waf: 2.0.0}");
+	if (conf_count(map) > PLAN_WITH_MAX)
+		return conf_fail(map, e, "expected at most %d further components", PLAN_WITH_MAX);
+	p->with = calloc(conf_count(map), sizeof(*p->with));
+	if (!p->with)
+		return -ENOMEM;
+	for (size_t i = 0; i < conf_count(map); i++) {
+		const char *component = conf_key_at(map, i);
+		const struct conf *item = conf_get(map, component);
+		const char *version = conf_text(item);
+		struct plan_with *w = &p->with[p->with_count];
+
+		if (!guard_id(component))
+			return conf_fail(item, e, "expected a component's name ([a-z0-9-]), found '%s'",
+					 component);
+		if (str_eq(component, p->component))
+			return conf_fail(item, e, "expected another component than %s itself", component);
+		/* It judges the others: nodes refuse to exchange it together with them. */
+		if (str_eq(component, "agent") || str_eq(p->component, "agent"))
+			return conf_fail(item, e, "expected no agent: it is updated alone");
+		if (!version || !version_is_valid(version))
+			return conf_fail(item, e, "expected a version like 1.2.3, found '%s'",
+					 version ? version : "");
+		p->with_count++;
+		if (copy_text(component, &w->component) < 0 || copy_text(version, &w->version) < 0)
+			return -ENOMEM;
+	}
+	qsort(p->with, p->with_count, sizeof(*p->with), compare_with);
+	return 0;
+}
+
 static int read_plan(const struct conf *root, struct plan *p, struct conf_error *e)
 {
 	const char *component, *version, *kind;
@@ -265,6 +314,9 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 	if (r < 0)
 		return r;
 	r = copy_text(version, &p->version);
+	if (r < 0)
+		return r;
+	r = read_with(conf_get(root, "with"), p, e);
 	if (r < 0)
 		return r;
 	r = read_stages(root, p, e);
@@ -340,6 +392,12 @@ void plan_write(const struct plan *p, struct json_node *object)
 
 	node_string(object, "component", p->component);
 	node_string(object, "version", p->version);
+	if (p->with_count > 0) {
+		struct json_node *with = node_object(object, "with");
+
+		for (size_t i = 0; i < p->with_count; i++)
+			node_string(with, p->with[i].component, p->with[i].version);
+	}
 	node_string(object, "kind", rollout_kind_name(p->kind));
 	stages = node_array(object, "stages");
 	for (size_t i = 0; i < p->stage_count; i++)
@@ -383,4 +441,12 @@ bool plan_covers_all(const struct plan *p)
 		if (!p->stages[i].by_nodes && p->stages[i].labels.count == 0 && p->stages[i].share == SHARE_ALL)
 			return true;
 	return false;
+}
+
+bool plan_concerns(const struct plan *p, const char *component)
+{
+	for (size_t i = 0; i < p->with_count; i++)
+		if (str_eq(p->with[i].component, component))
+			return true;
+	return str_eq(p->component, component);
 }

@@ -4,6 +4,7 @@
  *
  *   component: web
  *   version: 1.1.0
+ *   with: {waf: 2.0.0}                # swapped in the same rename, or nothing is
  *   kind: regular                     # patch, downgrade
  *   stages:
  *     - name: canary
@@ -33,7 +34,8 @@ struct conf_error;
 struct json;
 struct json_node;
 
-enum { PLAN_STAGES_MAX = 32, PLAN_NODES_MAX = 10000 };
+/* PLAN_WITH_MAX: agents swap no more in one rename. */
+enum { PLAN_STAGES_MAX = 32, PLAN_NODES_MAX = 10000, PLAN_WITH_MAX = 15 };
 
 enum plan_on_failure { PLAN_HALT, PLAN_PAUSE };
 
@@ -46,8 +48,14 @@ struct plan_stage {
 	uint64_t soak_s;
 };
 
+struct plan_with {
+	char *component, *version;
+};
+
 struct plan {
 	char *component, *version;
+	struct plan_with *with; /* sorted by component */
+	size_t with_count;
 	enum rollout_kind kind;
 	struct plan_stage *stages;
 	size_t stage_count;
@@ -75,6 +83,9 @@ NODISCARD int plan_share(const char *rollout, const char *node, uint64_t *ret);
 
 /* Does the stage select the node? */
 bool plan_stage_selects(const struct plan_stage *s, const char *node, const struct labels *labels, uint64_t share);
+
+/* Does it bring a release of this component, as the main one or with it? */
+bool plan_concerns(const struct plan *p, const char *component);
 
 /* Does some stage select every node there is and ever will be? */
 bool plan_covers_all(const struct plan *p);

@@ -80,13 +80,37 @@ done
 check "and it goes" within 30 runs n1 web 1.1.0
 check "until all have it" within 30 rollout_is second done
 
+# --- two components in one rename: the policy of each ---
+make_component dns
+check "another component of another team" eval 'selfright component add dns --team dns && publish dns 1.0.0 && publish web 1.3.0'
+check "whose policy asks for qa, where web's asks for nobody" eval '
+	selfright component policy dns --approval qa:regular >/dev/null && selfright component policy web --no-approvals >/dev/null'
+check "what is not published cannot go with it" says 3 "dns 9.0.0 is not published" \
+	selfright rollout start --component web --version 1.3.0 --with dns=9.0.0 --stage all=all
+check "nor the agent" says 2 "it is updated alone" \
+	selfright rollout start --component web --version 1.3.0 --with agent=1.0.0 --stage all=all
+check "a rollout of both" selfright rollout start --id both --component web --version 1.3.0 --with dns=1.0.0 --stage all=all
+check "rollout show names them" says 0 "with dns 1.0.0" selfright rollout show both
+check "and whose approval is missing" says 0 "needs the approval of qa for dns" selfright rollout show both
+check "one of dns alone waits for its end" says 3 "is not finished" \
+	selfright rollout start --component dns --version 1.0.0 --stage all=all
+check "neither goes" within 20 waits_for n1 not-approved
+check "n1 stays" eval 'runs n1 web 1.1.0 && not runs n1 dns 1.0.0'
+for k in 1 2; do
+	check "qa approves both at once ($k)" says 0 "dns/1.0.0/release.json" selfright approve both --stage all --key keys/qa-$k.pem
+done
+check "both go" within 30 eval 'runs n1 web 1.3.0 && runs n1 dns 1.0.0'
+check "by one rename" eval '[ "$(grep -h "notice swapped: .* to=1.3.0 " "$tmp/nodes/n1/agent.log" | grep -o "generation=.*")" = \
+	"$(grep -h "notice swapped: .*component=dns .* to=1.0.0 " "$tmp/nodes/n1/agent.log" | grep -o "generation=.*")" ]'
+check "until all have it" within 30 rollout_is both done
+
 # --- the team changes its mind ---
 check "a version is revoked" selfright component policy web --revoke 1.2.0 --no-approvals
 check "a rollout of it starts" selfright rollout start --id third --component web --version 1.2.0 --stage all=all
 check "no node takes it: the team's policy binds the controller" within 20 waits_for n1 floor
 sleep 1
-check "n1 stays" runs n1 web 1.1.0
-check "n2 stays, canary or not" runs n2 web 1.1.0
+check "n1 stays" runs n1 web 1.3.0
+check "n2 stays, canary or not" runs n2 web 1.3.0
 check "it is cancelled" selfright rollout cancel third --reason "revoked" 
 check "an approval nobody asks for is refused" says 3 "" selfright approve third --stage all --key keys/qa-1.pem
 check "the approver can be taken away" says 0 "approves nothing" selfright repo approvers remove qa

@@ -18,6 +18,7 @@
 static const char whole[] = "component: web\n"
 			    "version: 1.1.0\n"
 			    "kind: patch\n"
+			    "with: {waf: 2.0.0, dns: 1.2.3}\n"
 			    "stages:\n"
 			    "  - name: canary\n"
 			    "    nodes: [n1, n2]\n"
@@ -50,6 +51,11 @@ static void a_whole_plan_is_read(void **state)
 	assert_string_equal(p.component, "web");
 	assert_string_equal(p.version, "1.1.0");
 	assert_int_equal(p.kind, ROLLOUT_PATCH);
+	assert_int_equal(p.with_count, 2);
+	assert_string_equal(p.with[0].component, "dns"); /* sorted, as approvals name them */
+	assert_string_equal(p.with[1].version, "2.0.0");
+	assert_true(plan_concerns(&p, "waf") && plan_concerns(&p, "web"));
+	assert_false(plan_concerns(&p, "mail"));
 	assert_int_equal(p.stage_count, 3);
 	assert_true(p.stages[0].by_nodes);
 	assert_int_equal(p.stages[0].nodes.count, 2);
@@ -181,6 +187,12 @@ static void broken_plans_name_file_line_and_expectation(void **state)
 		{ HEAD "stages: [{name: a, all: true}]\ngates: none\n", "p.yaml:4:", "expected gates" },
 		{ HEAD "stages: [{name: a, all: true}]\nmin_age: 1000d\n", "p.yaml:4:", "90d" },
 		{ HEAD "stages: [{name: a, all: true}]\nunknown: 1\n", "p.yaml:4:", "unknown" },
+		{ ALL "with: dns\n", "p.yaml:4:", "e.g. with: {waf: 2.0.0}" },
+		{ ALL "with: {}\n", "p.yaml:4:", "e.g. with: {waf: 2.0.0}" },
+		{ ALL "with: {web: 2.0.0}\n", "p.yaml:4:", "another component than web" },
+		{ ALL "with: {agent: 2.0.0}\n", "p.yaml:4:", "updated alone" },
+		{ ALL "with: {dns: new}\n", "p.yaml:4:", "found 'new'" },
+		{ ALL "with: {DNS: 1.0.0}\n", "p.yaml:4:", "component's name" },
 		{ ALL "window: at night\n", "p.yaml:4:", "window like Mon-Fri 22:00-04:00" },
 		{ ALL "window: [Mon 01:00-02:00]\n", "p.yaml:4:", "window like" },
 		{ ALL "blackout: Fri 12:00-24:00\n", "p.yaml:4:", "list of at most" },
@@ -284,6 +296,12 @@ static void documents_are_what_nodes_read(void **state)
 				       .plan = &p,
 				       .open = open,
 				       .release_path = "web/1.1.0/release.json" };
+	char paths[2][32] = { "dns/1.2.3/release.json", "waf/2.0.0/release.json" };
+	const struct release_ref with[2] = {
+		{ .component = p.with[0].component, .version = p.with[0].version, .path = paths[0] },
+		{ .component = p.with[1].component, .version = p.with[1].version, .path = paths[1] },
+	};
+	in.with = with;
 	memset(in.release_sha256, 0xab, SHA256_BYTES);
 	assert_int_equal(document_rollout(&in, &text), 0);
 	assert_int_equal(document_rollout(&in, &again), 0);
@@ -294,6 +312,8 @@ static void documents_are_what_nodes_read(void **state)
 	assert_int_equal(r.seq, 7);
 	assert_int_equal(r.kind, ROLLOUT_PATCH);
 	assert_string_equal(r.release.version, "1.1.0");
+	assert_int_equal(r.with_count, 2);
+	assert_string_equal(r.with[1].path, "waf/2.0.0/release.json");
 	assert_int_equal(r.stage_count, 3);
 	assert_true(r.stages[0].open);
 	assert_false(r.stages[1].open);
@@ -334,18 +354,18 @@ static void the_index_lists_what_is_in_force(void **state)
 {
 	enum { DAY = 86400 };
 	struct index_candidate list[] = {
-		{ "web", 1, ROLLOUT_DONE, true, false, false, 0 },
-		{ "web", 2, ROLLOUT_DONE, false, false, false, 0 },
-		{ "web", 3, ROLLOUT_HALTED, true, false, false, 0 },
-		{ "web", 4, ROLLOUT_DONE, true, false, false, 0 },
-		{ "web", 5, ROLLOUT_DONE, false, false, false, 0 },
-		{ "web", 6, ROLLOUT_RUNNING, true, false, false, 0 },
-		{ "web", 7, ROLLOUT_PAUSED, true, false, false, 0 },
-		{ "web", 8, ROLLOUT_CANCELLED, true, false, false, 0 },
-		{ "web", 9, ROLLOUT_CANCELLED, true, true, false, 0 },
-		{ "web", 10, ROLLOUT_HALTED, true, true, true, 0 },
-		{ "web", 11, ROLLOUT_HALTED, true, false, false, 0 },
-		{ "dns", 1, ROLLOUT_DONE, true, false, false, 0 },
+		{ "web", NULL, 0, 1, ROLLOUT_DONE, true, false, false, 0 },
+		{ "web", NULL, 0, 2, ROLLOUT_DONE, false, false, false, 0 },
+		{ "web", NULL, 0, 3, ROLLOUT_HALTED, true, false, false, 0 },
+		{ "web", NULL, 0, 4, ROLLOUT_DONE, true, false, false, 0 },
+		{ "web", NULL, 0, 5, ROLLOUT_DONE, false, false, false, 0 },
+		{ "web", NULL, 0, 6, ROLLOUT_RUNNING, true, false, false, 0 },
+		{ "web", NULL, 0, 7, ROLLOUT_PAUSED, true, false, false, 0 },
+		{ "web", NULL, 0, 8, ROLLOUT_CANCELLED, true, false, false, 0 },
+		{ "web", NULL, 0, 9, ROLLOUT_CANCELLED, true, true, false, 0 },
+		{ "web", NULL, 0, 10, ROLLOUT_HALTED, true, true, true, 0 },
+		{ "web", NULL, 0, 11, ROLLOUT_HALTED, true, false, false, 0 },
+		{ "dns", NULL, 0, 1, ROLLOUT_DONE, true, false, false, 0 },
 	};
 	static const bool expected[] = { false, false, false, true,  true, true,
 					 true,	false, true,  false, true, true };
@@ -359,6 +379,32 @@ static void the_index_lists_what_is_in_force(void **state)
 	assert_true(index_lists(&list[5], list, ARRAY_LEN(list), 900 * DAY));
 }
 
+static void a_rollout_of_several_stays_until_each_is_superseded(void **state)
+{
+	static char name[] = "dns";
+	const struct plan_with dns[] = { { .component = name } };
+	struct index_candidate list[] = {
+		{ .component = "web",
+		  .with = dns,
+		  .with_count = 1,
+		  .seq = 1,
+		  .state = ROLLOUT_DONE,
+		  .covers_all = true },
+		{ .component = "web", .seq = 2, .state = ROLLOUT_DONE, .covers_all = true },
+		{ .component = "dns", .seq = 3, .state = ROLLOUT_RUNNING, .covers_all = true },
+		{ .component = "dns", .seq = 1, .state = ROLLOUT_DONE, .covers_all = true },
+	};
+
+	(void) state;
+	assert_true(index_lists(&list[0], list, ARRAY_LEN(list), 0));
+	list[2].state = ROLLOUT_DONE;
+	assert_false(index_lists(&list[0], list, ARRAY_LEN(list), 0));
+	/* What came with another one supersedes too. */
+	list[0].seq = 9;
+	assert_false(index_lists(&list[3], list, ARRAY_LEN(list), 0));
+	assert_false(index_lists(&list[1], list, ARRAY_LEN(list), 0));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -370,6 +416,7 @@ int main(void)
 		cmocka_unit_test(stages_select_by_node_label_and_share),
 		cmocka_unit_test(documents_are_what_nodes_read),
 		cmocka_unit_test(the_index_lists_what_is_in_force),
+		cmocka_unit_test(a_rollout_of_several_stays_until_each_is_superseded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
