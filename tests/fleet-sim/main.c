@@ -1,3 +1,4 @@
+#include "tests/fleet-sim/taking.h"
 #include "tests/fleet-sim/year.h"
 
 #include "base/err.h"
@@ -13,6 +14,7 @@
 
 static const char usage[] =
 	"usage: fleet-sim year [--seed N] [--seeds N] [--nodes N] [--weeks N] [--window TEXT] [--json]\n"
+	"       fleet-sim ingest [--nodes N] [--reports N] [--dir FOLDER] [--json]\n"
 	"\n"
 	"Virtual nodes in one process, with the real decide().\n"
 	"\n"
@@ -23,19 +25,25 @@ static const char usage[] =
 	"       when more than 10 % of the nodes of the open groups failed), with the same releases and the same "
 	"luck.\n"
 	"\n"
+	"ingest signed reports of many nodes through the controller's ingest into a database in FOLDER:\n"
+	"       how many a second, and how much of that is verifying signatures.\n"
+	"\n"
 	"  --seed N       the first seed (1); the same seed gives the same year on every machine\n"
 	"  --seeds N      so many years, from that seed on (1)\n"
 	"  --nodes N      (1000)\n"
 	"  --weeks N      (52)\n"
 	"  --window TEXT  the plans' window, each node's own time (none)\n"
+	"  --reports N    of each node (3)\n"
+	"  --dir FOLDER   where the database is made and removed again (.)\n"
 	"  --json         one JSON object instead of a table\n"
 	"  --quiet        no progress\n"
 	"\n"
 	"example: fleet-sim year --nodes 1000 --seeds 5 --window 'Mon-Fri 08:00-18:00'\n";
 
 struct settings {
-	uint64_t seed, seeds, nodes, weeks;
-	const char *window;
+	const char *mode;
+	uint64_t seed, seeds, nodes, weeks, reports;
+	const char *window, *dir;
 	bool json, quiet;
 };
 
@@ -54,6 +62,8 @@ static int read_options(int argc, char **argv, struct settings *s)
 		{ "weeks", required_argument, NULL, 'w' },
 		{ "window", required_argument, NULL, 'W' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "reports", required_argument, NULL, 'r' },
+		{ "dir", required_argument, NULL, 'd' },
 		{ "quiet", no_argument, NULL, 'q' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -75,8 +85,14 @@ static int read_options(int argc, char **argv, struct settings *s)
 		case 'w':
 			fine = fine && number(optarg, 1, 100, &s->weeks);
 			break;
+		case 'r':
+			fine = fine && number(optarg, 1, 1000, &s->reports);
+			break;
 		case 'W':
 			s->window = optarg;
+			break;
+		case 'd':
+			s->dir = optarg;
 			break;
 		case 'j':
 			s->json = true;
@@ -92,10 +108,11 @@ static int read_options(int argc, char **argv, struct settings *s)
 			return 2;
 		}
 	}
-	if (!fine || optind + 1 != argc || strcmp(argv[optind], "year") != 0) {
+	if (!fine || optind + 1 != argc) {
 		fputs(usage, stderr);
 		return 2;
 	}
+	s->mode = argv[optind];
 	return -1;
 }
 
@@ -256,34 +273,88 @@ static int print_json(const struct settings *s, const struct year_result *staged
 	return r;
 }
 
+static double seconds(void)
+{
+	struct timespec t;
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
+}
+
+static int mode_year(const struct settings *s)
+{
+	struct year_result staged, percentage;
+	double from = seconds(), took;
+	int r;
+
+	r = run(s, false, &staged);
+	if (r == 0)
+		r = run(s, true, &percentage);
+	took = seconds() - from;
+	if (r < 0 || s->json)
+		return r < 0 ? r : print_json(s, &staged, &percentage, took);
+	printf("%llu nodes, %llu weeks, seeds %llu to %llu; %.1f s\n", (unsigned long long) s->nodes,
+	       (unsigned long long) s->weeks, (unsigned long long) s->seed,
+	       (unsigned long long) (s->seed + s->seeds - 1), took);
+	table(&staged, "stages, soak and gates");
+	table(&percentage, "plain percentage");
+	return 0;
+}
+
+static int mode_ingest(const struct settings *s)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(64 * 1024);
+	struct json_node *o = json_build_root(b);
+	struct taking_result t;
+	int r = taking_run(s->nodes, s->reports, s->dir, &t);
+
+	if (r < 0)
+		return r;
+	if (!s->json) {
+		printf("%zu reports of %llu nodes, %zu bytes each: %.0f a second; on the processor %.2f ms each, "
+		       "of which %.2f ms for the signature\n",
+		       t.reports, (unsigned long long) s->nodes, t.bytes / t.reports,
+		       per((double) t.reports, t.take_s), 1000 * per(t.take_cpu_s, (double) t.reports),
+		       1000 * per(t.verify_cpu_s, (double) t.reports));
+		return 0;
+	}
+	node_integer(o, "nodes", (int64_t) s->nodes);
+	node_integer(o, "reports", (int64_t) t.reports);
+	node_integer(o, "bytes_each", (int64_t) (t.bytes / t.reports));
+	milli(o, "make_ms", t.make_s);
+	milli(o, "verify_ms", t.verify_s);
+	milli(o, "take_ms", t.take_s);
+	milli(o, "verify_cpu_ms", t.verify_cpu_s);
+	milli(o, "take_cpu_ms", t.take_cpu_s);
+	r = json_build_text(b, true, &text);
+	if (r == 0)
+		printf("%s\n", buf_str(&text));
+	return r;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(const struct settings *s);
+} modes[] = { { "year", mode_year }, { "ingest", mode_ingest } };
+
 int main(int argc, char **argv)
 {
-	struct settings s = { .seed = 1, .seeds = 1, .nodes = 1000, .weeks = 52 };
-	struct year_result staged, percentage;
-	struct timespec from, to;
-	double seconds;
+	struct settings s = { .seed = 1, .seeds = 1, .nodes = 1000, .weeks = 52, .reports = 3, .dir = "." };
 	int r = read_options(argc, argv, &s);
 
 	if (r >= 0)
 		return r;
-	(void) clock_gettime(CLOCK_MONOTONIC, &from);
-	r = run(&s, false, &staged);
-	if (r == 0)
-		r = run(&s, true, &percentage);
-	(void) clock_gettime(CLOCK_MONOTONIC, &to);
-	seconds = (double) (to.tv_sec - from.tv_sec) + (double) (to.tv_nsec - from.tv_nsec) / 1e9;
-	if (r == 0 && s.json)
-		r = print_json(&s, &staged, &percentage, seconds);
-	if (r < 0) {
-		fprintf(stderr, "fleet-sim: %s\n", err_text(r));
-		return 1;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		if (strcmp(modes[i].name, s.mode) != 0)
+			continue;
+		r = modes[i].run(&s);
+		if (r < 0)
+			fprintf(stderr, "fleet-sim: %s\n", err_text(r));
+		return r < 0 ? 1 : 0;
 	}
-	if (s.json)
-		return 0;
-	printf("%llu nodes, %llu weeks, seeds %llu to %llu; %.1f s\n", (unsigned long long) s.nodes,
-	       (unsigned long long) s.weeks, (unsigned long long) s.seed,
-	       (unsigned long long) (s.seed + s.seeds - 1), seconds);
-	table(&staged, "stages, soak and gates");
-	table(&percentage, "plain percentage");
-	return 0;
+	fputs(usage, stderr);
+	return 2;
 }
