@@ -72,7 +72,22 @@ check "another rollout's signatures, published here by a bad controller" \
 		api "http://x/v1/target?path=rollouts/second.json" | holds ".stages[1].approvals[0].signatures | length == 2"'
 sleep 2
 check "move no node" waits_for n1 not-approved
-check "rollout show does not count them either" says 0 "stage rest: needs the approval of qa (not on nodes labelled channel=canary), 0 of 2" \
+# --- the key is on a machine without a network ---
+check "a request for the stage 'rest'" says 0 "approve --sign" selfright approve second --stage rest --request rest.json --expires 1h
+check "carries no signature yet" says 3 "no signature yet" selfright approve --import rest.json
+offline() { env -u SELFRIGHT_DIR unshare -n -- "$(command -v selfright)" "$@"; }
+unshare -n true 2>/dev/null || offline() { env -u SELFRIGHT_DIR selfright "$@"; }
+check "is shown and signed where neither fleet nor network are" says 0 "release web/1.1.0/release.json" offline approve --sign rest.json --key keys/stranger.pem -o strange.json
+check "a stranger's signature is refused when it comes back" says 3 "no approver" selfright approve --import strange.json
+check "qa signs it" says 0 "bring it back" offline approve --sign rest.json --key keys/qa-1.pem
+check "a file that is none" says 2 "no request" offline approve --sign "$SELFRIGHT_DIR/fleet.json" --key keys/qa-1.pem
+jq '.document.stages[1].select = {nodes: ["n9"]}' rest.json >changed.json
+offline approve --sign changed.json --key keys/qa-2.pem >/dev/null
+check "a request that was changed on the way approves nothing here" says 3 "signed something else" selfright approve --import changed.json
+jq '.fleet = "other"' rest.json >other.json
+check "nor one of another fleet" says 3 "for the fleet other" selfright approve --import other.json
+check "back on the network it counts" says 0 "1 of 2 signatures of qa" selfright approve --import rest.json
+check "rollout show does not count them either" says 0 "stage rest: needs the approval of qa (not on nodes labelled channel=canary), 1 of 2" \
 	selfright rollout show second
 for k in 1 2; do
 	check "qa approves the rest ($k)" selfright approve second --stage rest --key keys/qa-$k.pem --expires 1h
