@@ -124,6 +124,9 @@ static struct why why_of(struct node *n, const char *component)
 	case REASON_WINDOW:
 		node_explain_window(n, w.d.rollout, w.detail, sizeof(w.detail));
 		break;
+	case REASON_NOT_APPROVED:
+		node_explain_withheld(n, w.d.rollout, w.detail, sizeof(w.detail));
+		break;
 	case REASON_LEASE:
 		(void) snprintf(w.detail, sizeof(w.detail), "%s", n->lease_refusal);
 		break;

@@ -462,7 +462,7 @@ static void refresh(struct engine *e, bool pushed)
 	/* With no road at a start, what was trusted before still holds. */
 	without = r < 0 && !n->docs.loaded && tuf_client_targets_signed(n->tuf);
 	if (r > 0 || (r == 0 && again) || without)
-		r = phase_verify(n) < 0 ? -ERR_REFUSED : r;
+		r = phase_verify(n) < 0 || n->refresh_error < 0 ? -ERR_REFUSED : r;
 	if (pushed) {
 		e->push_failures = r < 0 ? e->push_failures + (e->push_failures < 6) : 0;
 		e->push_at_ms = node_now_ms(n) + ((uint64_t) PUSH_SPACING_MS << e->push_failures);

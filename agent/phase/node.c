@@ -387,6 +387,25 @@ struct decision node_decide(struct node *n, const char *component)
 	return d;
 }
 
+void node_explain_withheld(const struct node *n, const struct rollout *r, char *out, size_t size)
+{
+	const char *component = NULL;
+
+	for (size_t i = 0; r && !component && i <= r->with_count; i++) {
+		const struct release_ref *ref = i == 0 ? &r->release : &r->with[i - 1];
+		const struct known_policy *p = documents_policy(&n->docs, ref->component);
+
+		if (p && p->withheld)
+			component = ref->component;
+	}
+	for (size_t i = 0; r && !component && i < n->docs.rollout_count; i++)
+		if (n->docs.rollouts[i].withheld && str_eq(n->docs.rollouts[i].rollout.id, r->id))
+			component = r->component;
+	if (component)
+		(void) snprintf(out, size, "what the team of %s signed cannot be fetched: %s", component,
+				n->refresh_text[0] ? n->refresh_text : "it is asked for again");
+}
+
 void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size)
 {
 	const struct known_rollout *k = NULL;

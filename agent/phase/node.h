@@ -60,6 +60,7 @@ struct known_rollout {
 	bool notified; /* the hook `notify` has run for its notice period */
 	int error; /* it disagrees with something: an update by it is refused with this */
 	char *trouble; /* the sentence for it */
+	bool withheld; /* what its team signed cannot be had now: nobody begins with it, and it is asked for again */
 };
 
 struct known_policy {
@@ -67,6 +68,7 @@ struct known_policy {
 	char role[256]; /* that lists it */
 	struct policy policy;
 	bool present, broken; /* broken: listed, but nothing one can follow; nothing is approved then */
+	bool withheld; /* broken because no road brings it; it is asked for again */
 };
 
 /* What `verify` made of the trusted metadata. */
@@ -258,6 +260,8 @@ void manifest_collect(struct node *n);
 /* The facts of `decide` for a component, and its answer. Strings live until documents or state change. */
 struct decision node_decide(struct node *n, const char *component);
 /* Why this rollout's window or blackout stops it, where and until when, in words. */
+/* For a rollout that waits for an approval: the file of its team that no road brings; else `out` stays as it is. */
+void node_explain_withheld(const struct node *n, const struct rollout *r, char *out, size_t size);
 void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size);
 /* Who holds an inhibitor, since when and why, in words; "" if nobody does. */
 void node_explain_inhibitor(const struct node *n, char *out, size_t size);

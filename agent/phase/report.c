@@ -63,6 +63,8 @@ static int add_component(struct node *n, const char *name, struct report_compone
 		node_explain_window(n, d.rollout, window, sizeof(window));
 	else if (reason == REASON_INHIBITED)
 		node_explain_inhibitor(n, window, sizeof(window));
+	else if (reason == REASON_NOT_APPROVED)
+		node_explain_withheld(n, d.rollout, window, sizeof(window));
 	else if (reason == REASON_LEASE && n->lease_refusal[0])
 		(void) snprintf(window, sizeof(window), "%s", n->lease_refusal);
 	out->why_detail = strdup(window[0] ? window : reason_sentence(reason));

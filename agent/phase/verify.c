@@ -31,6 +31,8 @@ struct reading {
 	struct string_list used; /* names in documents/ */
 	bool authentic; /* the document read last is what its role signed, or signed to be too large */
 	char error[512];
+	int withheld; /* why a file of some team is not here; 0: all are */
+	char withheld_text[512];
 };
 
 static int fail(struct reading *v, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -65,6 +67,22 @@ static bool is_its_signers(int r)
 {
 	return r == -ERR_EXPIRED || (err_class(r) == ERR_CLASS_PERMANENT && r <= -ERR_SYNTAX && r != -ERR_DIGEST &&
 				     r != -ERR_LENGTH && r != -ERR_TOO_LARGE && r != -ERR_PROTOCOL);
+}
+
+/* Of the road, or of bytes it garbled: another time, or another road, may bring what is signed. */
+static bool is_the_roads(int r)
+{
+	return r == -ENOENT || (r <= -ERR_SYNTAX && !is_its_signers(r));
+}
+
+/* One team's file that does not come holds up that team, and nobody else: the others, and orders, go on. */
+static void withhold(struct reading *v, const char *component, int r)
+{
+	if (v->withheld == 0) {
+		v->withheld = r;
+		(void) snprintf(v->withheld_text, sizeof(v->withheld_text), "%s", v->error);
+	}
+	log_warning("withheld", "component=%s error=%s detail=%s", component, err_name(r), v->error);
 }
 
 /* The target's bytes as a parsed document. -ERR_NOT_LISTED: there is none. */
@@ -221,6 +239,21 @@ static bool entry_agrees(const struct index_entry *e, const struct rollout *r)
 	return e->components.count == 1 + r->with_count;
 }
 
+/* What its team signed was checked when it was there. */
+static bool was_the_same(const struct node *n, const struct known_rollout *k, const char *component,
+			 const struct release_ref *ref)
+{
+	for (size_t i = 0; i < n->docs.rollout_count; i++) {
+		const struct known_rollout *before = &n->docs.rollouts[i];
+		const struct release_ref *had = rollout_release(&before->rollout, component);
+
+		if (before->error == 0 && !before->withheld && had && str_eq(before->rollout.id, k->rollout.id) &&
+		    str_eq(had->path, ref->path) && memcmp(had->sha256, ref->sha256, SHA256_BYTES) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Does the release belong to the component, and is it the one its team signed? */
 static int check_release(struct reading *v, struct known_rollout *k, const char *component,
 			 const struct release_ref *ref)
@@ -238,6 +271,12 @@ static int check_release(struct reading *v, struct known_rollout *k, const char 
 		return set_trouble(k, r, "%s is listed by no trusted team", path);
 	if (is_its_signers(r) || r == -ERR_DIGEST || r == -ERR_LENGTH)
 		return set_trouble(k, r, "%s", tuf_client_error(v->n->tuf));
+	if (is_the_roads(r)) {
+		(void) fail(v, r, "%s", tuf_client_error(v->n->tuf));
+		withhold(v, component, r);
+		k->withheld = k->withheld || !was_the_same(v->n, k, component, ref);
+		return 0;
+	}
 	if (r < 0)
 		return fail(v, r, "%s", tuf_client_error(v->n->tuf));
 	if (!t.has_sha256 || memcmp(t.sha256, ref->sha256, SHA256_BYTES) != 0)
@@ -392,6 +431,11 @@ static int read_policy(struct reading *v, const char *component)
 		log_warning("policy-refused", "component=%s error=%s detail=%s", component, err_name(r), v->error);
 		return update_note(v->n, catalogue_from_error(r), component, NULL, v->error);
 	}
+	if (is_the_roads(r)) {
+		p->broken = p->withheld = true;
+		withhold(v, component, r);
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	(void) snprintf(p->role, sizeof(p->role), "%s", t.role);
@@ -526,6 +570,8 @@ static int judge_stage(struct reading *v, struct known_rollout *k, size_t index)
 		k->approved[index] = true; /* refused by name once it is this node's turn, not waited for */
 		return 0;
 	}
+	if (k->withheld)
+		return 0; /* waited for */
 	r = judge_component(v, k, k->rollout.component, index, &approved);
 	for (size_t i = 0; r == 0 && approved && i < k->rollout.with_count; i++)
 		r = judge_component(v, k, k->rollout.with[i].component, index, &approved);
@@ -620,6 +666,11 @@ int phase_verify(struct node *n)
 		n->docs = v.docs;
 		n->docs.loaded = true;
 		prune(&v);
+		/* All the same it is asked for again, and said. */
+		if (v.withheld < 0) {
+			n->refresh_error = v.withheld;
+			(void) snprintf(n->refresh_text, sizeof(n->refresh_text), "%s", v.withheld_text);
+		}
 	}
 	string_list_done(&v.used);
 	n->replan = true;

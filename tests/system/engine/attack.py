@@ -137,6 +137,42 @@ def one_teams_nonsense_does_not_silence_support(fleet, node):
 
 
 @story
+def one_teams_file_that_is_withheld_holds_up_nobody_else(fleet, node):
+    install(fleet, node)
+    fleet.release("content", "1.0.0", {"a": (0o644, b"a")}, doc={})
+    fleet.rollout("c1", "content", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until("content is there", lambda: node.current("content") == "1.0.0")
+    # a carrier brings everything but what this team signed
+    fleet.release("content", "1.1.0", {"a": (0o644, b"b")}, doc={})
+    fleet.rollout("c2", "content", "1.1.0")
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    withheld = f"{fleet.repo}/metadata/{fleet.version}.team-content.json"
+    os.rename(withheld, withheld + ".away")
+    node.push()
+    node.until_result("good", to="1.1.0")
+    node.until("the other says why it waits", lambda: node.why("content")["reason"] == "not-approved"
+               and "cannot be fetched" in node.why("content")["detail"])
+    assert node.current("content") == "1.0.0"
+    node.until("and so does its report", lambda: any(
+        c["component"] == "content" and "cannot be fetched" in c.get("why_detail", "") for c in node.reports()[-1]["components"]))
+    # orders come through
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    withheld_now = f"{fleet.repo}/metadata/{fleet.version}.team-content.json"
+    os.rename(withheld_now, withheld_now + ".away")
+    node.push()
+    node.until_result("rolled-back", to="1.0.0")
+    assert node.current("content") == "1.0.0"
+    # once it is there, the node has asked for it by itself
+    os.rename(withheld_now + ".away", withheld_now)
+    node.until("the other team's turn", lambda: node.current("content") == "1.1.0", 40)
+
+
+@story
 def an_abandoned_download_is_not_kept(fleet, node):
     install(fleet, node)
     for i in range(3):

@@ -114,13 +114,18 @@ class Fleet:
         self.seq = 0
         self.approvers = {}  # name -> {"keys", "threshold"}
         self.bad = {}  # role -> key that signs instead
+        self.ahead = 0  # seconds by which the timestamp says that it was made later
         self.more = {}  # role -> further keys, all of which must sign with its own
         self.root = envelope(self.root_signed(), self.keys["root"])
         self.put("metadata/1.root.json", self.root)
 
-    def root_signed(self):
+    def new_root(self, version):
+        """The next root, with the keys that the fleet has now; its own key stays."""
+        self.put(f"metadata/{version}.root.json", envelope(self.root_signed(version), self.keys["root"]))
+
+    def root_signed(self, version=1):
         top = ["root", "timestamp", "snapshot", "targets"]
-        return {"_type": "root", "spec_version": "1.0.31", "version": 1, "expires": stamp(time.time() + 10**7),
+        return {"_type": "root", "spec_version": "1.0.31", "version": version, "expires": stamp(time.time() + 10**7),
                 "consistent_snapshot": True, "keys": {self.keys[t].id: self.keys[t].object for t in top},
                 "roles": {t: {"keyids": [self.keys[t].id], "threshold": 1} for t in top}}
 
@@ -172,7 +177,8 @@ class Fleet:
         self.put(f"metadata/{self.version}.snapshot.json", envelope(
             self.signed("snapshot", self.version, 10**6, meta=meta), self.keys[self.bad.get("snapshot", "snapshot")]))
         self.put("metadata/timestamp.json", envelope(
-            self.signed("timestamp", self.version, life, meta={"snapshot.json": {"version": self.version}}),
+            self.signed("timestamp", self.version, life, meta={"snapshot.json": {"version": self.version}},
+                        **({"x-issued": stamp(time.time() + self.ahead)} if self.ahead else {})),
             self.keys[self.bad.get("timestamp", "timestamp")]))
 
     def release(self, component, version, files, doc=None, artifact=None, path=None, tree=None, signed_digest=None,

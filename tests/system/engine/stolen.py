@@ -209,6 +209,26 @@ def stale_starts_nothing_new(fleet, node):
 
 
 @story
+def a_poisoned_time_floor_is_healed_by_a_new_root(fleet, node):
+    install(fleet, node)
+    # the stolen timestamp key says it is nearly a day later: what the fleet signs then has expired before it comes
+    fleet.ahead = 20 * 3600
+    tell(fleet, node, life=21 * 3600)
+    stays(fleet, node, seconds=0)
+    fleet.ahead = 0
+    offer(fleet, "r2", "1.1.0")
+    tell(fleet, node, life=10 * 3600)
+    node.until("it is refused as expired", lambda: "expired" in (node.status()["metadata"].get("error") or ""))
+    time.sleep(2)
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    # a new root takes the key away; the floor it made goes with it
+    fleet.keys["timestamp"] = Key()
+    fleet.new_root(2)
+    tell(fleet, node, life=10 * 3600)
+    node.until_result("good", to="1.1.0")
+
+
+@story
 def stale_does_not_hold_up_the_fallback(fleet, node):
     install(fleet, node)
     files = web_files("1.1.0")
