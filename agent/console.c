@@ -15,6 +15,7 @@
 #include "base/timestamp.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -22,7 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HISTORY_LINES = 50, HISTORY_MAX_BYTES = CONTROL_MAX_BYTES / 2, LOCAL_HOLD_MAX_S = 90 * 86400 };
+enum {
+	RESULTS_LOOKED_AT = 64,
+	HISTORY_LINES = 50,
+	HISTORY_MAX_BYTES = CONTROL_MAX_BYTES / 2,
+	LOCAL_HOLD_MAX_S = 90 * 86400
+};
 
 static void put_text(struct json_node *o, const char *name, const char *text)
 {
@@ -200,6 +206,8 @@ static void answer_why(struct node *n, const struct json *request, struct buf *a
 
 /* --- status --- */
 
+static void put_last(struct json_node *o, const struct json *results, const char *component);
+
 static void put_services(struct node *n, struct json_node *o, const char *component)
 {
 	struct json_node *list = node_array(o, "services");
@@ -218,7 +226,7 @@ static void put_services(struct node *n, struct json_node *o, const char *compon
 	}
 }
 
-static void put_component(struct node *n, struct json_node *o, const char *component)
+static void put_component(struct node *n, struct json_node *o, const char *component, const struct json *results)
 {
 	const struct node_component *c = state_component(n->state, component);
 	struct why w = why_of(n, component);
@@ -237,7 +245,9 @@ static void put_component(struct node *n, struct json_node *o, const char *compo
 		node_string(d, "version", c->denials[i].version);
 		node_string(d, "cause", node_denial_cause_name(c->denials[i].cause));
 	}
+	put_time(o, "until", w.until);
 	put_services(n, o, component);
+	put_last(o, results, component);
 }
 
 static void put_update(struct node *n, struct json_node *root)
@@ -272,33 +282,101 @@ static void put_checks(struct node *n, struct json_node *root)
 {
 	struct json_node *list = node_array(root, "checks");
 
-	for (size_t i = 0; i < update_part_count(n); i++) {
-		const struct part part = update_part(n, i);
+	node_see_checks(n);
+	for (size_t i = 0; i < n->seen_count; i++) {
+		const struct seen_check *k = &n->seen[i];
+		struct json_node *o = node_object(list, NULL);
 
-		for (size_t k = 0; part.checks->set && k < probe_set_count(part.checks->set); k++) {
-			const struct probe_status *p = probe_set_at(part.checks->set, k);
-			struct json_node *o = node_object(list, NULL);
-
-			node_string(o, "component", part.component);
-			node_string(o, "name", p->check->name);
-			node_string(o, "kind", check_kind_name(p->check->kind));
-			node_string(o, "state", probe_state_name(p->state));
-			node_integer(o, "runs", (int64_t) p->runs);
-			node_integer(o, "failures", (int64_t) p->failures);
-		}
+		node_string(o, "component", k->component);
+		node_string(o, "name", k->name);
+		node_string(o, "kind", k->kind);
+		node_string(o, "state", k->state);
+		put_text(o, "detail", k->detail);
+		node_integer(o, "runs", (int64_t) k->runs);
+		node_integer(o, "failures", (int64_t) k->failures);
+		put_time(o, "at", n->seen_at);
 	}
 }
 
-static void put_last(struct node *n, struct json_node *root)
+/* The newest lines of the history, oldest first; NULL where there is none. */
+static struct json *newest_results(struct node *n)
 {
 	CLEANUP(buf_done)
-	struct buf line = BUF_INIT(STORE_HISTORY_LINE_MAX + 2);
-	CLEANUP(json_freep)
-	struct json *last = NULL;
+	struct buf lines = BUF_INIT(HISTORY_MAX_BYTES), list = BUF_INIT(HISTORY_MAX_BYTES + 2 * RESULTS_LOOKED_AT);
+	struct json_limits limits = json_limits_default;
+	struct json *parsed = NULL;
+	char *line, *rest = NULL;
+	int r = 0;
 
-	if (store_history_read(n->store, 1, &line) == 0 && line.len > 0 &&
-	    json_parse(line.data, line.len, &json_limits_default, &last) == 0)
-		node_copy(root, "last_result", last);
+	limits.max_bytes = HISTORY_MAX_BYTES + 2 * RESULTS_LOOKED_AT;
+	limits.max_values = RESULTS_LOOKED_AT * 32;
+	if (store_history_read(n->store, RESULTS_LOOKED_AT, &lines) < 0 || lines.len == 0)
+		return NULL;
+	for (line = strtok_r((char *) lines.data, "\n", &rest); r == 0 && line;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		CLEANUP(json_freep)
+		struct json *entry = NULL;
+
+		/* A torn line is nobody's result. */
+		if (json_parse(line, strlen(line), &json_limits_default, &entry) == 0)
+			r = buf_addf(&list, "%s%s", list.len > 0 ? "," : "[", line);
+	}
+	if (r == 0 && list.len > 0)
+		r = buf_add_byte(&list, ']');
+	return r == 0 && list.len > 0 && json_parse(list.data, list.len, &limits, &parsed) == 0 ? parsed : NULL;
+}
+
+static void put_last(struct json_node *o, const struct json *results, const char *component)
+{
+	for (size_t i = json_count(results); i-- > 0;)
+		if (!component || str_eq(json_string(json_get(json_at(results, i), "component")), component)) {
+			node_copy(o, "last_result", json_at(results, i));
+			return;
+		}
+}
+
+static void put_zone(struct node *n, struct json_node *root)
+{
+	struct json_node *o = node_object(root, "zone");
+
+	put_text(o, "name", n->docs.zone_name);
+	put_text(o, "edition", n->docs.zone_edition);
+	node_bool(o, "stale", node_zone_is_stale(n));
+	if (n->docs.loaded && !n->docs.zone)
+		put_text(o, "error",
+			 n->docs.zone_error == -ENOPKG	 ? "there is no zone database (install tzdata)"
+			 : n->docs.zone_error == -ENOENT ? "no such zone"
+							 : err_text(n->docs.zone_error));
+}
+
+/* The window that a component waits for and that opens first. */
+static void put_next_window(struct node *n, struct json_node *root, const struct string_list *names)
+{
+	struct json_node *o;
+	struct zone_time t;
+	const char *component = NULL;
+	int64_t opens = 0;
+	char text[64];
+
+	for (size_t i = 0; i < names->count; i++) {
+		struct decision d = node_decide(n, names->items[i]);
+
+		if (d.kind == DECIDE_WAIT && d.reason == REASON_WINDOW && d.until > 0 &&
+		    (!component || d.until < opens)) {
+			component = names->items[i];
+			opens = d.until;
+		}
+	}
+	if (!component)
+		return;
+	o = node_object(root, "next_window");
+	node_string(o, "component", component);
+	put_time(o, "opens", opens);
+	if (n->docs.zone && zone_local(n->docs.zone, opens, &t) == 0) {
+		(void) snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d %.16s", t.year, t.month, t.day,
+				t.hour, t.minute, t.abbreviation);
+		node_string(o, "local", text);
+	}
 }
 
 static void put_metadata(struct node *n, struct json_node *root)
@@ -352,6 +430,8 @@ static void put_deferrals(struct node *n, struct json_node *root)
 
 static void answer_status(struct node *n, struct json_node *o)
 {
+	CLEANUP(json_freep)
+	struct json *results = newest_results(n);
 	struct json_node *link, *list, *hold;
 	struct string_list names = { 0 };
 	uint64_t generation = 0;
@@ -389,10 +469,12 @@ static void answer_status(struct node *n, struct json_node *o)
 	list = node_array(o, "components");
 	if (node_components(n, &names) == 0)
 		for (size_t i = 0; i < names.count; i++)
-			put_component(n, node_object(list, NULL), names.items[i]);
+			put_component(n, node_object(list, NULL), names.items[i], results);
+	put_zone(n, o);
+	put_next_window(n, o, &names);
 	string_list_done(&names);
 	put_checks(n, o);
-	put_last(n, o);
+	put_last(o, results, NULL);
 }
 
 /* --- history --- */

@@ -6,6 +6,7 @@
 #include "agent/local/control.h"
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
+#include "agent/metrics.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/probe/probe.h"
@@ -19,6 +20,7 @@
 #include "base/program.h"
 #include "conf/conf.h"
 #include "crypto/key.h"
+#include "json/json.h"
 #include "fetch/bundle.h"
 #include "os/durable.h"
 
@@ -87,6 +89,8 @@ struct engine {
 	uint32_t reasons; /* what the last report said of why and wants, as a hash */
 	uint64_t reasons_at_ms; /* looked at again from then on */
 	bool reasons_due; /* something happened since they were looked at */
+	uint64_t metrics_at_ms; /* the textfile is written again then */
+	int metrics_error; /* why the last one was not; told when it changes */
 	uint64_t collect_at_ms; /* old copies of data */
 	struct backoff poll_backoff;
 	const struct engine_install *install; /* this run is for a bundle alone; NULL: it is the agent */
@@ -600,6 +604,43 @@ static void leave_for_another(struct engine *e)
 	}
 }
 
+/* The same answer that `status` gets, for node_exporter's textfile collector. */
+static int write_metrics(struct engine *e)
+{
+	static const struct control_peer self = { .may_change = false };
+	CLEANUP(buf_done)
+	struct buf answer = BUF_INIT(CONTROL_MAX_BYTES), text = BUF_INIT(METRICS_MAX_BYTES);
+	CLEANUP(json_freep)
+	struct json *request = NULL, *status = NULL;
+	struct json_limits limits = json_limits_default;
+	static const char ask[] = "{\"command\":\"status\"}";
+	int r = json_parse(ask, sizeof(ask) - 1, &limits, &request);
+
+	limits.max_bytes = CONTROL_MAX_BYTES;
+	limits.max_values = 100000;
+	if (r == 0) {
+		console_answer(&e->node, &self, request, &answer);
+		r = json_parse(answer.data, answer.len, &limits, &status);
+	}
+	if (r == 0)
+		r = metrics_of_status(status, &text);
+	return r < 0 ? r : metrics_write(e->node.os, e->config.metrics_file, &text);
+}
+
+static void write_metrics_if_due(struct engine *e)
+{
+	uint64_t now = node_now_ms(&e->node);
+	int r;
+
+	if (!e->config.metrics_file || now < e->metrics_at_ms)
+		return;
+	e->metrics_at_ms = now + e->config.metrics_every_s * 1000;
+	r = write_metrics(e);
+	if (r < 0 && r != e->metrics_error)
+		log_warning("metrics-not-written", "file=%s reason=%s", e->config.metrics_file, err_text(r));
+	e->metrics_error = r;
+}
+
 static int timeout_until(struct engine *e, uint64_t services_at)
 {
 	struct node *n = &e->node;
@@ -672,6 +713,7 @@ static void loop(struct engine *e)
 		update_step(n);
 		if (n->handover_wanted)
 			break;
+		write_metrics_if_due(e);
 		follow_reasons(e);
 		report_if_due(e);
 		turn(e, timeout_until(e, services_at), false);

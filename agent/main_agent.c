@@ -7,6 +7,8 @@
 #include "agent/local/control.h"
 #include "agent/local/join.h"
 #include "agent/local/supervisor.h"
+#include "agent/metrics.h"
+#include "agent/screen.h"
 #include "agent/trust.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -36,6 +38,8 @@ struct arguments {
 	const char *operand; /* component or file */
 	char **program; /* of inhibit, NULL-terminated; NULL: none */
 	int64_t until; /* 0: not said */
+	const char *output; /* -o */
+	bool prometheus;
 	uint64_t for_s;
 	uint64_t limit;
 	bool json, force, release, help;
@@ -165,87 +169,6 @@ static int64_t number_of(const struct json *object, const char *name)
 	return json_integer(json_get(object, name), &n) ? n : 0;
 }
 
-static void show_update(const struct json *update)
-{
-	int64_t done = number_of(update, "bytes_done"), total = number_of(update, "bytes_total");
-
-	printf("update     %s: %s -> %s, %s", text_of(update, "component", "?"), text_of(update, "from", "absent"),
-	       text_of(update, "to", "absent"), text_of(update, "state", "?"));
-	if (total > 0)
-		printf(", %" PRId64 " of %" PRId64 " bytes", done, total);
-	printf("  (%s)\n", text_of(update, "update", "?"));
-}
-
-static void show_status(const struct json *s)
-{
-	const struct json *link = json_get(s, "link"), *metadata = json_get(s, "metadata");
-	const struct json *components = json_get(s, "components"), *checks = json_get(s, "checks");
-	const struct json *last = json_get(s, "last_result"), *hold = json_get(s, "hold");
-
-	printf("node       %s of fleet %s, agent %s, generation %" PRId64 "\n", text_of(s, "node", "?"),
-	       text_of(s, "fleet", "?"), text_of(s, "agent", "?"), number_of(s, "generation"));
-	printf("state      %s\n", text_of(s, "state", "?"));
-	printf("link       %s%s%s\n",
-	       json_bool(json_get(link, "connected"), false) ? "connected" : "not connected",
-	       text_of(link, "reason", "")[0] ? ": " : "", text_of(link, "reason", ""));
-	if (text_of(link, "note", "")[0])
-		printf("           %s\n", text_of(link, "note", ""));
-	printf("metadata   timestamp %" PRId64 ", %s until %s; last refresh %s%s%s\n",
-	       number_of(metadata, "timestamp"), json_bool(json_get(metadata, "fresh"), false) ? "fresh" : "STALE",
-	       text_of(metadata, "expires", "never"), text_of(metadata, "refreshed", "never"),
-	       text_of(metadata, "error", "")[0] ? ": " : "", text_of(metadata, "error", ""));
-	for (size_t i = 0; i < json_count(json_get(s, "inhibitors")); i++) {
-		const struct json *h = json_at(json_get(s, "inhibitors"), i);
-
-		printf("inhibited  %s (%s, since %s)\n", text_of(h, "why", "no reason given"),
-		       text_of(h, "who", "?"), text_of(h, "since", "?"));
-	}
-	for (size_t i = 0; i < json_count(json_get(s, "deferrals")); i++) {
-		const struct json *d = json_at(json_get(s, "deferrals"), i);
-
-		printf("deferred   %s until %s%s%s\n", text_of(d, "component", "everything"),
-		       text_of(d, "until", "?"), text_of(d, "reason", "")[0] ? ": " : "",
-		       text_of(d, "reason", ""));
-	}
-	if (hold)
-		printf("hold       until %s: %s\n", text_of(hold, "until", "released"),
-		       text_of(hold, "reason", ""));
-	if (json_get(s, "update"))
-		show_update(json_get(s, "update"));
-	for (size_t i = 0; i < json_count(components); i++) {
-		const struct json *c = json_at(components, i);
-
-		printf("%-10s %s", text_of(c, "component", "?"), text_of(c, "version", "absent"));
-		if (json_string(json_get(c, "previous")))
-			printf(" (before: %s)", text_of(c, "previous", ""));
-		if (json_string(json_get(c, "wants")))
-			printf(", wants %s", text_of(c, "wants", ""));
-		printf(": %s\n", text_of(c, "why_detail", text_of(c, "why", "")));
-		for (size_t n = 0; n < json_count(json_get(c, "denied")); n++) {
-			const struct json *d = json_at(json_get(c, "denied"), n);
-
-			printf("           denied %s (%s)\n", text_of(d, "version", "?"),
-			       text_of(d, "cause", "?"));
-		}
-		for (size_t n = 0; n < json_count(json_get(c, "services")); n++) {
-			const struct json *v = json_at(json_get(c, "services"), n);
-
-			printf("           service %s: %s\n", text_of(v, "name", "?"), text_of(v, "state", "?"));
-		}
-	}
-	for (size_t i = 0; i < json_count(checks); i++) {
-		const struct json *c = json_at(checks, i);
-
-		printf("check      %s/%s: %s%s%s\n", text_of(c, "component", "?"), text_of(c, "name", "?"),
-		       text_of(c, "state", "?"), text_of(c, "detail", "")[0] ? ", " : "",
-		       text_of(c, "detail", ""));
-	}
-	if (last)
-		printf("last       %s %s: %s -> %s, %s: %s\n", text_of(last, "at", ""),
-		       text_of(last, "component", "?"), text_of(last, "from", "absent"),
-		       text_of(last, "to", "absent"), text_of(last, "name", "?"), text_of(last, "detail", ""));
-}
-
 static void show_why(const struct json *answer)
 {
 	const struct json *components = json_get(answer, "components");
@@ -358,9 +281,45 @@ static int command_show(const struct arguments *a, const char *command, void (*s
 	return exit_code;
 }
 
+static void show_status(const struct json *status)
+{
+	struct screen s = screen_of_stdout();
+
+	screen_status(&s, status);
+}
+
+static int show_metrics(const struct arguments *a, const struct json *status)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(METRICS_MAX_BYTES);
+	int r = metrics_of_status(status, &text);
+
+	if (r == 0 && a->output)
+		r = metrics_write(&os_posix, a->output, &text);
+	else if (r == 0)
+		(void) fputs(buf_str(&text), stdout);
+	if (r < 0)
+		say_error(a, "%s: %s", a->output ? a->output : "metrics", err_text(r));
+	return r < 0 ? CONTROL_ERROR : CONTROL_OK;
+}
+
 static int command_status(const struct arguments *a)
 {
-	return command_show(a, "status", show_status);
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	int exit_code;
+
+	if (!a->prometheus)
+		return command_show(a, "status", show_status);
+	if (a->json) {
+		say_error(a, "--prometheus and --json are two forms of the same answer: choose one");
+		return CONTROL_USAGE;
+	}
+	node_string(json_build_root(b), "command", "status");
+	exit_code = ask(a, b, &answer);
+	return answer ? show_metrics(a, answer) : exit_code;
 }
 
 static int command_why(const struct arguments *a)
@@ -723,7 +682,8 @@ static const struct command commands[] = {
 	  command_run },
 	{ "join", "make this a node of a fleet", "FILE.join [--root DIR] [--run DIR] [--force]",
 	  "selfright-agent join n1.join", command_join },
-	{ "status", "what runs here and what is under way", "", "selfright-agent status", command_status },
+	{ "status", "what runs here and what is under way", "[--prometheus [-o FILE]]", "selfright-agent status",
+	  command_status },
 	{ "why", "why a component is not updating, and what would change it", "[COMPONENT]",
 	  "selfright-agent why web", command_why },
 	{ "history", "what was installed, when, and how it ended", "[COMPONENT] [--limit N]",
@@ -768,6 +728,8 @@ static const struct {
 	{ "--for", "TIME", "how long, at most 90d: 90s, 15m, 2h, 7d" },
 	{ "--until", "TIME", "until when, at most 90 days: 2026-12-01T06:00:00Z" },
 	{ "--release", "", "end it now" },
+	{ "--prometheus", "", "as metrics for node_exporter's textfile collector" },
+	{ "-o", "FILE", "into this file, in one step" },
 	{ "--why", "TEXT", "what the command is, for whoever asks why nothing updates" },
 };
 
@@ -845,6 +807,8 @@ static const struct option options[] = {
 	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "until", required_argument, NULL, OPT_UNTIL },
 	{ "why", required_argument, NULL, OPT_WHY },
+	{ "prometheus", no_argument, NULL, 'p' },
+	{ "output", required_argument, NULL, 'o' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "release", no_argument, NULL, 'r' },
@@ -856,7 +820,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
 	int o;
 
-	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "ho:", options, NULL)) != -1) {
 		switch (o) {
 		case OPT_CONFIG:
 			a->config_dir = optarg;
@@ -895,6 +859,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case OPT_WHY:
 			a->why = optarg;
+			break;
+		case 'p':
+			a->prometheus = true;
+			break;
+		case 'o':
+			a->output = optarg;
 			break;
 		case 'j':
 			a->json = true;

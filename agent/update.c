@@ -95,6 +95,7 @@ static int enter(struct node *n, enum update_state next)
 	enum node_update_state before = u->state;
 	int r;
 
+	node_see_checks(n);
 	if (next == STATE_IDLE || (next == STATE_WATCH && u->watch_ms == 0)) {
 		enter_idle(n);
 		return 0;

@@ -319,6 +319,28 @@ static int take_poll(const struct conf *map, struct config *c, struct conf_error
 	return poll ? conf_reject_unknown(poll, e) : 0;
 }
 
+static int take_metrics(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *metrics = NULL;
+	size_t len;
+	int r = take_map(map, "metrics", &metrics, e);
+
+	if (r < 0 || !metrics || conf_kind(metrics) == CONF_MISSING)
+		return r;
+	r = take_path(metrics, "file", NULL, &c->metrics_file, e);
+	if (r < 0)
+		return r;
+	len = c->metrics_file ? strlen(c->metrics_file) : 0;
+	if (len < 5 || strcmp(c->metrics_file + len - 5, ".prom") != 0)
+		return conf_fail(metrics, e, "expected metrics with a file that ends with .prom");
+	r = conf_optional_seconds(metrics, "every", 60, &c->metrics_every_s, e);
+	if (r < 0)
+		return r;
+	if (c->metrics_every_s < 1)
+		return conf_fail(metrics, e, "expected every of a second or more");
+	return conf_reject_unknown(metrics, e);
+}
+
 static int take_limits(const struct conf *map, struct config *c, struct conf_error *e)
 {
 	uint64_t n = 0;
@@ -332,6 +354,13 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 		return r;
 	c->max_swaps_per_day = (unsigned) n;
 	r = take_list(map, "inhibitors", &c->inhibit_users, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_u64(map, "zone_data_months", 0, 1200, 24, &n, e);
+	if (r < 0)
+		return r;
+	c->zone_data_months = (unsigned) n;
+	r = take_metrics(map, c, e);
 	if (r < 0)
 		return r;
 	r = conf_optional_seconds(map, "probation_cap", 0, &c->probation_cap_s, e);
@@ -599,6 +628,7 @@ void config_done(struct config *c)
 	free(c->proxy);
 	string_list_done(&c->no_proxy);
 	string_list_done(&c->inhibit_users);
+	free(c->metrics_file);
 	free(c->broker.host);
 	free(c->broker.alpn);
 	string_list_done(&c->broker.addresses);

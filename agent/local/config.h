@@ -55,6 +55,9 @@ struct config {
 	struct {
 		uint64_t with_broker_s, without_broker_s;
 	} poll;
+	unsigned zone_data_months; /* older zone data is told; 0: never */
+	char *metrics_file; /* a Prometheus textfile the agent writes; NULL: none */
+	uint64_t metrics_every_s;
 	struct string_list inhibit_users; /* who may hold off updates, besides root */
 	unsigned keep_versions, max_swaps_per_day;
 	uint64_t probation_cap_s; /* 0: none */

@@ -410,7 +410,7 @@ void node_explain_window(const struct node *n, const struct rollout *r, char *ou
 {
 	const struct known_rollout *k = NULL;
 	struct opening_state s;
-	char when[TIMESTAMP_LEN + 32] = "", at[TIMESTAMP_LEN + 1];
+	char when[TIMESTAMP_LEN + 80] = "", at[TIMESTAMP_LEN + 1];
 
 	for (size_t i = 0; !k && i < n->docs.rollout_count; i++)
 		if (r && str_eq(n->docs.rollouts[i].rollout.id, r->id))
@@ -430,12 +430,58 @@ void node_explain_window(const struct node *n, const struct rollout *r, char *ou
 		timestamp_format(at, s.opens);
 		(void) snprintf(when, sizeof(when), "; it may go on at %s", at);
 	}
+	if (node_zone_is_stale(n))
+		(void) snprintf(when + strlen(when), sizeof(when) - strlen(when), " (by old zone data, %s)",
+				n->docs.zone_edition);
 	if (s.in_blackout)
 		(void) snprintf(out, size, "a blackout of the rollout, in the zone %s%s", n->docs.zone_name, when);
 	else
 		(void) snprintf(out, size, "outside the window %s in the zone %s%s",
 				k->opening.has_window ? json_string(k->rollout.window) : "", n->docs.zone_name,
 				when);
+}
+
+static void clean_sentence(char *text);
+
+bool node_zone_is_stale(const struct node *n)
+{
+	int64_t month = 30 * 86400 + 10 * 3600; /* a twelfth of a year */
+
+	/* UTC needs no tables. */
+	return n->config->zone_data_months > 0 && n->docs.zone_edition[0] && !str_eq(n->docs.zone_name, "UTC") &&
+	       node_now(n) - n->docs.zone_published > (int64_t) n->config->zone_data_months * month;
+}
+
+void node_see_checks(struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+	size_t count = 0;
+
+	/* What is seen before the swap is of the old version, and is not kept. */
+	if (u->state != NODE_PROBATION && u->state != NODE_WATCH)
+		return;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part part = update_part(n, i);
+		const struct probe_set *set = part.checks->set;
+
+		for (size_t k = 0; set && k < probe_set_count(set) && count < ARRAY_LEN(n->seen); k++) {
+			const struct probe_status *p = probe_set_at(set, k);
+			struct seen_check *seen = &n->seen[count++];
+
+			*seen = (struct seen_check){ .runs = p->runs, .failures = p->failures };
+			STATE_SET(seen->component, part.component);
+			STATE_SET(seen->name, p->check->name);
+			STATE_SET(seen->kind, check_kind_name(p->check->kind));
+			STATE_SET(seen->state, probe_state_name(p->state));
+			STATE_SET(seen->detail, p->detail);
+			clean_sentence(seen->detail);
+		}
+	}
+	/* Before their first look there is nothing newer to say. */
+	if (count == 0)
+		return;
+	n->seen_count = count;
+	n->seen_at = n->os->clock_real(n->os);
 }
 
 static int compare_names(const void *a, const void *b)

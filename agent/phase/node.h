@@ -84,9 +84,17 @@ struct documents {
 	char zone_name[64]; /* the label `zone`, else UTC: where windows are read */
 	struct zone *zone; /* NULL: it is not known here */
 	int zone_error; /* why */
+	char zone_edition[16]; /* of the zone database; "": unknown */
+	int64_t zone_published; /* the earliest moment it can be of */
 };
 void documents_done(struct documents *d);
 const struct known_policy *documents_policy(const struct documents *d, const char *component);
+
+/* What a check said last, kept when its set is gone. */
+struct seen_check {
+	char component[ID_MAX + 1], name[ID_MAX + 1], kind[16], state[16], detail[120];
+	uint64_t runs, failures;
+};
 
 /* A downloaded file that has to be looked at before the network is asked: announcements (receive.c). */
 struct prefetched {
@@ -225,6 +233,11 @@ struct node {
 	unsigned lease_refusals; /* in a row */
 	char lease_refusal[128]; /* the last one's reason */
 
+	struct seen_check seen[RELEASE_CHECKS_MAX]; /* of the last probation or watch of this run */
+	size_t seen_count;
+	int64_t seen_at; /* 0: none yet */
+
+	char zone_told[16]; /* the edition of zone data that was called old */
 	uint32_t noted[NOTED_MAX]; /* hashes of sentences update_note told, newest last */
 	struct attempt attempt;
 };
@@ -265,6 +278,10 @@ void node_explain_withheld(const struct node *n, const struct rollout *r, char *
 void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size);
 /* Who holds an inhibitor, since when and why, in words; "" if nobody does. */
 void node_explain_inhibitor(const struct node *n, char *out, size_t size);
+/* Is the zone database older than this node's configuration accepts? False where nothing is known of it. */
+bool node_zone_is_stale(const struct node *n);
+/* Keep what the checks of the update under way say now. */
+void node_see_checks(struct node *n);
 /* Every component that is installed, named by a rollout or by an order, sorted; string_list_done() it. */
 NODISCARD int node_components(struct node *n, struct string_list *ret);
 

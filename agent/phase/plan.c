@@ -563,6 +563,11 @@ static int check_requirements(struct node *n, const struct part *p)
 			return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
 					      "it needs the file %s, which is not here",
 					      rel->requires_files.items[i]);
+	if (rel->requires_zone_data && strcmp(n->docs.zone_edition, rel->requires_zone_data) < 0)
+		return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+				      "it needs the time zone tables of %s or newer; here are %s (update tzdata)",
+				      rel->requires_zone_data,
+				      n->docs.zone_edition[0] ? n->docs.zone_edition : "none that say");
 	if (rel->requires_from && p->from[0] && version_compare(p->from, rel->requires_from) < 0)
 		return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
 				      "%s %s updates directly from %s or newer; here is %s", p->component, p->to,

@@ -199,12 +199,25 @@ static void load_zone(struct reading *v)
 		name = name ? "too long" : "UTC";
 	(void) snprintf(d->zone_name, sizeof(d->zone_name), "%s", name);
 	d->zone_error = zone_load(v->n->os, name, &d->zone);
+	if (zone_edition(v->n->os, d->zone_edition, &d->zone_published) < 0)
+		d->zone_edition[0] = '\0';
 	if (d->zone_error == 0)
 		return;
 	d->zone = NULL;
 	if (!v->n->docs.loaded || !str_eq(v->n->docs.zone_name, name))
 		log_warning("zone-unknown", "rollouts with a window wait: zone=%s reason=%s", name,
 			    err_text(d->zone_error));
+}
+
+/* Once per edition: windows may open at the wrong hour where a country changed its rules since. */
+static void tell_zone(struct node *n)
+{
+	if (!node_zone_is_stale(n) || str_eq(n->zone_told, n->docs.zone_edition))
+		return;
+	STATE_SET(n->zone_told, n->docs.zone_edition);
+	log_warning("zone-data-old",
+		    "windows are read by it all the same; update tzdata: zone=%s edition=%s months=%u",
+		    n->docs.zone_name, n->docs.zone_edition, n->config->zone_data_months);
 }
 
 /* --- rollouts --- */
@@ -665,6 +678,7 @@ int phase_verify(struct node *n)
 		documents_done(&n->docs);
 		n->docs = v.docs;
 		n->docs.loaded = true;
+		tell_zone(n);
 		prune(&v);
 		/* All the same it is asked for again, and said. */
 		if (v.withheld < 0) {

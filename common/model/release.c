@@ -7,6 +7,7 @@
 #include "model/field.h"
 #include "model/variables.h"
 #include "model/write.h"
+#include "zone/zone.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +131,8 @@ static const struct text_rule rule_port = { 128, is_port, "a port from 1 to 6553
 static const struct text_rule rule_url_path = { 2048, is_url_path,
 						"a path that starts with '/' and has no blanks" };
 static const struct text_rule rule_host = { 255, is_host, "an address or \"localhost\"" };
+static const struct text_rule rule_zone_edition = { 8, zone_is_edition,
+						    "an edition of the zone database as \"2025b\"" };
 static const struct text_rule rule_body = { 4096, variables_are_fine, WITH_VARIABLES };
 
 /* --- parsing --- */
@@ -319,6 +322,7 @@ static void parse_requires(struct fields *f, struct release *out)
 	field_text_list(&q, "files", &rule_absolute, 0, RELEASE_REQUIRES_MAX, &out->requires_files);
 	field_text_list(&q, "vars", &rule_label_name, 0, RELEASE_REQUIRES_MAX, &out->requires_vars);
 	out->requires_free_bytes = field_u64(&q, "free_bytes", 0, INT64_C(1) << 50, 0);
+	out->requires_zone_data = field_text(&q, "zone_data", &rule_zone_edition, false);
 	out->requires_from = field_text(&q, "from", &rule_version, false);
 }
 
@@ -496,6 +500,7 @@ static void requirements_done(struct release *r)
 	free(r->requires_components);
 	string_list_done(&r->requires_files);
 	string_list_done(&r->requires_vars);
+	free(r->requires_zone_data);
 	free(r->requires_from);
 }
 
@@ -584,6 +589,7 @@ static void write_requires(struct json_node *object, const struct release *r)
 	write_list(q, "files", &r->requires_files);
 	write_list(q, "vars", &r->requires_vars);
 	write_u64(q, "free_bytes", r->requires_free_bytes);
+	write_text(q, "zone_data", r->requires_zone_data);
 	write_text(q, "from", r->requires_from);
 }
 

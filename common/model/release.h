@@ -120,6 +120,7 @@ struct release {
 	size_t requires_component_count;
 	struct string_list requires_files, requires_vars;
 	uint64_t requires_free_bytes;
+	char *requires_zone_data; /* oldest edition of the zone database, "2025b"; NULL: any */
 	char *requires_from; /* oldest version that may update directly; NULL: any */
 	struct release_artifact *artifacts;
 	size_t artifact_count;

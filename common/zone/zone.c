@@ -538,6 +538,75 @@ int zone_load(const struct os *os, const char *name, struct zone **ret)
 	return zone_load_from(os, zone_folder, name, ret);
 }
 
+/* --- the edition of the database --- */
+
+bool zone_is_edition(const char *name)
+{
+	size_t digits = strspn(name, "0123456789"), letters = strspn(name + digits, "abcdefghijklmnopqrstuvwxyz");
+
+	return digits == 4 && letters >= 1 && letters <= 2 && name[digits + letters] == '\0';
+}
+
+/* Editions are numbered through the year; one a month is more than there ever were. */
+static int64_t published_at(const char *edition)
+{
+	int year =
+		(edition[0] - '0') * 1000 + (edition[1] - '0') * 100 + (edition[2] - '0') * 10 + edition[3] - '0';
+	int month = edition[5] ? 12 : edition[4] - 'a' + 1;
+
+	return calendar_days(year, month > 12 ? 12 : month, 1) * DAY;
+}
+
+/* The first word after `before` in the first bytes of a file. */
+static int read_word(const struct os *os, int dirfd, const char *file, const char *before,
+		     char ret[static ZONE_EDITION_SIZE])
+{
+	char text[64];
+	size_t skip = strlen(before), len;
+	ssize_t n;
+	int fd = os->openat(os, dirfd, file, O_RDONLY, 0);
+
+	if (fd < 0)
+		return fd;
+	n = os->pread(os, fd, text, sizeof(text) - 1, 0);
+	(void) os->close(os, fd); /* only read from */
+	if (n < 0)
+		return (int) n;
+	text[n] = '\0';
+	len = strncmp(text, before, skip) == 0 ? strcspn(text + skip, " \t\r\n") : 0;
+	if (len == 0 || len >= ZONE_EDITION_SIZE)
+		return -ERR_SYNTAX;
+	memcpy(ret, text + skip, len);
+	ret[len] = '\0';
+	return zone_is_edition(ret) ? 0 : -ERR_SYNTAX;
+}
+
+int zone_edition_from(const struct os *os, const char *folder, char ret_name[static ZONE_EDITION_SIZE],
+		      int64_t *ret_published)
+{
+	char name[ZONE_EDITION_SIZE];
+	int fd = os->openat(os, AT_FDCWD, folder, O_RDONLY | O_DIRECTORY, 0);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	/* Distributions install the sources as one file; others, and the makers' own Makefile, a +VERSION. */
+	r = read_word(os, fd, "tzdata.zi", "# version ", name);
+	if (r == -ENOENT)
+		r = read_word(os, fd, "+VERSION", "", name);
+	(void) os->close(os, fd); /* only read from */
+	if (r < 0)
+		return r;
+	memcpy(ret_name, name, sizeof(name));
+	*ret_published = published_at(name);
+	return 0;
+}
+
+int zone_edition(const struct os *os, char ret_name[static ZONE_EDITION_SIZE], int64_t *ret_published)
+{
+	return zone_edition_from(os, zone_folder, ret_name, ret_published);
+}
+
 /* --- looking up --------------------------------------------------------------------------------------------- */
 
 /* A stretch of time over which the offset does not change: [start, end). */

@@ -31,6 +31,20 @@ NODISCARD int zone_parse(const void *data, size_t len, struct zone **ret);
 void zone_free(struct zone *z);
 DEFINE_FREEP(struct zone *, zone_free)
 
+/*
+ * Which edition of the database is installed ("2025b"), and the earliest moment at which it
+ * can have been published: governments change their clocks at short notice, and a node
+ * whose tables are old opens its windows at the wrong hour. Editions compare as texts.
+ * -ENOENT: there is no database here, or it does not say; -ERR_SYNTAX.
+ */
+enum { ZONE_EDITION_SIZE = 16 };
+NODISCARD int zone_edition(const struct os *os, char ret_name[static ZONE_EDITION_SIZE], int64_t *ret_published);
+/* The same from a folder of the caller's. */
+NODISCARD int zone_edition_from(const struct os *os, const char *folder, char ret_name[static ZONE_EDITION_SIZE],
+				int64_t *ret_published);
+/* Four digits of a year and a letter, and then perhaps one more: "2025b". */
+bool zone_is_edition(const char *name);
+
 enum { ZONE_MONDAY, ZONE_TUESDAY, ZONE_WEDNESDAY, ZONE_THURSDAY, ZONE_FRIDAY, ZONE_SATURDAY, ZONE_SUNDAY };
 
 struct zone_time {

@@ -278,6 +278,8 @@ static int copy_requires(const struct conf *map, struct json_node *o, struct con
 		node_integer(out, "free_bytes", (int64_t) bytes);
 	if (r >= 0)
 		r = copy_text(q, "from", out, e);
+	if (r >= 0)
+		r = copy_text(q, "zone_data", out, e);
 	return r < 0 ? r : conf_reject_unknown(q, e);
 }
 

@@ -79,6 +79,11 @@ for command in $commands; do
 	check_options "selfright-agent $command" selfright-agent.8
 done
 
+# Dashboards are built on the names of the metrics.
+for name in $(grep -oE 'selfright_[a-z_]+' "$SELFRIGHT_SOURCE/agent/metrics.c" | sort -u); do
+	grep -qE "(^|[^a-z_])$name([^a-z_]|\$)" <<<"${texts[selfright-agent.8]}" || complain "selfright-agent.8 does not name $name"
+done
+
 for program in selfright selfright-agent selfright-link selfright-log selfright-stage selfright-recover selfright-signer; do
 	page=$program.8
 	[ $program = selfright ] && page=selfright.1

@@ -127,7 +127,10 @@ static void test_everything(void **state)
 		    "broker: {host: 127.0.0.1, port: 1883}\nlabels: {site: oslo, zone: Europe/Oslo}\n"
 		    "users: {link: l, stage: s, component: c}\npoll: {with_broker: 2h, without_broker: 30s}\n"
 		    "keep_versions: 5\nmax_swaps_per_day: 9\nprobation_cap: 1h\nlink_deadline: 5m\nreport: 1m\n"
-		    "programs: /nowhere\n",
+		    "programs: /nowhere\n"
+		    "metrics: {file: /var/lib/x/selfright.prom, every: 30s}\n"
+		    "zone_data_months: 6\n"
+		    "inhibitors: [backup]\n",
 	    0644);
 	put("vars.d/a.yaml", "port: '80'\nname: first\n", 0644);
 	put("vars.d/b.yaml", "name: second\n", 0644);
@@ -142,6 +145,10 @@ static void test_everything(void **state)
 	assert_string_equal(labels_get(&c.vars, "port"), "80");
 	assert_string_equal(labels_get(&c.vars, "name"), "second"); /* later files win */
 	assert_int_equal(c.poll.without_broker_s, 30);
+	assert_string_equal(c.metrics_file, "/var/lib/x/selfright.prom");
+	assert_int_equal(c.metrics_every_s, 30);
+	assert_int_equal(c.zone_data_months, 6);
+	assert_true(string_list_has(&c.inhibit_users, "backup"));
 	assert_string_equal(config_component_user(&c, "web"), "www");
 	assert_true(config_allows_user(&c, "web", "a"));
 	assert_true(config_allows_user(&c, "web", NULL));
@@ -175,6 +182,14 @@ static void test_complaints(void **state)
 	refused(MINIMAL "broker: {port: 1}\n", "agent.yaml:3", "host");
 	refused(MINIMAL "broker: {host: a, port: 70000}\n", "agent.yaml:3", "port");
 	refused(MINIMAL "broker: {host: a, prot: 7}\n", "agent.yaml:3", "prot");
+	refused(MINIMAL "metrics: /x.prom\n", "agent.yaml:3", "map");
+	refused(MINIMAL "metrics: {file: /x.txt}\n", "agent.yaml:3", ".prom");
+	refused(MINIMAL "metrics: {file: x.prom}\n", "agent.yaml:3", "absolute");
+	refused(MINIMAL "metrics: {every: 60s}\n", "agent.yaml:3", ".prom");
+	refused(MINIMAL "metrics: {file: /x.prom, every: 0}\n", "agent.yaml:3", "second");
+	refused(MINIMAL "metrics: {file: /x.prom, often: 1}\n", "agent.yaml:3", "often");
+	refused(MINIMAL "zone_data_months: many\n", "agent.yaml:3", "zone_data_months");
+	refused(MINIMAL "inhibitors: backup\n", "agent.yaml:3", "list");
 	refused(MINIMAL "keep_versions: 0\n", "agent.yaml:3", "keep_versions");
 	refused(MINIMAL "poll: {with_broker: soon}\n", "agent.yaml:3", "soon");
 	refused(MINIMAL "poll: {with_broker: 0}\n", "agent.yaml:3", "second");

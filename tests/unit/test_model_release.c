@@ -5,7 +5,7 @@
 static const char good[] =
 	"{'format':1,'component':'web','version':'1.1.0','kind':'tree','compatible':{'role':'edge'},"
 	"'requires':{'agent':'>=0.1.0','components':{'base':'>=1.0.0 <2.0.0','waf':'*'},'files':['/etc/web.key'],"
-	"'vars':['port'],'free_bytes':1000000,'from':'1.0.0'},"
+	"'vars':['port'],'free_bytes':1000000,'zone_data':'2025b','from':'1.0.0'},"
 	"'artifacts':[{'path':'web/1.1.0/web.tar.zst','length':1234,'sha256':'" A64
 	"','form':'full','media':'application/x-tar+zstd'},{'path':'web/1.1.0/delta','length':12,'sha256':'" Z64
 	"','form':'delta','from':'1.0.0','media':'application/x-delta'}],"
@@ -60,6 +60,7 @@ static void test_every_field_is_read(void **state)
 	assert_true(string_list_has(&r.requires_vars, "port"));
 	assert_int_equal(r.requires_free_bytes, 1000000);
 	assert_string_equal(r.requires_from, "1.0.0");
+	assert_string_equal(r.requires_zone_data, "2025b");
 	assert_int_equal(r.artifact_count, 2);
 	assert_string_equal(r.artifacts[0].path, "web/1.1.0/web.tar.zst");
 	assert_int_equal(r.artifacts[0].length, 1234);
@@ -172,6 +173,7 @@ static const struct wrong wrongs[] = {
 	{ "'/etc/web.key'", "'/etc/../web.key'", -ERR_FIELD_VALUE, "requires.files[0]: must be an absolute path" },
 	{ "'vars':['port']", "'vars':['PORT']", -ERR_FIELD_VALUE, "requires.vars[0]: must be a name" },
 	{ "'free_bytes':1000000", "'free_bytes':-1", -ERR_FIELD_VALUE, "requires.free_bytes: must be from 0 to" },
+	{ "'zone_data':'2025b'", "'zone_data':'new'", -ERR_FIELD_VALUE, "requires.zone_data: must be an edition" },
 	{ "'from':'1.0.0'}", "'from':'old'}", -ERR_FIELD_VALUE, "requires.from: must be a version" },
 	{ "'path':'web/1.1.0/web.tar.zst'", "'path':'/web'", -ERR_FIELD_VALUE,
 	  "artifacts[0].path: must be a relative path" },

@@ -1,11 +1,13 @@
 /* Each sentence of zone/zone.h; zones.txt is what another implementation says (make_zones.py). */
 #include "base/err.h"
 #include "base/text.h"
+#include "os/durable.h"
 #include "os/os.h"
 #include "zone/calendar.h"
 #include "zone/zone.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -611,6 +613,60 @@ static void test_the_calendar(void **state)
 			}
 }
 
+/* --- the edition of the database --- */
+
+static void expect_edition(const char *zi, const char *version, int expected, const char *name, int64_t published)
+{
+	char dir[] = "/tmp/selfright-edition-XXXXXX", path[64], found[ZONE_EDITION_SIZE] = "before";
+	int64_t at = 7;
+	FILE *f;
+	int r;
+
+	assert_non_null(mkdtemp(dir));
+	for (int i = 0; i < 2; i++) {
+		const char *text = i == 0 ? zi : version;
+
+		if (!text)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, i == 0 ? "tzdata.zi" : "+VERSION");
+		f = fopen(path, "w");
+		assert_non_null(f);
+		fputs(text, f);
+		assert_int_equal(fclose(f), 0);
+	}
+	r = zone_edition_from(&os_posix, dir, found, &at);
+	if (r != expected)
+		fail_msg("%s: %d", zi ? zi : version ? version : "nothing", r);
+	assert_string_equal(found, r == 0 ? name : "before"); /* untouched on failure */
+	assert_int_equal(at, r == 0 ? published : 7);
+	assert_int_equal(tree_remove(&os_posix, AT_FDCWD, dir), 0);
+}
+
+static void test_the_edition_of_the_database(void **state)
+{
+	const int64_t year_2025 = 1735689600, february = year_2025 + 31 * 86400;
+	int64_t at = 0;
+	char name[ZONE_EDITION_SIZE];
+
+	(void) state;
+	expect_edition("# version 2025b\n# This zic input\n", NULL, 0, "2025b", february);
+	expect_edition("# version 2025a-dirty\n", NULL, -ERR_SYNTAX, NULL, 0);
+	expect_edition(NULL, "2025a\n", 0, "2025a", year_2025);
+	expect_edition("# version 2025b", "2024a\n", 0, "2025b", february);
+	expect_edition(NULL, "2025z", 0, "2025z", 1764547200); /* December: there is no later month */
+	expect_edition(NULL, "2025zb", 0, "2025zb", 1764547200);
+	expect_edition(NULL, NULL, -ENOENT, NULL, 0);
+	expect_edition("", NULL, -ERR_SYNTAX, NULL, 0);
+	expect_edition("# version \n", NULL, -ERR_SYNTAX, NULL, 0);
+	expect_edition("# version 2025b2025b2025b2025b\n", NULL, -ERR_SYNTAX, NULL, 0);
+	expect_edition("Z Africa/Abidjan -0:16:8 - LMT 1912\n", "2025b\n", -ERR_SYNTAX, NULL, 0);
+	expect_edition(NULL, "unknown\n", -ERR_SYNTAX, NULL, 0);
+	assert_int_equal(zone_edition_from(&os_posix, "/no/such/folder", name, &at), -ENOENT);
+	assert_true(zone_is_edition("2025b") && zone_is_edition("1996zz"));
+	assert_false(zone_is_edition("") || zone_is_edition("2025") || zone_is_edition("25b") ||
+		     zone_is_edition("2025B") || zone_is_edition("2025b ") || zone_is_edition("2025abc"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -628,6 +684,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_files),
 		cmocka_unit_test(test_dates_that_are_none),
 		cmocka_unit_test(test_the_calendar),
+		cmocka_unit_test(test_the_edition_of_the_database),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -850,6 +850,70 @@ def a_window_is_read_in_the_zone_of_the_node(fleet, node):
 
 
 @story
+def old_zone_data_is_told(fleet, node):
+    if not os.path.exists("/usr/share/zoneinfo/tzdata.zi"):
+        return  # nobody can say how old it is
+    text = open(node.etc + "/agent.yaml").read()
+    node.write(node.etc + "/agent.yaml", text.replace("{site: oslo}", "{site: oslo, zone: Asia/Kathmandu}") +
+               "zone_data_months: 1\n")
+    install(fleet, node)
+    zone = node.status()["zone"]
+    assert zone["name"] == "Asia/Kathmandu" and re.fullmatch("20[0-9]{2}[a-z]", zone["edition"]), zone
+    assert zone["stale"], zone
+    assert "zone-data-old" in open(node.home + "/agent.log").read()
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    there = time.gmtime(time.time() + 5.75 * 3600).tm_hour
+    fleet.rollout("r2", "web", "1.1.0", window=f"{(there + 8) % 24:02}:00-{(there + 9) % 24:02}:00")
+    fleet.publish()
+    node.push()
+    node.until("it says so", lambda: f"by old zone data, {zone['edition']}" in node.why()["detail"])
+    status = node.status()
+    assert status["next_window"]["component"] == "web" and "+0545" in status["next_window"]["local"], status
+    # What a release itself expects is asked before a byte is fetched.
+    fleet.release("web", "1.2.0", web_files("1.2.0"), doc=dict(WEB, requires={"zone_data": "2199a"}))
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("requirement-missing", to="1.2.0")
+    assert "2199a" in result["detail"] and zone["edition"] in result["detail"], result
+
+
+@story
+def a_person_at_the_console_sees_it_on_one_screen(fleet, node):
+    metrics = node.home + "/selfright.prom"
+    text = open(node.etc + "/agent.yaml").read()
+    node.write(node.etc + "/agent.yaml", text + f"metrics: {{file: {metrics}, every: 1s}}\n")
+    install(fleet, node)
+    agent = [node.build + "/bin/selfright-agent", "status", "--config-dir", node.etc]
+    out = subprocess.run(agent, capture_output=True, text=True, check=True).stdout
+    assert "\x1b" not in out and max(map(len, out.split("\n"))) <= 80 and out.count("\n") < 24, out
+    for words in ("n1 of fleet demo", "idle", "web            1.0.0", "running: app", "passing: answers", "good in"):
+        assert words in out, (words, out)
+    # On a terminal of 24 lines and 80 columns.
+    import fcntl, pty, struct, termios
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    subprocess.run(agent, stdout=slave, env=dict(os.environ, TERM="xterm", NO_COLOR=""), check=True)
+    out = os.read(master, 65536).decode()
+    assert "\x1b[32m" in out and out.count("\n") < 24, out
+    os.close(slave)
+    os.close(master)
+    out = subprocess.run(agent + ["--prometheus"], capture_output=True, text=True, check=True).stdout
+    assert 'selfright_component_info{component="web",version="1.0.0",wants=""} 1\n' in out, out
+    assert 'selfright_check_up{component="web",check="answers"} 1\n' in out, out
+    node.until("the agent writes it itself", lambda: 'version="1.0.0"' in open(metrics).read())
+    assert subprocess.run(agent + ["--prometheus", "-o", node.home + "/other.prom"]).returncode == 0
+    assert "selfright_generation" in open(node.home + "/other.prom").read()
+    assert subprocess.run(agent + ["--prometheus", "-o", "/no/such/x.prom"], stderr=subprocess.DEVNULL).returncode == 1
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("it is kept up to date", lambda: 'version="1.1.0"' in open(metrics).read()
+               and 'result="good"' in open(metrics).read())
+
+
+@story
 def an_unknown_zone_keeps_windows_closed_and_says_so(fleet, node):
     text = open(node.etc + "/agent.yaml").read()
     node.write(node.etc + "/agent.yaml", text.replace("{site: oslo}", "{site: oslo, zone: Mars/Base}"))
