@@ -9,6 +9,7 @@
 #include "fetch/relay.h"
 #include "fetch/tls.h"
 #include "json/build.h"
+#include "json/json.h"
 #include "mqtt/mqtt.h"
 #include "os/frame.h"
 #include "pack/pack.h"
@@ -25,7 +26,6 @@ enum {
 	ANNOUNCE_MAX = 1024 * 1024, /* inflated: DESIGN.md section 12 */
 	SMALL_MAX = 64 * 1024, /* timestamp, ack, grant */
 	TOPIC_MAX = 256,
-	EVENTS_MAX = 256, /* queued while there is no connection */
 	SESSION_EXPIRY_S = 3600, /* helps over short gaps, never needed */
 	WILL_DELAY_S = 90, /* a short reconnect is no outage */
 	RESEND_BASE_MS = 10 * 1000,
@@ -33,17 +33,12 @@ enum {
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
 	POST_ID = 0,
 	LEASE_ID,
+	STATE_MAX = 512,
 	COUNTER_BITS = 20, /* connections of one process in presence's counter */
 };
 
 /* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
 enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_COUNT };
-
-struct queued_event {
-	struct queued_event *next;
-	size_t len;
-	uint8_t data[];
-};
 
 struct link {
 	const struct link_options *o;
@@ -59,9 +54,7 @@ struct link {
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
 	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX];
-	struct queued_event *events, **events_end;
-	size_t event_count;
-	uint64_t events_dropped;
+	char last_state[STATE_MAX]; /* of the last event: the same again is progress */
 	struct backoff resend;
 	uint64_t send_at_ms; /* when the waiting report goes out (again); 0: nothing waits */
 	uint64_t disconnected_since_ms;
@@ -194,6 +187,7 @@ static void on_state(void *user, bool up, const char *reason)
 		backoff_reset(&l->resend);
 	} else {
 		log_notice("link-down", "no connection to the broker: %s", reason);
+		outbox_connection_lost(&l->outbox);
 		if (l->disconnected_since_ms == 0)
 			l->disconnected_since_ms = now_ms(l);
 	}
@@ -247,6 +241,17 @@ static void schedule_resend(struct link *l)
 	l->send_at_ms = now_ms(l) + RESEND_BASE_MS + backoff_next_ms(&l->resend, random);
 }
 
+static void flush_events(struct link *l)
+{
+	struct outbox_event *e;
+
+	while (connected(l) && (e = outbox_unsent(&l->outbox))) {
+		if (mqtt_publish(l->mqtt, l->event_topic, e->data, e->len, 1, false) < 0)
+			return;
+		e->sent = true;
+	}
+}
+
 static void send_report(struct link *l)
 {
 	int r;
@@ -256,9 +261,12 @@ static void send_report(struct link *l)
 		return;
 	}
 	if (connected(l)) {
+		flush_events(l); /* first, so that this report's ack covers them */
 		r = mqtt_publish(l->mqtt, l->report_topic, l->outbox.report.data, l->outbox.report.len, 1, true);
 		if (r < 0)
 			log_warning("link-report", "the report was not handed to the broker: %s", err_text(r));
+		else
+			outbox_report_sent(&l->outbox);
 		schedule_resend(l);
 		return;
 	}
@@ -276,43 +284,66 @@ static void send_report(struct link *l)
 	schedule_resend(l);
 }
 
-static void flush_events(struct link *l)
+/* With its queue and number, which tell the controller whether it knows it, and how many are lost. */
+static int number_event(const struct link *l, const struct json *event, uint64_t number, struct buf *out)
 {
-	while (l->events && connected(l)) {
-		struct queued_event *e = l->events;
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct json_node *root = json_build_root(b);
 
-		if (mqtt_publish(l->mqtt, l->event_topic, e->data, e->len, 1, false) < 0)
-			return;
-		l->events = e->next;
-		if (!l->events)
-			l->events_end = &l->events;
-		l->event_count--;
-		free(e);
-	}
-	if (l->events_dropped > 0 && connected(l)) {
-		log_warning("link-events-dropped", "events were dropped while offline: count=%" PRIu64,
-			    l->events_dropped);
-		l->events_dropped = 0;
-	}
+	for (size_t i = 0; i < json_count(event); i++)
+		node_copy(root, json_name_at(event, i), json_at(event, i));
+	node_string(root, "queue", l->outbox.queue);
+	node_integer(root, "number", (int64_t) number);
+	node_integer(root, "dropped", (int64_t) l->outbox.dropped);
+	return json_build_text(b, false, out);
+}
+
+static const char *text_of(const struct json *event, const char *name)
+{
+	const char *text = json_string(json_get(event, name));
+
+	return text ? text : "";
+}
+
+/* The same state of the same update: only its bytes moved on, and old progress is no news. */
+static bool is_progress(struct link *l, const struct json *event)
+{
+	char state[STATE_MAX];
+
+	(void) snprintf(state, sizeof(state), "%s %s %s %s", text_of(event, "component"), text_of(event, "update"),
+			text_of(event, "state"), text_of(event, "version")); /* cut alike */
+	if (strcmp(state, l->last_state) == 0)
+		return true;
+	memcpy(l->last_state, state, sizeof(state));
+	return false;
 }
 
 static void queue_event(struct link *l, const uint8_t *data, size_t len)
 {
-	struct queued_event *e;
+	static const struct json_limits limits = { OUTBOX_EVENT_BYTES_MAX, 4, 64 };
+	CLEANUP(json_freep)
+	struct json *event = NULL;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(OUTBOX_EVENT_BYTES_MAX);
+	const uint64_t base = l->counter << COUNTER_BITS, last = l->outbox.last_number;
+	int r;
 
 	if (!l->mqtt)
 		return; /* without a broker the report says it all */
-	e = l->event_count < EVENTS_MAX ? malloc(sizeof(*e) + len) : NULL;
-	if (!e) {
-		l->events_dropped++;
+	r = json_parse(data, len, &limits, &event);
+	if (r == 0 && is_progress(l, event)) {
+		/* Lost with the connection, and the next one is more than 10 s away. */
+		if (connected(l) && mqtt_publish(l->mqtt, l->event_topic, data, len, 0, false) < 0)
+			log_debug("link-progress", "not handed to the broker");
 		return;
 	}
-	e->next = NULL;
-	e->len = len;
-	memcpy(e->data, data, len);
-	*l->events_end = e;
-	l->events_end = &e->next;
-	l->event_count++;
+	if (r == 0)
+		r = number_event(l, event, (last > base ? last : base) + 1, &text);
+	if (r == 0)
+		r = outbox_add_event(&l->outbox, base, text.data, text.len);
+	if (r < 0)
+		log_warning("link-event", "an event was not kept: %s", err_text(r));
 	flush_events(l);
 }
 
@@ -588,12 +619,6 @@ static void tear_down(struct link *l)
 	tls_free(l->tls);
 	courier_stop(l->courier);
 	outbox_close(&l->outbox);
-	while (l->events) {
-		struct queued_event *e = l->events;
-
-		l->events = e->next;
-		free(e);
-	}
 	frame_conn_done(&l->engine);
 }
 
@@ -660,7 +685,6 @@ int link_run(const struct link_options *o)
 	};
 	int r;
 
-	l.events_end = &l.events;
 	tls_clock_init(&l.clock, o->os, o->time_floor);
 	frame_conn_init(&l.engine, o->engine_fd, LINK_FRAME_MAX);
 	r = set_up(&l);

@@ -537,6 +537,11 @@ void event_write(const struct event *e, struct json_node *object)
 	write_time(object, "at", e->at);
 	write_u64(object, "bytes_done", e->bytes_done);
 	write_u64(object, "bytes_total", e->bytes_total);
+	if (e->queue[0]) {
+		node_string(object, "queue", e->queue);
+		write_u64(object, "number", e->number);
+		write_u64(object, "dropped", e->dropped);
+	}
 }
 
 int event_parse(const struct json *object, struct event *ret)
@@ -555,6 +560,9 @@ int event_parse(const struct json *object, struct event *ret)
 	out.at = field_time(&f, "at", true);
 	out.bytes_done = field_u64(&f, "bytes_done", 0, NUMBER_MAX, 0);
 	out.bytes_total = field_u64(&f, "bytes_total", 0, NUMBER_MAX, 0);
+	field_text_into(&f, "queue", &rule_id, false, out.queue, sizeof(out.queue));
+	out.number = field_u64(&f, "number", 0, NUMBER_MAX, 0);
+	out.dropped = field_u64(&f, "dropped", 0, NUMBER_MAX, 0);
 	if (error.r == 0)
 		*ret = out;
 	return field_error_take(&error, NULL);

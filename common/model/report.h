@@ -150,6 +150,9 @@ struct event {
 	char node[ID_MAX + 1], update[200], component[ID_MAX + 1], state[24], version[72], detail[512];
 	int64_t at;
 	uint64_t bytes_done, bytes_total;
+	/* Set by the link when it queues one: its number rises within the queue; "": it was not queued. */
+	char queue[NONCE_HEX + 1];
+	uint64_t number, dropped; /* `dropped` events made room for others, in all */
 };
 void event_write(const struct event *e, struct json_node *object);
 NODISCARD int event_parse(const struct json *object, struct event *ret);

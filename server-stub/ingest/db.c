@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 5, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 6, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -102,6 +102,9 @@ static const char *const migrations[] = {
 	"STRICT;"
 	"ALTER TABLE nodes ADD COLUMN signed_update TEXT; ALTER TABLE nodes ADD COLUMN failing TEXT;",
 	"ALTER TABLE orders ADD COLUMN unconfirmed INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE nodes ADD COLUMN event_queue TEXT;"
+	"ALTER TABLE nodes ADD COLUMN event_number INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE nodes ADD COLUMN event_dropped INTEGER NOT NULL DEFAULT 0;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -592,6 +595,27 @@ int db_node_progress(struct db *db, const char *node, const char *component, con
 		       &changes, "ssssuu", node, component, to, state, bytes_done, bytes_total);
 
 	return changed_one(r, changes);
+}
+
+int db_node_event(struct db *db, const char *node, const char *queue, uint64_t number, uint64_t dropped,
+		  bool *ret_news, bool *ret_more_dropped)
+{
+	unsigned news = 0, more = 0;
+	int r = change(
+		db,
+		"UPDATE nodes SET event_dropped = CASE WHEN event_queue IS ?2 THEN event_dropped ELSE 0 END,"
+		" event_queue = ?2, event_number = ?3"
+		" WHERE node = ?1 AND (event_queue IS NOT ?2 OR event_number < ?3)",
+		&news, "ssu", node, queue, number);
+
+	if (r == 0 && news > 0)
+		r = change(db, "UPDATE nodes SET event_dropped = ?2 WHERE node = ?1 AND event_dropped < ?2", &more,
+			   "su", node, dropped);
+	if (r < 0)
+		return r;
+	*ret_news = news > 0;
+	*ret_more_dropped = more > 0;
+	return 0;
 }
 
 struct each_component {

@@ -83,6 +83,13 @@ NODISCARD int db_presence_forget(struct db *db);
 /* Live news between reports, unsigned: display only. */
 NODISCARD int db_node_progress(struct db *db, const char *node, const char *component, const char *to,
 			       const char *state, uint64_t bytes_done, uint64_t bytes_total);
+/*
+ * An event with this number of its node's queue: is it news, or one that came before (a node sends again what it
+ * did not see acknowledged)? And has the node dropped more of them than was known? A queue with another name is a
+ * node that begins anew.
+ */
+NODISCARD int db_node_event(struct db *db, const char *node, const char *queue, uint64_t number, uint64_t dropped,
+			    bool *ret_news, bool *ret_more_dropped);
 
 /* The components of the newest report of one node. */
 struct db_component {

@@ -471,7 +471,7 @@ int ingest_event(struct db *db, const char *node, const void *bytes, size_t len,
 	struct event event;
 	struct last_state last = { &event, false, false };
 	char text[LINE_BYTES];
-	bool more;
+	bool more, news = true, dropped = false;
 	int r;
 
 	if (ret_shown)
@@ -489,8 +489,18 @@ int ingest_event(struct db *db, const char *node, const void *bytes, size_t len,
 	r = db_nodes(db, node, compare_state, &last);
 	if (r == -ENOENT)
 		return 0;
-	if (r < 0)
+	if (r == 0 && event.queue[0])
+		r = db_node_event(db, node, event.queue, event.number, event.dropped, &news, &dropped);
+	if (r < 0 || !news)
 		return r;
+	if (dropped) {
+		snprintf(text, sizeof(text), "%llu events in all were dropped on the node while nobody took them",
+			 (unsigned long long) event.dropped);
+		r = db_event_add(db,
+				 &(struct db_event){ .at = now, .kind = "dropped", .node = node, .text = text });
+		if (r < 0)
+			return r;
+	}
 	r = db_node_progress(db, node, event.component, event.version, event.state, event.bytes_done,
 			     event.bytes_total);
 	if (r < 0 || last.same)

@@ -511,13 +511,41 @@ static void events_are_shown_once_per_state(void **state)
 	write_event(&e, &bytes);
 	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
 	assert_false(shown);
+	/* Queued ones are news once, whatever a node sends again, and what it dropped is said once. */
+	snprintf(e.queue, sizeof(e.queue), "00112233aabbccdd");
+	e.number = 7;
+	e.dropped = 64;
+	snprintf(e.state, sizeof(e.state), "swapping");
+	for (int again = 0; again < 2; again++) {
+		unsigned events = facts(b).events;
+
+		buf_clear(&bytes);
+		write_event(&e, &bytes);
+		assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
+		assert_int_equal(shown, again == 0);
+		assert_int_equal(facts(b).events, events + (again == 0 ? 2 : 0));
+	}
+	e.number = 6;
+	snprintf(e.state, sizeof(e.state), "staging");
+	buf_clear(&bytes);
+	write_event(&e, &bytes);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_false(shown);
+	/* A node that was installed anew has a queue of another name, and counts from the start. */
+	snprintf(e.queue, sizeof(e.queue), "ffffffffffffffff");
+	e.number = 1;
+	e.dropped = 0;
+	buf_clear(&bytes);
+	write_event(&e, &bytes);
+	assert_int_equal(ingest_event(b->db, "n1", bytes.data, bytes.len, NOW, &shown), 0);
+	assert_true(shown);
 	/* In another's name, or of nobody: ignored. */
 	assert_int_equal(ingest_event(b->db, "n2", bytes.data, bytes.len, NOW, &shown), 0);
 	assert_false(shown);
 	assert_int_equal(ingest_event(b->db, "n3", bytes.data, bytes.len, NOW, &shown), 0);
 	assert_int_equal(ingest_event(b->db, "n1", "{", 1, NOW, &shown), 0);
 	assert_int_equal(ingest_event(b->db, "n1", "{}", 2, NOW, &shown), 0);
-	assert_int_equal(facts(b).events, 1);
+	assert_int_equal(facts(b).events, 4);
 	buf_done(&bytes);
 }
 

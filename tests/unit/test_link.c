@@ -315,14 +315,37 @@ static void announcements_are_expanded_and_bombs_dropped(void **state)
 	free(zeros);
 }
 
+static void tell_event(struct fixture *f, const char *state)
+{
+	char text[128];
+	int n = snprintf(text, sizeof(text), "{\"component\":\"web\",\"update\":\"r/web/1\",\"state\":\"%s\"}",
+			 state);
+
+	assert_int_equal(frame_send(&f->engine, LINK_EVENT, 0, text, (size_t) n), 0);
+	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
+}
+
+static off_t events_bytes(struct fixture *f)
+{
+	struct stat st;
+
+	return fstatat(f->outbox, "events", &st, 0) == 0 ? st.st_size : 0;
+}
+
 static void events_wait_for_the_connection(void **state)
 {
 	struct fixture *f = *state;
 
 	start_link(f, true);
-	assert_int_equal(frame_send(&f->engine, LINK_EVENT, 0, "news", 4), 0);
-	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
-	usleep(100 * 1000);
+	tell_event(f, "staging");
+	tell_event(f, "staging"); /* progress while nobody is there: no news later */
+	for (struct stat st; fstatat(f->outbox, "events", &st, 0) != 0;)
+		usleep(10 * 1000);
+	/* The power goes: the next process has it. */
+	kill(f->link, SIGKILL);
+	assert_int_equal(waitpid(f->link, NULL, 0), f->link);
+	frame_conn_done(&f->engine);
+	start_link(f, true);
 	/* The link stands still until the desk listens: an event is not retained. */
 	assert_int_equal(kill(f->link, SIGSTOP), 0);
 	start_broker(f);
@@ -331,7 +354,18 @@ static void events_wait_for_the_connection(void **state)
 		run_desk(f, 50, NULL, 0);
 	assert_int_equal(kill(f->link, SIGCONT), 0);
 	run_desk(f, 6000, &f->messages, 1);
-	assert_string_equal(f->payload, "news");
+	assert_int_equal(f->messages, 1);
+	assert_non_null(strstr(f->payload, "\"state\":\"staging\""));
+	assert_non_null(strstr(f->payload, "\"queue\":\""));
+	assert_non_null(strstr(f->payload, "\"number\":"));
+	/* It leaves the disk with the ack of a report that went out behind it, and not before. */
+	tell(f, LINK_REPORT, 41, "{}");
+	run_desk(f, 300, NULL, 0);
+	assert_true(events_bytes(f) > 0);
+	tell(f, LINK_ACKED, 41, "");
+	for (int i = 0; i < 500 && events_bytes(f) > 0; i++)
+		usleep(20 * 1000);
+	assert_int_equal(events_bytes(f), 0);
 }
 
 static void a_fetch_that_fails_is_answered_with_the_reason(void **state)
