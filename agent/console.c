@@ -392,6 +392,7 @@ static void put_metadata(struct node *n, struct json_node *root)
 	put_time(o, "expires", t.timestamp_expires);
 	node_bool(o, "fresh", node_is_fresh(n));
 	put_time(o, "refreshed", n->refreshed_at);
+	node_integer(o, "time_floor", tuf_client_floor(n->tuf));
 	put_text(o, "error", n->refresh_text);
 }
 

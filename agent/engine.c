@@ -39,12 +39,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/*
- * The lower end of the time floor (DESIGN.md section 4): no signed time before this
- * program existed can be now. Raised with every release.
- */
-#define BUILD_TIME 1767225600 /* 2026-01-01 */
-
 enum {
 	FDS_MAX = 1 + CONTROL_FDS_MAX + SERVICES_FDS_MAX + INHIBIT_FDS_MAX + 2 +
 		  PARTS_MAX * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
@@ -838,7 +832,7 @@ static int open_trust(struct engine *e)
 		.targets_prefix = "targets/",
 		.limits = tuf_limits_default,
 		.hold_time_floor = true,
-		.build_time = BUILD_TIME,
+		.build_time = ENGINE_BUILD_TIME,
 		.clock_synchronised = adjtimex(&t) != TIME_ERROR,
 	};
 	unsigned tries = 0;

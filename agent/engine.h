@@ -13,6 +13,12 @@
 #include <stdbool.h>
 
 /*
+ * The lower end of the time floor (DESIGN.md section 4): no signed time before this
+ * program existed can be now. Raised with every release.
+ */
+#define ENGINE_BUILD_TIME 1767225600 /* 2026-01-01 */
+
+/*
  * Run until SIGTERM or SIGINT. 0; 1: another agent is to follow at once (phase/self.h); or a negative error
  * after a line in the log that says what must be changed.
  */

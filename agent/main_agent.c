@@ -18,16 +18,19 @@
 #include "json/build.h"
 #include "json/json.h"
 #include "os/durable.h"
+#include "os/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -668,6 +671,84 @@ static int command_install(const struct arguments *a)
 	return install_alone(a, &o);
 }
 
+/* What the running agent knows, if there is one: the doctor must not take its session over. */
+static void ask_running(const struct config *config, bool *ret_connected, int64_t *ret_floor)
+{
+	CLEANUP(json_freep)
+	struct json *status = NULL;
+
+	if (call_quietly(config, "status", NULL, &status) < 0)
+		return; /* a doctor is wanted most where no agent runs */
+	*ret_connected = json_bool(json_get(json_get(status, "link"), "connected"), false);
+	if (number_of(json_get(status, "metadata"), "time_floor") > *ret_floor)
+		*ret_floor = number_of(json_get(status, "metadata"), "time_floor");
+}
+
+/* The link's program looks, as the link's user and in its environment: what it sees is what the link sees. */
+static int run_doctor(const struct arguments *a, const struct config *config, const char *program)
+{
+	struct road_environment environment = { .count = 0 };
+	int64_t time_floor = ENGINE_BUILD_TIME;
+	bool connected = false;
+	char floor[24];
+	const char *argv[9] = { program, "--config-dir", a->config_dir, "--doctor", "--time-floor", floor };
+	size_t argc = 6;
+	struct process process = { 0 };
+	int status = 0, r;
+
+	ask_running(config, &connected, &time_floor);
+	(void) snprintf(floor, sizeof(floor), "%" PRId64, time_floor); /* always fits */
+	if (connected)
+		argv[argc++] = "--connected";
+	if (a->json)
+		argv[argc++] = "--json";
+	r = config_road_environment(config, &environment);
+	if (r == 0)
+		r = process_start(
+			&(struct process_options){
+				.argv = argv,
+				.env = (const char *const *) environment.items,
+				.user = geteuid() == 0 ? config->users.link : NULL,
+				.die_with_parent = true,
+				.stdin_fd = -1,
+				.stdout_fd = STDOUT_FILENO,
+				.stderr_fd = STDERR_FILENO,
+				.no_new_privs = true,
+			},
+			&process);
+	road_environment_done(&environment);
+	while (r == 0 && process_poll(&process, &status) == 0)
+		(void) poll(NULL, 0, 20);
+	if (r < 0) {
+		say_error(a, "%s: %s", program, err_text(r));
+		return CONTROL_ERROR;
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : CONTROL_ERROR;
+}
+
+static int command_doctor(const struct arguments *a)
+{
+	struct config config = { 0 };
+	struct conf_error error = { "" };
+	char *program = NULL;
+	int code = CONTROL_ERROR, r = config_load(a->config_dir, &config, &error);
+
+	if (r < 0) {
+		say_error(a, "%s", error.text);
+		return CONTROL_ERROR;
+	}
+	r = geteuid() == 0 ? config_check_users(&config, &error) : 0;
+	if (r == 0)
+		r = config_program(&config, "selfright-link", &program, &error);
+	if (r < 0)
+		say_error(a, "%s", error.text);
+	else
+		code = run_doctor(a, &config, program);
+	free(program);
+	config_done(&config);
+	return code;
+}
+
 static int command_version(const struct arguments *a)
 {
 	if (a->json)
@@ -701,6 +782,8 @@ static const struct command commands[] = {
 	  "selfright-agent inhibit --why 'nightly backup' -- /usr/local/sbin/backup", command_inhibit },
 	{ "install", "apply a bundle from a stick, under the same rules as from the network",
 	  "BUNDLE [--root DIR] [--run DIR]", "selfright-agent install /media/stick/demo.tar", command_install },
+	{ "doctor", "walk the roads to broker and repository, and name the first step that fails", "",
+	  "selfright-agent doctor", command_doctor },
 	{ "version", "the version of this agent", "", "selfright-agent version", command_version },
 };
 

@@ -4,6 +4,7 @@
  * Started by the engine with its end of a socketpair as descriptor 3; it holds the
  * transport key, never the identity, and nothing it brings is trusted.
  */
+#include "agent/link/doctor.h"
 #include "agent/link/link.h"
 #include "agent/link/protocol.h"
 #include "agent/local/config.h"
@@ -15,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +39,16 @@ static void on_signal(int sig)
 static void usage(FILE *out)
 {
 	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS]\n"
+	      "       selfright-link --config-dir DIR --doctor [--connected] [--json] [--time-floor SECONDS]\n"
 	      "\n"
-	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n",
+	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n"
+	      "\n"
+	      "  --config-dir DIR      the folder of agent.yaml\n"
+	      "  --time-floor SECONDS  it is not earlier than that, in seconds since 1970\n"
+	      "  --doctor              walk the roads and say what fails (selfright-agent doctor)\n"
+	      "  --connected           the agent's own connection stands: open no second one\n"
+	      "  --json                the doctor's words as JSON\n"
+	      "  --help                print this\n",
 	      out);
 }
 
@@ -70,7 +80,30 @@ static int read_boot_id(char out[static 37])
 	return 0;
 }
 
-static int run(const struct config *config, int64_t time_floor)
+struct arguments {
+	const char *config_dir;
+	int64_t time_floor;
+	bool doctor, connected, json, help;
+};
+
+static int run_link(struct link_options *o, const char *folder)
+{
+	int r;
+
+	o->outbox_dirfd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (o->outbox_dirfd < 0) {
+		r = -errno;
+		log_error("link-outbox", "%s: %s", folder, err_text(r));
+		return r;
+	}
+	r = link_run(o);
+	if (r < 0)
+		log_error("link-ended", "%s", err_text(r));
+	(void) close(o->outbox_dirfd); /* a folder opened for reading */
+	return r;
+}
+
+static int run(const struct config *config, const struct arguments *a)
 {
 	CLEANUP(buf_done)
 	struct buf ca = BUF_INIT(CA_MAX);
@@ -90,7 +123,7 @@ static int run(const struct config *config, int64_t time_floor)
 		.broker_address_count = config->broker.addresses.count,
 		.broker_proxy = config->broker.host ? config_proxy(config, config->broker.host) : NULL,
 		.alpn = config->broker.alpn,
-		.time_floor = time_floor,
+		.time_floor = a->time_floor,
 		.keepalive_s = config->broker.keepalive_s,
 		.retry_base_ms = config->broker.retry_base_s * 1000,
 		.retry_cap_ms = config->broker.retry_cap_s * 1000,
@@ -116,39 +149,82 @@ static int run(const struct config *config, int64_t time_floor)
 	r = read_boot_id(boot_id);
 	if (r < 0)
 		log_warning("link-boot-id", "presence has no boot id: %s", err_text(r));
-	o.outbox_dirfd = open(outbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (o.outbox_dirfd < 0) {
-		r = -errno;
-		log_error("link-outbox", "%s: %s", outbox, err_text(r));
-		return r;
+	if (a->doctor) {
+		const struct doctor_options d = {
+			.link = &o,
+			.url_proxy = getenv("https_proxy"),
+			.connected = a->connected,
+			.json = a->json,
+			.out = stdout,
+		};
+
+		return doctor_run(&d);
 	}
-	r = link_run(&o);
-	if (r < 0)
-		log_error("link-ended", "%s", err_text(r));
-	(void) close(o.outbox_dirfd); /* a folder opened for reading */
-	return r;
+	return run_link(&o, outbox);
+}
+
+static const struct option options[] = {
+	{ "config-dir", required_argument, NULL, 'c' },
+	{ "time-floor", required_argument, NULL, 't' },
+	{ "doctor", no_argument, NULL, 'd' },
+	{ "connected", no_argument, NULL, 'u' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "help", no_argument, NULL, 'h' },
+	{ 0 },
+};
+
+static bool parse_arguments(int argc, char **argv, struct arguments *a)
+{
+	uint64_t floor = 0;
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case 'c':
+			a->config_dir = optarg;
+			break;
+		case 't':
+			if (parse_u64(optarg, &floor) < 0 || floor > INT64_MAX)
+				return false;
+			a->time_floor = (int64_t) floor;
+			break;
+		case 'd':
+			a->doctor = true;
+			break;
+		case 'u':
+			a->connected = true;
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'h':
+			a->help = true;
+			break;
+		default:
+			return false;
+		}
+	}
+	return optind == argc && (a->config_dir || a->help);
 }
 
 int main(int argc, char **argv)
 {
 	struct config config = { 0 };
 	struct conf_error error = { "" };
-	uint64_t floor = 0;
+	struct arguments a = { .config_dir = NULL };
 	struct stat st;
 	int r;
 
-	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-		usage(stdout);
-		return 0;
-	}
-	if ((argc != 3 && argc != 5) || strcmp(argv[1], "--config-dir") != 0 ||
-	    (argc == 5 &&
-	     (strcmp(argv[3], "--time-floor") != 0 || parse_u64(argv[4], &floor) < 0 || floor > INT64_MAX))) {
+	if (!parse_arguments(argc, argv, &a)) {
 		usage(stderr);
 		return 2;
 	}
+	if (a.help) {
+		usage(stdout);
+		return 0;
+	}
 	log_set_program("selfright-link");
-	if (fstat(LINK_FD, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+	if (!a.doctor && (fstat(LINK_FD, &st) < 0 || !S_ISSOCK(st.st_mode))) {
 		fputs("selfright-link: descriptor 3 is no socket; selfright-agent starts this program\n", stderr);
 		return 2;
 	}
@@ -157,12 +233,12 @@ int main(int argc, char **argv)
 		log_error("link-confine", "%s", err_text(r));
 		return 1;
 	}
-	r = config_load(argv[2], &config, &error);
+	r = config_load(a.config_dir, &config, &error);
 	if (r < 0) {
 		log_error("link-config", "%s", error.text[0] ? error.text : err_text(r));
 		return 1;
 	}
-	r = run(&config, (int64_t) floor);
+	r = run(&config, &a);
 	config_done(&config);
-	return r < 0 ? 1 : 0;
+	return r != 0 ? 1 : 0;
 }

@@ -30,6 +30,7 @@ enum {
 	THREAD_STACK = 512 * 1024,
 	HTTP_PROXY_PORT = 1080, /* curl's, where a proxy's address names none */
 	PROXY_AUTHENTICATION_REQUIRED = 407,
+	UNAUTHORIZED = 401, /* tinyproxy's word for a wrong password */
 };
 
 #define SOCKET_NAME "relay.sock"
@@ -254,11 +255,11 @@ static void say_why(struct passage *p, CURLcode code, const char *hop, unsigned 
 	long status = 0;
 
 	(void) curl_easy_getinfo(p->curl, CURLINFO_HTTP_CONNECTCODE, &status); /* cannot fail */
-	if (r->proxy && status == PROXY_AUTHENTICATION_REQUIRED)
+	if (r->proxy && (status == PROXY_AUTHENTICATION_REQUIRED || status == UNAUTHORIZED))
 		(void) snprintf(words, sizeof(words),
-				"the proxy %s:%u answered 407: it wants a user and a password, or others than "
+				"the proxy %s:%u answered %ld: it wants a user and a password, or others than "
 				"those of the proxy: setting",
-				hop, port);
+				hop, port, status);
 	else if (r->proxy && status >= 300)
 		(void) snprintf(
 			words, sizeof(words),
@@ -555,10 +556,9 @@ static int start_thread(struct relay *r)
 
 static void destroy(struct relay *r)
 {
-	if (r->listen_fd >= 0) {
+	/* The name stays: by now it may be that of the process that follows this one. */
+	if (r->listen_fd >= 0)
 		(void) close(r->listen_fd);
-		(void) r->os->unlinkat(r->os, r->dirfd, SOCKET_NAME, 0); /* the next start removes it too */
-	}
 	if (r->stop_fd >= 0)
 		(void) close(r->stop_fd);
 	if (r->dirfd >= 0)

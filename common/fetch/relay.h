@@ -40,7 +40,7 @@ struct relay_options {
 
 /* Strings are copied. */
 NODISCARD int relay_start(const struct relay_options *o, struct relay **ret);
-/* Ends the connection there is, removes the socket and frees. */
+/* Ends the connection there is and frees; the next start takes the socket's place. */
 void relay_stop(struct relay *r);
 
 /* Where libmosquitto connects to: a Unix socket's path, for this process. Borrowed. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The real link process, played an engine by this program, on every road there is to a real mosquitto."""
-import atexit, glob, http.server, os, select, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, threading, time
+import atexit, glob, http.server, json, os, select, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, threading, time
 
 BUILD = os.path.abspath(sys.argv[1])
 OWN_NETWORK = "--own-network" in sys.argv
@@ -367,6 +367,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = b"a file of the repository"
         self.send_response(200)
+        self.send_header("ETag", '"1"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -471,6 +472,58 @@ if OWN_NETWORK:
               "the resolver did not answer for broker.test in 5000 ms, and no earlier address is known")
 else:
     print("# not root: the hanging resolver is left to test_relay", flush=True)
+
+# --- the doctor ---
+
+
+def doctor(name, config, url="https://127.0.0.1:1/", connected=False):
+    link = Link(name, config, url=url)
+    link.child.kill()
+    link.child.wait()
+    argv = [LINK, "--config-dir", link.root, "--doctor", "--json"] + (["--connected"] if connected else [])
+    ended = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+                           env={"PATH": os.environ["PATH"]})
+    try:
+        answer = json.loads(ended.stdout)
+    except ValueError:
+        answer = {"steps": [], "said": ended.stdout}
+    return ended.returncode, answer, {s["step"]: s for s in answer["steps"]}
+
+
+make_certificate("site", "ca", "localhost", "DNS:localhost")
+make_certificate("inspected-site", "other", "localhost", "DNS:localhost")
+site = f"https://localhost:{Https('site').port}/"
+code, answer, steps = doctor("doctor-fine", broker("localhost", port), site)
+check("the doctor finds nothing on a good road",
+      code == 0 and answer["ok"] and all(steps[s]["verdict"] == "ok" for s in
+                                         ("resolver", "tcp", "tls", "connack", "suback", "https", "artifacts")) and
+      "issued by 'CN = fleet CA'" in steps["tls"]["detail"], answer)
+check("... but notes that nothing is retained", steps.get("metadata", {}).get("verdict") == "note", answer)
+code, answer, steps = doctor("doctor-connected", broker("localhost", port), site, connected=True)
+check("... and takes no session over", code == 0 and "stands" in steps["broker"]["detail"] and "tls" not in steps, answer)
+for what, config, url, at, word in (
+        ("the proxy's 407", broker("localhost", port) + f"proxy: http://joe:no@127.0.0.1:{tiny_port}\n", site, "proxy", "PASSWORD"),
+        ("a port that is closed", broker("localhost", 9), site, "tcp", "opened outwards"),
+        ("what opens TLS", broker("localhost", inspected), site, "tls", "exception from TLS inspection"),
+        ("an expired certificate", broker("broker.test", ended, AT_HOME), site, "tls", "set this node's clock"),
+        ("a wrong name", broker("elsewhere.test", port, AT_HOME), site, "tls", "compare host:"),
+        ("what opens HTTPS", broker("localhost", port), f"https://localhost:{Https('inspected-site').port}/", "https", "ca.crt"),
+        ("no server", broker("localhost", port), "https://127.0.0.1:1/", "https", "opened outwards")):
+    code, answer, steps = doctor("doctor-" + what.replace(" ", "-"), config, url)
+    check(f"the doctor names {what}", code == 1 and answer.get("failed") == at and
+          word in steps.get(at, {}).get("advice", ""), answer)
+for subject, files in (("n1", "stranger"),):
+    make_certificate(files, "other", subject)
+    shutil.copy(path("node.crt"), path("node.crt.kept")), shutil.copy(path("node.key"), path("node.key.kept"))
+    shutil.copy(path(files + ".crt"), path("node.crt")), shutil.copy(path(files + ".key"), path("node.key"))
+    code, answer, steps = doctor("doctor-stranger", broker("localhost", port), site)
+    check("the doctor names a certificate the broker refuses", code == 1 and answer.get("failed") in ("tls", "connack") and
+          "refused this node's certificate" in steps[answer["failed"]]["detail"], answer)
+    shutil.copy(path("node.crt.kept"), path("node.crt")), shutil.copy(path("node.key.kept"), path("node.key"))
+if OWN_NETWORK:
+    code, answer, steps = doctor("doctor-resolver", broker("broker.test", port), site)
+    check("the doctor names a resolver that hangs", code == 1 and answer.get("failed") == "resolver" and
+          "/etc/resolv.conf" in steps["resolver"].get("advice", ""), answer)
 
 # --- a hundred reconnects ---
 front = Front(port)

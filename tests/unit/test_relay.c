@@ -255,7 +255,8 @@ static void bytes_pass_both_ways_and_an_end_is_an_end(void **state)
 	assert_int_equal(read(broker, got, sizeof(got)), 0);
 	close(broker);
 	relay_stop(r);
-	assert_int_equal(faccessat(f->dirfd, "relay.sock", F_OK, 0), -1);
+	r = start(f, "broker.test", NULL, lookup_loopback); /* takes the place of what the last one left */
+	relay_stop(r);
 }
 
 static void much_passes_through_small_buffers(void **state)
