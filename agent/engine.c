@@ -261,6 +261,23 @@ static void take_fetched(struct node *n, const struct frame *f)
 	n->fetch_answered = true;
 }
 
+static void take_saved(struct node *n, const struct frame *f)
+{
+	struct attempt *t = &n->attempt;
+	uint64_t bytes = 0;
+
+	if (f->id != t->save_id || f->id == 0 || f->len < 13)
+		return; /* of something nobody wants any more */
+	for (int i = 0; i < 8; i++)
+		bytes = bytes << 8 | f->data[5 + i];
+	t->save_error = error_at(f->data + 1);
+	t->save_over = f->data[0] == 1;
+	if (t->save_error == 0)
+		t->bytes_done = bytes;
+	if (t->save_over)
+		t->wake_ms = node_now_ms(n);
+}
+
 static void take_state(struct node *n, const struct frame *f)
 {
 	bool connected = f->len > 0 && f->data[0] == 1;
@@ -299,6 +316,9 @@ static void on_frame(struct engine *e, const struct frame *f)
 		break;
 	case LINK_STATE:
 		take_state(n, f);
+		break;
+	case LINK_SAVED:
+		take_saved(n, f);
 		break;
 	case LINK_ANNOUNCE:
 		receive_announcement(n, f->data, f->len);

@@ -1,5 +1,6 @@
 #include "agent/link/link.h"
 
+#include "agent/link/blobs.h"
 #include "agent/link/courier.h"
 #include "agent/link/outbox.h"
 #include "agent/link/protocol.h"
@@ -38,13 +39,25 @@ enum {
 };
 
 /* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
-enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_COUNT };
+enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_BLOB, IN_COUNT };
+
+/* A fetch of the engine, on the roads it may still take. */
+struct request {
+	uint32_t id;
+	uint64_t max;
+	char name[1200];
+	bool https_left, mqtt_left;
+	int error; /* of the last road */
+	char words[256];
+};
 
 struct link {
 	const struct link_options *o;
 	struct frame_conn engine;
 	struct outbox outbox;
 	struct courier *courier;
+	struct blobs *blobs; /* NULL: no broker */
+	struct request request; /* the engine's fetch under way: it has one at a time */
 	struct mqtt *mqtt; /* NULL: no broker configured */
 	struct relay *relay;
 	struct tls_clock clock;
@@ -53,6 +66,7 @@ struct link {
 	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
+	char get_topic[TOPIC_MAX];
 	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX];
 	char last_state[STATE_MAX]; /* of the last event: the same again is progress */
 	struct backoff resend;
@@ -185,6 +199,7 @@ static void on_state(void *user, bool up, const char *reason)
 		publish_presence(l, NULL, true);
 		l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
 		backoff_reset(&l->resend);
+		blobs_connected(l->blobs);
 	} else {
 		log_notice("link-down", "no connection to the broker: %s", reason);
 		outbox_connection_lost(&l->outbox);
@@ -219,6 +234,10 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	(void) retained;
 	if (len == 0)
 		return; /* a cleared topic withholds, nothing else */
+	if (strcmp(topic, l->topics[IN_BLOB]) == 0) {
+		blobs_take(l->blobs, payload, len);
+		return;
+	}
 	for (size_t i = 0; i < IN_COUNT; i++) {
 		if (strcmp(topic, l->topics[i]) != 0)
 			continue;
@@ -361,21 +380,105 @@ static bool take_u64(const struct frame *f, uint64_t *ret)
 	return true;
 }
 
-static int do_fetch(struct link *l, const struct frame *f)
+/* The next road that is left, in the configured order; when none is, the last one's reason is the answer. */
+static void take_road(struct link *l)
+{
+	struct request *q = &l->request;
+	bool mqtt = q->mqtt_left && connected(l);
+	int r = -ERR_NETWORK;
+
+	if (mqtt && (l->o->mqtt_first || !q->https_left)) {
+		q->mqtt_left = false;
+		r = blobs_fetch(l->blobs, q->id, q->name, q->max);
+	} else if (q->https_left) {
+		q->https_left = false;
+		r = courier_get(l->courier, q->id, q->name, q->max);
+	} else {
+		tell_fetched(l, q->id, q->error, q->words, strlen(q->words));
+		q->id = 0;
+		return;
+	}
+	if (r < 0) {
+		q->error = r;
+		(void) snprintf(q->words, sizeof(q->words), "%s", err_text(r));
+		take_road(l); /* at most one more: each takes one off */
+	}
+}
+
+/* "Not there" and "too large" are answers; anything else is the road's fault, and another may bring it. */
+static void road_ended(struct link *l, uint32_t id, int error, const void *data, size_t len, const char *road)
+{
+	struct request *q = &l->request;
+	size_t before = strlen(q->words);
+
+	if (id != q->id || id == 0)
+		return; /* the engine has given up on it */
+	if (error == 0 || error == -ENOENT || error == -ERR_TOO_LARGE) {
+		tell_fetched(l, id, error, data, len);
+		q->id = 0;
+		return;
+	}
+	q->error = error;
+	(void) snprintf(q->words + before, sizeof(q->words) - before, "%s%s: %.*s", before > 0 ? "; " : "", road,
+			len > 0 ? (int) len : (int) strlen(err_text(error)),
+			len > 0 ? (const char *) data : err_text(error)); /* a longer one is cut */
+	take_road(l);
+}
+
+static int ask_file(void *user, const void *request, size_t len)
+{
+	struct link *l = user;
+
+	return mqtt_publish(l->mqtt, l->get_topic, request, len, 1, false);
+}
+
+static void on_fetched(void *user, uint32_t id, int error, const void *data, size_t len)
+{
+	road_ended(user, id, error, data, error == 0 ? len : 0, "mqtt");
+}
+
+static void on_saved(void *user, uint32_t id, bool over, int error, uint64_t bytes)
+{
+	const uint32_t e = (uint32_t) error;
+	uint8_t text[13] = { over, (uint8_t) (e >> 24), (uint8_t) (e >> 16), (uint8_t) (e >> 8), (uint8_t) e };
+
+	for (int i = 0; i < 8; i++)
+		text[5 + i] = (uint8_t) (bytes >> (56 - 8 * i));
+	tell_engine(user, LINK_SAVED, id, text, sizeof(text));
+}
+
+static int do_save(struct link *l, const struct frame *f)
 {
 	char name[1200];
-	uint64_t max;
+	uint64_t length;
 	int r;
 
-	if (!take_u64(f, &max) || f->len - 8 >= sizeof(name))
+	if (!take_u64(f, &length) || f->len - 8 >= sizeof(name))
 		return -ERR_PROTOCOL;
 	memcpy(name, f->data + 8, f->len - 8);
 	name[f->len - 8] = '\0';
-	if (max > LINK_FRAME_MAX - 64)
-		max = LINK_FRAME_MAX - 64;
-	r = courier_get(l->courier, f->id, name, max);
+	r = connected(l) && l->o->mqtt_files ? blobs_save(l->blobs, f->id, name, length) : -ENOTCONN;
 	if (r < 0)
-		tell_fetched(l, f->id, r, err_text(r), strlen(err_text(r)));
+		on_saved(l, f->id, true, r, 0);
+	return 0;
+}
+
+static int do_fetch(struct link *l, const struct frame *f)
+{
+	struct request *q = &l->request;
+	uint64_t max;
+
+	if (!take_u64(f, &max) || f->len - 8 >= sizeof(q->name) || f->id == 0)
+		return -ERR_PROTOCOL;
+	*q = (struct request){
+		.id = f->id,
+		.max = max > LINK_FRAME_MAX - 64 ? LINK_FRAME_MAX - 64 : max,
+		.https_left = l->o->https_files && l->o->url_count > 0,
+		.mqtt_left = l->blobs && l->o->mqtt_files,
+		.error = -ERR_NETWORK,
+	};
+	memcpy(q->name, f->data + 8, f->len - 8);
+	take_road(l);
 	return 0;
 }
 
@@ -456,6 +559,12 @@ static int obey(struct link *l, const struct frame *f)
 		return -ERR_PEER_GONE;
 	case LINK_FLOOR:
 		return do_floor(l, f);
+	case LINK_SAVE:
+		return do_save(l, f);
+	case LINK_STOP_SAVING:
+		if (l->blobs)
+			blobs_stop(l->blobs);
+		return 0;
 	case LINK_RETRY:
 		if (l->mqtt)
 			mqtt_retry_now(l->mqtt);
@@ -471,7 +580,7 @@ static void take_results(struct link *l)
 
 	while (courier_next(l->courier, &result) > 0) {
 		if (result.kind == COURIER_GET) {
-			tell_fetched(l, result.id, result.error, buf_str(&result.body), result.body.len);
+			road_ended(l, result.id, result.error, buf_str(&result.body), result.body.len, "https");
 		} else if (result.id == LEASE_ID) {
 			if (result.error == 0)
 				tell_engine(l, LINK_GRANT, 0, buf_str(&result.body), result.body.len);
@@ -496,7 +605,7 @@ static void name_topics(struct link *l)
 {
 	static const char *const inbound[IN_COUNT] = {
 		[IN_ANNOUNCE] = "announce", [IN_TIMESTAMP] = "timestamp", [IN_NODE_ANNOUNCE] = "node/%s/announce",
-		[IN_ACK] = "node/%s/ack",   [IN_GRANT] = "node/%s/grant",
+		[IN_ACK] = "node/%s/ack",   [IN_GRANT] = "node/%s/grant", [IN_BLOB] = "node/%s/blob",
 	};
 	const char *fleet = l->o->fleet, *node = l->o->node;
 	char base[ID_MAX + 32];
@@ -514,6 +623,7 @@ static void name_topics(struct link *l)
 	(void) snprintf(l->report_topic, TOPIC_MAX, "%s/node/%s/report", base, node);
 	(void) snprintf(l->event_topic, TOPIC_MAX, "%s/node/%s/event", base, node);
 	(void) snprintf(l->lease_topic, TOPIC_MAX, "%s/node/%s/lease", base, node);
+	(void) snprintf(l->get_topic, TOPIC_MAX, "%s/node/%s/get", base, node);
 	(void) snprintf(l->presence_topic, TOPIC_MAX, "%s/node/%s/presence", base, node);
 	(void) snprintf(l->report_path, TOPIC_MAX, "v1/node/%s/report", node);
 	(void) snprintf(l->lease_path, TOPIC_MAX, "v1/node/%s/lease", node);
@@ -547,6 +657,14 @@ static int open_road(struct link *l)
 static int open_mqtt(struct link *l)
 {
 	const char *subscriptions[IN_COUNT];
+	const struct blobs_options files = {
+		.os = l->o->os,
+		.dirfd = l->o->outbox_dirfd,
+		.ask = ask_file,
+		.fetched = on_fetched,
+		.saved = on_saved,
+		.user = l,
+	};
 	struct mqtt_options options = {
 		.os = l->o->os,
 		.host = l->o->broker_host,
@@ -574,6 +692,8 @@ static int open_mqtt(struct link *l)
 	for (size_t i = 0; i < IN_COUNT; i++)
 		subscriptions[i] = l->topics[i];
 	r = open_road(l);
+	if (r == 0)
+		r = blobs_new(&files, &l->blobs);
 	if (r < 0)
 		return r;
 	options.road_path = relay_path(l->relay);
@@ -615,6 +735,7 @@ static int set_up(struct link *l)
 static void tear_down(struct link *l)
 {
 	mqtt_close(l->mqtt);
+	blobs_free(l->blobs);
 	relay_stop(l->relay);
 	tls_free(l->tls);
 	courier_stop(l->courier);
@@ -637,6 +758,14 @@ static int serve_engine(struct link *l, short revents)
 	return r;
 }
 
+static void shorten(int *timeout, uint64_t at, uint64_t now)
+{
+	uint64_t wait = at > now ? at - now : 0;
+
+	if (at != UINT64_MAX && (*timeout < 0 || wait < (uint64_t) *timeout))
+		*timeout = (int) wait;
+}
+
 static int loop(struct link *l)
 {
 	while (!*l->o->stop) {
@@ -651,6 +780,8 @@ static int loop(struct link *l)
 
 		if (l->mqtt)
 			mqtt_poll_prepare(l->mqtt, &fds[2], &timeout);
+		if (l->blobs)
+			shorten(&timeout, blobs_next_ms(l->blobs), now);
 		if (l->send_at_ms != 0) {
 			uint64_t wait = l->send_at_ms > now ? l->send_at_ms - now : 0;
 
@@ -670,6 +801,7 @@ static int loop(struct link *l)
 		if (l->mqtt) {
 			mqtt_poll_done(l->mqtt, fds[2].revents);
 			flush_events(l);
+			blobs_step(l->blobs, connected(l));
 		}
 		if (l->send_at_ms != 0 && now_ms(l) >= l->send_at_ms)
 			send_report(l);

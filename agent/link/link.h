@@ -12,6 +12,7 @@
 #include "os/os.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct link_options {
 	const char *const *urls;
 	size_t url_count;
 	const char *ca_pem; /* of `urls` */
+	bool https_files, mqtt_files, mqtt_first; /* the roads to files, and their order */
 	const char *broker_host; /* NULL: no broker, HTTPS does everything but push */
 	unsigned broker_port;
 	const char *const *broker_addresses; /* instead of a resolver's */

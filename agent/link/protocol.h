@@ -16,6 +16,9 @@ enum link_frame {
 	LINK_EVENT = 3, /* an event's JSON: queued with a cap */
 	LINK_LEASE = 4, /* a signed lease request: sent now or not at all */
 	LINK_ACKED = 5, /* u64 sequence: the controller's ack up to here is verified; delete */
+	LINK_SAVE =
+		13, /* u64 length, then the name: over MQTT into blobs/<sha256>.part of the outbox; LINK_SAVED */
+	LINK_STOP_SAVING = 14, /* empty: nobody wants it any more; what is there stays */
 	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */
@@ -25,6 +28,7 @@ enum link_frame {
 	LINK_TIMESTAMP = 18, /* bytes of a timestamp.json */
 	LINK_ACK = 19, /* a signed ack */
 	LINK_GRANT = 20, /* a signed grant */
+	LINK_SAVED = 22, /* u8 over, i32 error (0 or negative), u64 bytes that are here; the id of LINK_SAVE */
 	LINK_STATE = 21, /* u8 connected, then the reason in words: display, and the start of a reconciliation */
 };
 

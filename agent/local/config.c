@@ -200,6 +200,22 @@ static int take_proxy(const struct conf *map, struct config *c, struct conf_erro
 	return r;
 }
 
+static int take_roads(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	static const char *const known[] = { "https", "mqtt" };
+	const struct conf *list = conf_get(map, "roads");
+	int r = take_list(map, "roads", &c->roads, e);
+
+	for (size_t i = 0; r == 0 && i < c->roads.count; i++)
+		if (!str_eq(c->roads.items[i], known[0]) && !str_eq(c->roads.items[i], known[1]))
+			r = conf_fail(conf_at(list, i), e, "expected https or mqtt, found '%s'",
+				      c->roads.items[i]);
+	for (size_t i = 0; r == 0 && c->roads.count < ARRAY_LEN(known) && conf_kind(list) == CONF_MISSING; i++)
+		if (string_list_add(&c->roads, known[i]) < 0)
+			r = out_of_memory(e);
+	return r;
+}
+
 static bool is_address(const char *text)
 {
 	unsigned char bytes[16];
@@ -408,6 +424,9 @@ static int take_agent(const struct conf *map, struct config *c, struct conf_erro
 	if (r < 0)
 		return r;
 	r = take_urls(map, &c->urls, e);
+	if (r < 0)
+		return r;
+	r = take_roads(map, c, e);
 	if (r < 0)
 		return r;
 	r = take_proxy(map, c, e);
@@ -627,6 +646,7 @@ void config_done(struct config *c)
 		explicit_bzero(c->proxy, strlen(c->proxy));
 	free(c->proxy);
 	string_list_done(&c->no_proxy);
+	string_list_done(&c->roads);
 	string_list_done(&c->inhibit_users);
 	free(c->metrics_file);
 	free(c->broker.host);

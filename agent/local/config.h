@@ -40,6 +40,7 @@ struct config {
 	char fleet[ID_MAX + 1], node[ID_MAX + 1];
 	char *root, *run;
 	struct string_list urls; /* https, each with a '/' at its end */
+	struct string_list roads; /* to files, in order: "https", "mqtt"; never empty */
 	struct {
 		char *host; /* NULL: no broker */
 		unsigned port;
@@ -96,6 +97,10 @@ NODISCARD int config_check_users(const struct config *c, struct conf_error *ret_
  * CONFIG_PROGRAMS_DEFAULT. -ENOENT with every path tried in *ret_error. Free it.
  */
 NODISCARD int config_program(const struct config *c, const char *name, char **ret, struct conf_error *ret_error);
+
+/* May files come by this road, and is it the first one? */
+bool config_road_is_open(const struct config *c, const char *road);
+bool config_road_is_first(const struct config *c, const char *road);
 
 /*
  * The environment of the processes that go out: a clean one, with https_proxy and no_proxy of

@@ -95,6 +95,20 @@ const char *config_proxy(const struct config *c, const char *host)
 	return config_uses_proxy(c, host) ? proxy_of(c) : NULL;
 }
 
+bool config_road_is_open(const struct config *c, const char *road)
+{
+	return string_list_has(&c->roads, road) &&
+	       (str_eq(road, "mqtt") ? c->broker.host != NULL : c->urls.count > 0);
+}
+
+bool config_road_is_first(const struct config *c, const char *road)
+{
+	for (size_t i = 0; i < c->roads.count; i++)
+		if (config_road_is_open(c, c->roads.items[i]))
+			return str_eq(c->roads.items[i], road);
+	return false;
+}
+
 /* "*", the host itself, or a domain it belongs to, with or without the dot. */
 static bool covers(const char *exception, size_t len, const char *host)
 {

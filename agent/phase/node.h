@@ -134,6 +134,10 @@ struct attempt {
 	char stage_detail[256];
 	bool stage_done;
 	uint64_t bytes_done, bytes_total, progress_told_ms;
+	uint32_t save_id; /* the artifact that the link saves over MQTT; 0: none */
+	bool save_over, saved; /* it ended; and well: stage reads it from the outbox */
+	bool mqtt_tried;
+	int save_error;
 
 	struct command command; /* a hook */
 	size_t part; /* of those that are done one after the other: which one it is at */

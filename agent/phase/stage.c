@@ -5,6 +5,7 @@
  * not ours to trust; when it is gone the folder is taken from it, hashed against
  * the signed tree digest, and only then it has a name in the store.
  */
+#include "agent/link/protocol.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/store/seal.h"
@@ -39,6 +40,47 @@ static const struct release_artifact *full_artifact(const struct release *rel)
 		if (!rel->artifacts[i].is_delta)
 			return &rel->artifacts[i];
 	return NULL;
+}
+
+/* --- over MQTT, where HTTPS does not get through --- */
+
+static void saved_name(const struct release_artifact *a, const char *suffix, char out[static SHA256_HEX + 8])
+{
+	hex_encode(out, a->sha256, SHA256_BYTES);
+	(void) snprintf(out + SHA256_HEX, 8, "%s", suffix); /* ".part" or ".map" */
+}
+
+/* What the link saved: the link's file, so nothing of it is believed; stage copies it and looks at every byte. */
+static int open_saved(struct node *n, const struct release_artifact *a, int *ret_fd)
+{
+	char name[SHA256_HEX + 8];
+	int dirfd = dir_open(n->os, n->dirs->outbox, "blobs"), fd;
+
+	if (dirfd < 0)
+		return dirfd;
+	saved_name(a, ".part", name);
+	fd = n->os->openat(n->os, dirfd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	(void) n->os->close(n->os, dirfd); /* only looked up in */
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Staged, or not what was signed: either way nobody needs it again. */
+static void forget_saved(struct node *n, const struct release_artifact *a)
+{
+	char name[SHA256_HEX + 8];
+	int dirfd = dir_open(n->os, n->dirs->outbox, "blobs");
+
+	n->attempt.saved = false;
+	if (dirfd < 0)
+		return;
+	saved_name(a, ".part", name);
+	(void) n->os->unlinkat(n->os, dirfd, name, 0); /* the link removes it with the next one */
+	saved_name(a, ".map", name);
+	(void) n->os->unlinkat(n->os, dirfd, name, 0);
+	(void) n->os->close(n->os, dirfd); /* only looked up in */
 }
 
 /* "targets/<folder>/<sha256>.<name>". */
@@ -88,6 +130,8 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 
 	if (r == 0)
 		r = find_in_bundle(n, buf_str(&name), a->length, &source, &offset);
+	if (r == -ENOENT && n->attempt.saved)
+		r = open_saved(n, a, &source);
 	if (r == -ENOENT && n->alone)
 		return update_fail_as(n, RESULT_DOWNLOAD_FAILED, r, "the bundle does not hold %s", buf_str(&name));
 	if (r == -ENOENT)
@@ -389,6 +433,77 @@ static bool is_sealed(struct node *n, const struct part *p)
 	return seal_remove(n->os, n->dirs->store, p->component, p->to) < 0;
 }
 
+/* Is this the road's fault, so that another one may bring the file? */
+static bool is_of_the_road(int r)
+{
+	return r == -ENOENT || r == -ERR_NETWORK || r == -ERR_HTTP_STATUS || r == -ERR_TLS || r == -ERR_DEADLINE;
+}
+
+static bool may_save(const struct node *n)
+{
+	return !n->alone && !n->attempt.mqtt_tried && n->link && n->link_connected &&
+	       config_road_is_open(n->config, "mqtt");
+}
+
+/* Have the link bring it over MQTT; LINK_SAVED tells how it goes. */
+static int begin_saving(struct node *n, const struct part *p, const char *why)
+{
+	struct attempt *t = &n->attempt;
+	const struct release_artifact *a = *p->has_release ? full_artifact(p->release) : NULL;
+	CLEANUP(buf_done)
+	struct buf request = BUF_INIT(2048);
+	int r = 0;
+
+	if (!a)
+		return -ENOENT;
+	for (int i = 0; r == 0 && i < 8; i++)
+		r = buf_add_byte(&request, (uint8_t) (a->length >> (56 - 8 * i)));
+	if (r == 0)
+		r = artifact_name(a, &request);
+	if (r < 0)
+		return r;
+	t->mqtt_tried = true;
+	t->save_id = ++n->fetch_id;
+	t->save_over = t->saved = false;
+	t->save_error = 0;
+	t->bytes_done = 0;
+	t->bytes_total = a->length;
+	t->progress_told_ms = node_now_ms(n);
+	log_notice("download-by-mqtt", "component=%s version=%s reason=%s", p->component, p->to, why);
+	node_link_send(n, LINK_SAVE, t->save_id, request.data, request.len);
+	return 0;
+}
+
+/* PHASE_AGAIN while it comes, PHASE_DONE when it is here; -ECANCELED is said, other errors are the caller's. */
+static int step_saving(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	size_t len = strlen(t->stage_detail);
+	int r = t->save_error;
+
+	if (!t->save_over && n->link) {
+		tell_progress(n);
+		r = still_wanted(n);
+		if (r < 0) {
+			node_link_send(n, LINK_STOP_SAVING, 0, NULL, 0);
+			t->save_id = 0;
+			return r;
+		}
+		t->wake_ms = node_now_ms(n) + LOOK_MS;
+		return PHASE_AGAIN;
+	}
+	t->save_id = 0;
+	if (!t->save_over)
+		r = -ERR_PEER_GONE;
+	if (r == 0) {
+		t->saved = true;
+		return PHASE_DONE;
+	}
+	(void) snprintf(t->stage_detail + len, sizeof(t->stage_detail) - len, "%sover MQTT: %s",
+			len > 0 ? "; " : "", err_text(r)); /* cut */
+	return r;
+}
+
 static int stage_part(struct node *n, const struct part *p)
 {
 	struct attempt *t = &n->attempt;
@@ -396,9 +511,25 @@ static int stage_part(struct node *n, const struct part *p)
 
 	if (p->to[0] == '\0')
 		return PHASE_DONE;
-	if (t->stage.pid == 0) {
+	if (t->stage.pid == 0 && t->save_id == 0) {
 		if (is_sealed(n, p))
 			return PHASE_DONE;
+		t->stage_detail[0] = '\0';
+		if (config_road_is_first(n->config, "mqtt") && may_save(n) && !n->bundle)
+			r = begin_saving(n, p, "it is the first road");
+		else
+			r = begin(n, p);
+		if (r < 0)
+			return r;
+	}
+	if (t->save_id != 0) {
+		r = step_saving(n);
+		if (r == PHASE_AGAIN || r == -ECANCELED)
+			return r;
+		/* Where MQTT comes first, HTTPS comes second. */
+		if (r < 0 && !(is_of_the_road(r) && config_road_is_first(n->config, "mqtt") &&
+			       config_road_is_open(n->config, "https")))
+			return fail_download(n, p, r);
 		r = begin(n, p);
 		if (r < 0)
 			return r;
@@ -418,7 +549,17 @@ static int stage_part(struct node *n, const struct part *p)
 	}
 	if (r < 0)
 		return update_fail(n, r, "selfright-stage was lost: %s", err_text(r));
+	read_progress(n);
+	if (is_of_the_road(t->stage_error) && !t->saved && may_save(n)) {
+		close_progress(t);
+		t->stage = (struct process){ 0 };
+		r = begin_saving(n, p, t->stage_detail);
+		t->wake_ms = node_now_ms(n) + LOOK_MS;
+		return r < 0 ? r : PHASE_AGAIN;
+	}
 	r = finish(n, p, status);
+	if (t->saved)
+		forget_saved(n, full_artifact(p->release));
 	if (r == 0)
 		r = seal(n, p);
 	return r < 0 ? r : PHASE_DONE;
@@ -429,7 +570,7 @@ int phase_stage(struct node *n)
 {
 	struct attempt *t = &n->attempt;
 
-	for (; t->part < update_part_count(n); t->part++) {
+	for (; t->part < update_part_count(n); t->part++, t->mqtt_tried = false) {
 		const struct part p = update_part(n, t->part);
 		int r = stage_part(n, &p);
 

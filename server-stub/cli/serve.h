@@ -115,6 +115,10 @@ void trust_announce_timestamp(struct serve *s);
 /* Everything that is retained, after the broker came back. */
 void trust_refill(struct serve *s);
 
+/* --- serve_files.c --- */
+/* A request on node/<id>/get: its blocks, or "not found", on node/<id>/blob. */
+void files_answer(struct serve *s, const char *node, const void *data, size_t len);
+
 /* --- serve_broker.c --- */
 NODISCARD int broker_start(struct serve *s);
 void broker_stop(struct serve *s);
@@ -128,6 +132,8 @@ NODISCARD int broker_connect(struct serve *s);
  * then nothing is signed; a broker that cannot be reached does not hold it up for long.
  */
 bool broker_is_compared(struct serve *s);
+/* The same at QoS 0 and not retained: blocks of files, asked for again if they are lost. */
+void broker_publish_data(struct serve *s, const char *topic, const void *data, size_t len);
 /* To selfright/v1/<fleet>/<topic>; what cannot be sent now is sent by refill or asked for again. */
 void broker_publish(struct serve *s, const char *topic, const void *data, size_t len, bool retain);
 /* A free TCP port on `address`, for a moment. */

@@ -615,6 +615,8 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		take_report(s, node, payload, len);
 	else if (strcmp(kind, "lease") == 0 && s->past_is_over) /* nobody waits for the answers of yesterday */
 		take_lease(s, node, payload, len);
+	else if (strcmp(kind, "get") == 0 && s->past_is_over)
+		files_answer(s, node, payload, len);
 	else if (strcmp(kind, "event") == 0)
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
 	else if (strcmp(kind, "presence") == 0 && !is_stale(s, payload, len, retained))
@@ -624,6 +626,17 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	if (r < 0)
 		log_error("ingest-failed", "news of a node was not stored: node=%s error=%s", node,
 			  db_error(s->db));
+}
+
+void broker_publish_data(struct serve *s, const char *topic, const void *data, size_t len)
+{
+	char whole[TOPIC_MAX];
+
+	if (!s->mqtt)
+		return;
+	snprintf(whole, sizeof(whole), "selfright/v1/%s/%s", s->fleet, topic);
+	if (mqtt_publish(s->mqtt, whole, data, len, 0, false) < 0)
+		log_debug("broker-data", "a block was not sent; the node asks again");
 }
 
 static int read_password(struct serve *s, struct buf *ret)
@@ -637,9 +650,8 @@ static int read_password(struct serve *s, struct buf *ret)
 
 int broker_connect(struct serve *s)
 {
-	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence",
-					       "node/+/lease",	"timestamp",	"announce",
-					       CANARY };
+	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence", "node/+/lease",
+					       "node/+/get",	"timestamp",	"announce",	   CANARY };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
 	char topics[ARRAY_LEN(filters)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];

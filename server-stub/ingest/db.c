@@ -764,6 +764,7 @@ bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now
 		[DB_BUDGET_REPORTS] = 600, /* agents leave 100 ms between two */
 		[DB_BUDGET_AGAIN] = 60, /* the same report: its acknowledgement was lost */
 		[DB_BUDGET_LEASES] = 60, /* agents wait for seconds between two */
+		[DB_BUDGET_FILES] = 6000, /* windows of a megabyte at most */
 	};
 	uint32_t hash = 2166136261u; /* FNV-1a */
 	uint16_t *spent;

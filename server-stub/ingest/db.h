@@ -133,6 +133,7 @@ enum db_budget {
 	DB_BUDGET_REPORTS,
 	DB_BUDGET_AGAIN,
 	DB_BUDGET_LEASES,
+	DB_BUDGET_FILES,
 	DB_BUDGET_COUNT
 };
 bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now);

@@ -211,6 +211,44 @@ static bool has_item(const struct road_environment *e, const char *item)
 	return false;
 }
 
+static void test_the_road_to_the_broker(void **state)
+{
+	struct config c = { 0 };
+
+	(void) state;
+	put("agent.yaml", MINIMAL "broker: {host: b.example}\n", 0644);
+	loads(&c);
+	assert_null(c.broker.alpn);
+	assert_int_equal(c.broker.keepalive_s, 0);
+	assert_int_equal(c.broker.retry_base_s, 1);
+	assert_int_equal(c.broker.retry_cap_s, 300);
+	assert_int_equal(c.broker.refused_cap_s, 3600);
+	assert_int_equal(c.broker.after_stable_s, 30);
+	/* Without addresses of a repository there is one road. */
+	assert_true(config_road_is_first(&c, "mqtt") && !config_road_is_open(&c, "https"));
+	config_done(&c);
+	put("agent.yaml",
+	    MINIMAL "urls: [https://a/]\nroads: [mqtt]\nproxy: socks5h://joe:x@p:1080\n"
+		    "broker: {host: b.example, port: 443, addresses: [192.0.2.1, '2001:db8::1'], keepalive: 2m,\n"
+		    "  retry: {base: 2, cap: 10, refused: 20, spread: 5}}\n",
+	    0644);
+	loads(&c);
+	assert_string_equal(c.broker.alpn, "mqtt"); /* on the port that HTTPS shares */
+	assert_int_equal(c.broker.addresses.count, 2);
+	assert_int_equal(c.broker.keepalive_s, 120);
+	assert_int_equal(c.broker.after_stable_s, 5);
+	assert_true(config_road_is_open(&c, "mqtt") && !config_road_is_open(&c, "https"));
+	assert_string_equal(config_proxy(&c, "b.example"), "socks5h://joe:x@p:1080");
+	config_done(&c);
+	refused(MINIMAL "broker: {host: a, addresses: [here]}\n", "agent.yaml:3", "here");
+	refused(MINIMAL "broker: {host: a, keepalive: 1}\n", "agent.yaml:3", "5 s");
+	refused(MINIMAL "broker: {host: a, retry: {base: 0}}\n", "agent.yaml:3", "caps");
+	refused(MINIMAL "broker: {host: a, retry: {cap: 1, base: 2}}\n", "agent.yaml:3", "caps");
+	refused(MINIMAL "broker: {host: a, retry: {bass: 2}}\n", "agent.yaml:3", "bass");
+	refused(MINIMAL "roads: [mqtt, pigeon]\n", "agent.yaml:3", "pigeon");
+	refused(MINIMAL "proxy: ftp://p\n", "agent.yaml:3", "socks5h");
+}
+
 static void test_every_place_of_a_program_is_named(void **state)
 {
 	struct config c = { 0 };
@@ -336,6 +374,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_complaints, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_road_to_the_broker, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_place_of_a_program_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_configuration, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_environment, setup, teardown),

@@ -71,6 +71,8 @@ static void start_link(struct fixture *f, bool with_broker)
 			.urls = urls,
 			.url_count = 1,
 			.ca_pem = NULL,
+			.https_files = true,
+			.mqtt_files = true,
 			.broker_host = with_broker ? "127.0.0.1" : NULL,
 			.broker_port = f->broker.port,
 			.stop = &stop_link,

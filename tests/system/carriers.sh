@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# A fleet whose nodes reach nothing but the broker: metadata, documents and artifacts come over the one MQTT
+# connection; the broker is killed in the middle of everything.
+set -u
+# shellcheck source=tests/system/fleet_lib.bash
+. "$(dirname "$0")/fleet_lib.bash"
+
+# The repository's address is a port where nobody listens.
+only_mqtt() { # NODE
+	within 20 agent "$1" status >/dev/null # a child that is not yet the program it is to become is not to be killed
+	stop_agent "$1"
+	sed -i -E 's|https://[^],"'\'' ]*|https://127.0.0.1:1/|g' "$tmp/nodes/$1/etc/agent.yaml"
+	start_agent "$1"
+}
+logged() { grep -q "$2" "$tmp/nodes/$1/agent.log"; }
+good_on() { agent "$1" history --json | holds --arg v "$2" '[.history[] | select(.to == $v and .name == "good")] | length == 1'; }
+kill_broker() { kill -9 "$(cut -d' ' -f1 "$SELFRIGHT_DIR/serve/mosquitto.pid")" 2>/dev/null; }
+doubled() { api "http://x/v1/events?after=0" | jq -r '.events[] | select(.kind == "state") | "\(.node) \(.component) \(.text)"' | sort | uniq -d; }
+update_is() { agent "$1" status --json | holds --arg s "$2" '.update.state == $s'; }
+
+check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
+check "the controller" start_serve
+make_component web
+head -c 3000000 /dev/urandom >web/tree/noise
+sed -i 's/probation: 1s/probation: 3s/' web/component.yaml
+check "a component" selfright component add web --team web
+check "a node" add_node n1
+check "which reaches the broker alone" only_mqtt n1
+for v in 1.0.0 1.1.0; do
+	head -c 3000000 /dev/urandom >web/tree/noise
+	check "web $v, 3 MB of noise" publish web $v
+done
+check "a rollout" selfright rollout start --id first --component web --version 1.0.0 --stage all=all
+check "is on the node: every byte came over MQTT" within 60 runs n1 web 1.0.0
+check "because HTTPS brought nothing, as the log says" logged n1 "download-by-mqtt.*reason=.*127.0.0.1"
+check "and done" within 60 rollout_is first done
+check "nothing is left of the download" eval '[ -z "$(ls "$tmp/nodes/n1/root/outbox/blobs")" ]'
+
+# --- the broker dies in every phase ---
+check "another rollout" selfright rollout start --id second --component web --version 1.1.0 --stage all=all
+kill_broker
+for state in staging probation; do
+	check "the node gets to $state with a broker that was killed before" within 60 update_is n1 $state
+	kill_broker
+done
+check "it ends well" within 90 good_on n1 1.1.0
+check "and the controller knows" within 90 rollout_is second done
+check "no event is news twice" eval '[ -z "$(doubled)" ]'
+
+# --- the doctor, as people call it ---
+check "the doctor knows which road is closed" says 1 "The first step that failed is 'https'" agent n1 doctor
+check "also for programs, and takes no session over" eval "agent n1 doctor --json | holds '.failed == \"https\" and
+	([.steps[] | select(.step == \"broker\" and .verdict == \"ok\")] | length == 1)'"
+ended
