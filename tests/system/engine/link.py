@@ -1,6 +1,6 @@
 """The link's part of the engine's protocol (agent/link/protocol.h) over a repository folder: fetches
 are files, reports are kept and acknowledged with the control key, a file named `push` is news."""
-import json, os, select, socket, struct, sys, time
+import json, os, random, select, socket, struct, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 repo, mail, control_pem, node = sys.argv[1:5]
@@ -34,8 +34,20 @@ keyid = hashlib.sha256(canonical({"keytype": "ecdsa", "keyval": {"public": publi
 sock = socket.socket(fileno=3)
 
 
+said = []
+
+
 def send(kind, ident, data):
-    sock.sendall(struct.pack(">IHI", 6 + len(data), kind, ident) + data)
+    """With the flag `echo` everything is heard twice, and what was heard before again, in any order."""
+    frame = struct.pack(">IHI", 6 + len(data), kind, ident) + data
+    sock.sendall(frame)
+    if not flag("echo"):
+        return
+    said.append(frame)
+    again = [frame] + random.sample(said, min(len(said), 4))
+    random.shuffle(again)
+    for frame in again:
+        sock.sendall(frame)
 
 
 def flag(name):

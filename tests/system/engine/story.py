@@ -268,6 +268,28 @@ def support_sends_it_back_and_it_stays(fleet, node):
 
 
 @story
+def who_hears_everything_twice_ends_as_who_heard_it_once(fleet, node):
+    open(os.path.join(node.mail, "echo"), "w").close()
+    install(fleet, node)
+    for version in ("1.1.0", "1.2.0"):
+        fleet.release("web", version, web_files(version))
+        fleet.rollout("r-" + version.replace(".", "-"), "web", version)
+        fleet.publish()
+        node.push()
+        node.until_result("good", to=version)
+    fleet.order_rollback("n1", "web", "1.2.0", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back")
+    node.until("what was said long ago changes nothing", lambda: node.acknowledged() and node.why()["reason"] == "support-rollback")
+    time.sleep(2)
+    assert node.current() == "1.1.0" and node.running() == "1.1.0"
+    ends = [(h["from"] or "", h["to"], h["name"]) for h in node.cli("history")[1]["history"]]
+    assert sorted(ends) == sorted([("", "1.0.0", "good"), ("1.0.0", "1.1.0", "good"), ("1.1.0", "1.2.0", "good"),
+                                   ("1.2.0", "1.1.0", "rolled-back")]), ends
+
+
+@story
 def support_ends_a_probation(fleet, node):
     install(fleet, node)
     fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(WEB, probation=60))
