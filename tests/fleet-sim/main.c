@@ -1,3 +1,4 @@
+#include "tests/fleet-sim/live.h"
 #include "tests/fleet-sim/taking.h"
 #include "tests/fleet-sim/year.h"
 
@@ -15,6 +16,7 @@
 static const char usage[] =
 	"usage: fleet-sim year [--seed N] [--seeds N] [--nodes N] [--weeks N] [--window TEXT] [--json]\n"
 	"       fleet-sim ingest [--nodes N] [--reports N] [--dir FOLDER] [--json]\n"
+	"       fleet-sim live --dir FLEET --fleet NAME --broker-port N [--nodes N] [--connections N] [--json]\n"
 	"\n"
 	"Virtual nodes in one process, with the real decide().\n"
 	"\n"
@@ -28,6 +30,10 @@ static const char usage[] =
 	"ingest signed reports of many nodes through the controller's ingest into a database in FOLDER:\n"
 	"       how many a second, and how much of that is verifying signatures.\n"
 	"\n"
+	"live   against a real controller and broker on this machine; tests/bench/scale starts them. Reports a\n"
+	"       second, a stage from its opening to the last acknowledgement, a halt, processor and memory.\n"
+	"       It says `enrolled`, and goes on when it reads a line: by then the controller has to run.\n"
+	"\n"
 	"  --seed N       the first seed (1); the same seed gives the same year on every machine\n"
 	"  --seeds N      so many years, from that seed on (1)\n"
 	"  --nodes N      (1000)\n"
@@ -35,6 +41,8 @@ static const char usage[] =
 	"  --window TEXT  the plans' window, each node's own time (none)\n"
 	"  --reports N    of each node (3)\n"
 	"  --dir FOLDER   where the database is made and removed again (.)\n"
+	"  --fleet NAME --component NAME --selfright PROGRAM --broker-port N --user NAME --password TEXT\n"
+	"  --broker-pid N --connections N (16) --rest SECONDS (15) --deadline SECONDS (300)   of live\n"
 	"  --json         one JSON object instead of a table\n"
 	"  --quiet        no progress\n"
 	"\n"
@@ -43,7 +51,8 @@ static const char usage[] =
 struct settings {
 	const char *mode;
 	uint64_t seed, seeds, nodes, weeks, reports;
-	const char *window, *dir;
+	const char *window, *dir, *fleet, *component, *selfright, *user, *password;
+	uint64_t connections, broker_port, broker_pid, rest, deadline;
 	bool json, quiet;
 };
 
@@ -62,6 +71,16 @@ static int read_options(int argc, char **argv, struct settings *s)
 		{ "weeks", required_argument, NULL, 'w' },
 		{ "window", required_argument, NULL, 'W' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "fleet", required_argument, NULL, 'F' },
+		{ "component", required_argument, NULL, 'C' },
+		{ "selfright", required_argument, NULL, 'P' },
+		{ "user", required_argument, NULL, 'U' },
+		{ "password", required_argument, NULL, 'p' },
+		{ "connections", required_argument, NULL, 'c' },
+		{ "broker-port", required_argument, NULL, 'b' },
+		{ "broker-pid", required_argument, NULL, 'B' },
+		{ "rest", required_argument, NULL, 'R' },
+		{ "deadline", required_argument, NULL, 'D' },
 		{ "reports", required_argument, NULL, 'r' },
 		{ "dir", required_argument, NULL, 'd' },
 		{ "quiet", no_argument, NULL, 'q' },
@@ -93,6 +112,36 @@ static int read_options(int argc, char **argv, struct settings *s)
 			break;
 		case 'd':
 			s->dir = optarg;
+			break;
+		case 'F':
+			s->fleet = optarg;
+			break;
+		case 'C':
+			s->component = optarg;
+			break;
+		case 'P':
+			s->selfright = optarg;
+			break;
+		case 'U':
+			s->user = optarg;
+			break;
+		case 'p':
+			s->password = optarg;
+			break;
+		case 'c':
+			fine = fine && number(optarg, 1, 512, &s->connections);
+			break;
+		case 'b':
+			fine = fine && number(optarg, 1, 65535, &s->broker_port);
+			break;
+		case 'B':
+			fine = fine && number(optarg, 1, INT32_MAX, &s->broker_pid);
+			break;
+		case 'R':
+			fine = fine && number(optarg, 1, 3600, &s->rest);
+			break;
+		case 'D':
+			fine = fine && number(optarg, 1, 3600, &s->deadline);
 			break;
 		case 'j':
 			s->json = true;
@@ -335,14 +384,100 @@ static int mode_ingest(const struct settings *s)
 	return r;
 }
 
+static const char *const process_names[LIVE_PROCESSES] = { "controller", "signer", "broker" };
+
+static int live_json(const struct live_result *l)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(64 * 1024);
+	struct json_node *o = json_build_root(b);
+	int r;
+
+	node_integer(o, "nodes", (int64_t) l->nodes);
+	node_integer(o, "connections", (int64_t) l->connections);
+	node_integer(o, "reports_per_s", (int64_t) l->reports_per_s);
+	milli(o, "first_reports_ms", l->first_reports_s);
+	milli(o, "start_ms", l->start_s);
+	milli(o, "stage_ms", l->stage_s);
+	milli(o, "halt_ms", l->halt_s);
+	for (size_t i = 0; i < LIVE_PROCESSES; i++) {
+		struct json_node *p = node_object(o, process_names[i]);
+
+		milli(p, "rest_cpu_permille", l->rest_cpu[i]);
+		node_integer(p, "rest_kb", (int64_t) l->rest_kb[i]);
+		milli(p, "rollout_cpu_permille", l->rollout_cpu[i]);
+		node_integer(p, "rollout_kb", (int64_t) l->rollout_kb[i]);
+	}
+	node_integer(o, "announcement_bytes", (int64_t) l->announcement_bytes);
+	node_integer(o, "document_bytes", (int64_t) l->document_bytes);
+	node_integer(o, "index_bytes", (int64_t) l->index_bytes);
+	node_integer(o, "snapshot_bytes", (int64_t) l->snapshot_bytes);
+	r = json_build_text(b, true, &text);
+	if (r == 0)
+		printf("%s\n", buf_str(&text));
+	return r;
+}
+
+static int mode_live(const struct settings *s)
+{
+	const struct live_options o = { .dir = s->dir,
+					.fleet = s->fleet,
+					.component = s->component,
+					.selfright = s->selfright,
+					.nodes = s->nodes,
+					.connections = s->connections,
+					.broker_port = (unsigned) s->broker_port,
+					.user = s->user,
+					.password = s->password,
+					.broker_pid = (int) s->broker_pid,
+					.rest_s = (unsigned) s->rest,
+					.deadline_s = (unsigned) s->deadline,
+					.quiet = s->quiet };
+	struct live_result l;
+	int r;
+
+	if (!o.fleet || !o.selfright || o.broker_port == 0) {
+		fputs(usage, stderr);
+		return -ERR_CONFIG;
+	}
+	r = live_run(&o, &l);
+	if (r < 0 || s->json)
+		return r < 0 ? r : live_json(&l);
+	printf("%zu nodes over %zu connections\n"
+	       "first reports, all acknowledged: %.1f s, %.0f a second\n"
+	       "from `rollout start` to its announcement: %.2f s\n"
+	       "from the open stage to the last node's acknowledged `good`: %.1f s (1.0 to 1.5 s of it are the "
+	       "nodes')\n"
+	       "from `rollout halt` to the last connection that heard it: %.2f s\n"
+	       "announcement %zu bytes, document %zu, index %zu, snapshot %zu\n",
+	       l.nodes, l.connections, l.first_reports_s, l.reports_per_s, l.start_s, l.stage_s, l.halt_s,
+	       l.announcement_bytes, l.document_bytes, l.index_bytes, l.snapshot_bytes);
+	for (size_t i = 0; i < LIVE_PROCESSES; i++)
+		printf("%-10s at rest %5.1f %% of a processor, %llu MiB; during the rollout %5.1f %%, %llu MiB\n",
+		       process_names[i], 100 * l.rest_cpu[i], (unsigned long long) l.rest_kb[i] / 1024,
+		       100 * l.rollout_cpu[i], (unsigned long long) l.rollout_kb[i] / 1024);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const struct settings *s);
-} modes[] = { { "year", mode_year }, { "ingest", mode_ingest } };
+} modes[] = { { "year", mode_year }, { "ingest", mode_ingest }, { "live", mode_live } };
 
 int main(int argc, char **argv)
 {
-	struct settings s = { .seed = 1, .seeds = 1, .nodes = 1000, .weeks = 52, .reports = 3, .dir = "." };
+	struct settings s = { .seed = 1,
+			      .seeds = 1,
+			      .nodes = 1000,
+			      .weeks = 52,
+			      .reports = 3,
+			      .dir = ".",
+			      .component = "web",
+			      .connections = 16,
+			      .rest = 15,
+			      .deadline = 300 };
 	int r = read_options(argc, argv, &s);
 
 	if (r >= 0)

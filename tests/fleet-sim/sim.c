@@ -238,6 +238,13 @@ int sim_label(struct sim *s, struct sim_node *n, const char *name, const char *v
 	return r < 0 ? r : sim_wake_at(s, sim_index(s, n), s->now);
 }
 
+int sim_connect(struct sim *s, struct sim_node *n, bool connected)
+{
+	n->connected = connected;
+	n->heard.at = connected ? s->now - 86400 : n->heard.at; /* it tells at once */
+	return sim_wake_at(s, sim_index(s, n), s->now);
+}
+
 int sim_release(struct sim *s, enum sim_fault fault, unsigned site, struct sim_release **ret)
 {
 	struct sim_release **list = reallocarray(s->releases, s->release_count + 1, sizeof(*list));

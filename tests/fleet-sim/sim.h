@@ -150,6 +150,9 @@ NODISCARD int sim_add_node(struct sim *s, const struct sim_release *runs, struct
 /* A new label, told with the next report. */
 NODISCARD int sim_label(struct sim *s, struct sim_node *n, const char *name, const char *value);
 
+/* Its link, where links do not fail by themselves (`steady`). */
+NODISCARD int sim_connect(struct sim *s, struct sim_node *n, bool connected);
+
 /* Its version is 1.<count>.0. Every node starts with the first one. */
 NODISCARD int sim_release(struct sim *s, enum sim_fault fault, unsigned site, struct sim_release **ret);
 

@@ -6,7 +6,7 @@
 enum {
 	HOUR = 3600,
 	DAY = 24 * HOUR,
-	START = 1830499200, /* Monday 2028-01-03 00:00 UTC: a leap year */
+	START = 1830470400, /* Monday 2028-01-03 00:00 UTC: a leap year */
 	MORNING = 8, /* somebody is at the desk from here ... */
 	EVENING = 17, /* ... to here, UTC, Monday to Friday */
 };
