@@ -9,6 +9,7 @@
 #include "agent/metrics.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/watches.h"
 #include "agent/probe/probe.h"
 #include "agent/store/collect.h"
 #include "agent/store/generation.h"
@@ -41,7 +42,7 @@
 
 enum {
 	FDS_MAX = 1 + CONTROL_FDS_MAX + SERVICES_FDS_MAX + INHIBIT_FDS_MAX + 2 +
-		  PARTS_MAX * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
+		  (PARTS_MAX + WATCHES_MAX) * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
@@ -394,7 +395,20 @@ static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control,
 		if (n->attempt.checks[i].set)
 			count += probe_set_prepare(n->attempt.checks[i].set, fds + count, FDS_MAX - count,
 						   node_now_ms(n), timeout_ms);
+	count += watches_prepare(n, fds + count, FDS_MAX - count, timeout_ms);
 	return count;
+}
+
+/* What is watched beside the update under way. */
+static uint64_t follow_watches(struct node *n)
+{
+	char why[STATE_DETAIL_SIZE];
+	uint64_t next = watches_step(n);
+	const char *failed = watches_failed(n, why, sizeof(why));
+
+	if (failed)
+		update_regress(n, failed, why);
+	return next;
 }
 
 /* Wait for something and take in what came; with `nested` nothing but the console's readers sees an effect. */
@@ -707,6 +721,7 @@ static void loop(struct engine *e)
 				return;
 		}
 		services_at = services_step(n->services, node_now_ms(n));
+		earlier(&services_at, follow_watches(n));
 		int status = 0;
 
 		if (e->link.pid && process_poll(&e->link, &status) != 0) {
@@ -1141,6 +1156,7 @@ static void engine_done(struct engine *e)
 	supervisor_close(&n->supervisor);
 	control_close(e->control);
 	attempt_done(&n->attempt);
+	watches_free(n);
 	services_close(n->services);
 	inhibitors_close(n->inhibitors);
 	receive_done(n);

@@ -302,6 +302,93 @@ void update_step(struct node *n)
 	n->attempt.wake_ms = node_now_ms(n) + 1000;
 }
 
+/* --- a regression of what is watched beside others --- */
+
+/* As the current generation but for those who go back, under a number that the journal has counted. */
+static int compose_back(struct node *n, uint64_t *ret)
+{
+	struct generation_entry changes[PARTS_MAX];
+	struct generation now;
+	uint64_t number = 0;
+	int r = generation_current(n->os, n->dirs->root, &number);
+
+	if (r == 0)
+		r = generation_read(n->os, n->dirs->generations, number, &now);
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		(void) snprintf(changes[i].component, sizeof(changes[i].component), "%s", p.component);
+		(void) snprintf(changes[i].version, sizeof(changes[i].version), "%s", p.from);
+	}
+	if (r == 0)
+		r = generation_compose(&now, changes, update_part_count(n), &now);
+	if (r == 0)
+		r = generation_create(n->os, n->dirs->generations, n->state->generation, &now);
+	if (r == 0)
+		*ret = n->state->generation;
+	return r;
+}
+
+static int begin_regression(struct node *n, struct node_component *c, const char *why)
+{
+	struct node_update *u = &n->state->update;
+	int r;
+
+	/* The number first: a generation that a crash leaves behind is nobody's. */
+	n->state->generation++;
+	r = node_save(n);
+	if (r < 0)
+		return r;
+	c->attempts++;
+	u->attempt = c->attempts;
+	STATE_SET(u->source, c->rollout[0] ? c->rollout : "watch");
+	STATE_SET(u->component, c->name);
+	(void) snprintf(u->id, sizeof(u->id), "%s/%s/%llu", u->source, c->name, (unsigned long long) u->attempt);
+	u->cause = NODE_CAUSE_WATCH;
+	u->state = NODE_IDLE;
+	STATE_SET(u->from, c->previous);
+	STATE_SET(u->to, c->version);
+	STATE_SET(u->rollout, c->rollout);
+	STATE_SET(u->stage, c->stage);
+	u->seq = c->seq;
+	STATE_SET(u->release_path, c->release_path);
+	STATE_SET(u->release_sha256, c->release_sha256);
+	u->started_at = n->os->clock_real(n->os);
+	u->result = RESULT_REGRESSED;
+	STATE_SET(u->detail, why);
+	n->attempt.started_ms = node_now_ms(n);
+	r = update_add_dependants(n, true);
+	if (r == 0)
+		r = compose_back(n, &u->fallback_generation);
+	return r;
+}
+
+void update_regress(struct node *n, const char *component, const char *why)
+{
+	struct node_component *c = state_component(n->state, component);
+	enum update_state s = update_state(n);
+	int r;
+
+	if (!c || (s != STATE_IDLE && !is_before_stopping(s) && s != STATE_WATCH))
+		return; /* it is told again when the other one has its verdict */
+	if (s != STATE_IDLE)
+		put_aside(n);
+	c->watch_until = 0;
+	r = begin_regression(n, c, why);
+	if (r < 0) {
+		log_error("regression-stays", "it could not be undone: component=%s version=%s reason=%s", c->name,
+			  c->version, err_text(r));
+		enter_idle(n);
+		return;
+	}
+	r = attempt_load(n);
+	if (r < 0)
+		log_warning("manifest-missing", "update=%s reason=%s", n->state->update.id, err_text(r));
+	log_warning("regressed", "update=%s component=%s version=%s detail=%s", n->state->update.id, c->name,
+		    c->version, why);
+	(void) !enter(n, STATE_ROLLING_BACK); /* getting back does not wait for a full disk */
+}
+
 /* --- the console --- */
 
 static const char *last_good(const struct node_component *c)
@@ -340,6 +427,8 @@ static int begin_local(struct node *n, struct node_component *c, const char *to,
 	u->started_at = n->os->clock_real(n->os);
 	(void) snprintf(u->detail, sizeof(u->detail), "at the console: %.480s", reason);
 	n->attempt.started_ms = node_now_ms(n);
+	if (update_add_dependants(n, false) < 0)
+		log_warning("dependants-stay", "what needs %s could not be read", c->name);
 	return enter(n, STATE_PLANNED);
 }
 

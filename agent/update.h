@@ -45,6 +45,13 @@ NODISCARD int update_resume(struct node *n);
 void update_step(struct node *n);
 
 /*
+ * A component that is watched beside others fails its checks: it goes back alone to what it was before, with those
+ * that need it as it is, by a generation composed of the current one. Between another update's stop and
+ * its verdict nothing happens: say it again.
+ */
+void update_regress(struct node *n, const char *component, const char *why);
+
+/*
  * Somebody at the console wants `component` back on `to` (NULL: the newest that was
  * good before). 0 and the update runs; negative with the reason in `ret_refusal`.
  */

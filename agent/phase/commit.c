@@ -47,6 +47,9 @@ static void deny_old(struct node *n, struct node_component *c, const struct part
 
 	if (p->from[0] == '\0')
 		return;
+	/* Who only goes along has done nothing wrong. */
+	if (u->cause == NODE_CAUSE_UNDO ? !component_taken(c, u->rollout) : !str_eq(c->name, u->component))
+		return;
 	if (u->cause == NODE_CAUSE_UNDO)
 		component_deny(c, p->from, NODE_DENIED_UNDONE, u->seq);
 	else if (u->cause == NODE_CAUSE_LOCAL || u->deny_from)
@@ -76,6 +79,9 @@ static int commit_part(struct node *n, const struct part *p)
 	if (u->watch_ms > 0) {
 		c->watch_until = n->os->clock_real(n->os) + (int64_t) (u->watch_ms / 1000);
 		STATE_SET(c->watch_update, u->id);
+	} else {
+		c->watch_until = 0;
+		c->watch_update[0] = '\0';
 	}
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
+#include "agent/phase/watches.h"
 #include "agent/probe/probe.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -370,10 +371,7 @@ static void begin_regression(struct node *n)
 			(unsigned long long) u->attempt);
 }
 
-/*
- * The same checks for longer. Another update ends it: what that one replaces needs no
- * watching, and no two updates are judged at once.
- */
+/* The same checks for longer. When another update is wanted the rest of it goes on beside that (watches.h). */
 int phase_watch(struct node *n)
 {
 	struct attempt *a = &n->attempt;
@@ -401,8 +399,16 @@ int phase_watch(struct node *n)
 		begin_regression(n);
 		return r;
 	}
-	if (now - a->entered_ms >= u->watch_ms || something_is_wanted(n))
+	if (now - a->entered_ms >= u->watch_ms)
 		return PHASE_DONE;
+	if (something_is_wanted(n)) {
+		for (size_t i = 0; i < update_part_count(n); i++) {
+			const struct part p = update_part(n, i);
+
+			watches_take(n, &p);
+		}
+		return PHASE_DONE;
+	}
 	a->wake_ms = now + 1000;
 	return PHASE_AGAIN;
 }

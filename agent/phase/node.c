@@ -4,6 +4,7 @@
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/probe/probe.h"
+#include "agent/store/agents.h"
 #include "agent/store/collect.h"
 #include "agent/store/seal.h"
 #include "base/err.h"
@@ -11,6 +12,7 @@
 #include "base/timestamp.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "model/dependants.h"
 #include "os/durable.h"
 #include "zone/zone.h"
 
@@ -286,9 +288,10 @@ static struct local_facts local_facts_of(const struct node *n, const char *compo
 	};
 }
 
-/* What the component should be if it were alone. */
-static struct decision decide_alone(struct node *n, const char *component)
+/* What the component should be if it were alone, and `without` (NULL: none) were not there. */
+static struct decision decide_without(struct node *n, const char *component, const struct known_rollout *without)
 {
+	size_t count = 0;
 	static const struct node_component none = { .name = "" };
 	const struct node_component *c = state_component(n->state, component);
 	const struct known_policy *policy = documents_policy(&n->docs, component);
@@ -341,7 +344,9 @@ static struct decision decide_alone(struct node *n, const char *component)
 		const struct known_rollout *k = &n->docs.rollouts[i];
 		struct opening_state opening = opening_judge(&k->opening, n->docs.zone, now);
 
-		rollouts[i] = (struct rollout_facts){
+		if (k == without)
+			continue;
+		rollouts[count] = (struct rollout_facts){
 			.rollout = &k->rollout,
 			.share = k->share,
 			.in_window = opening.in_window,
@@ -352,13 +357,42 @@ static struct decision decide_alone(struct node *n, const char *component)
 			.deferred_until = deferral ? deferral_end(&k->rollout, deferral->until) : 0,
 			.lease_missing = k->rollout.disruption.label && now_ms < n->lease_again_ms,
 		};
-		rollouts[i].deferred = rollouts[i].deferred_until > now;
-		memcpy(rollouts[i].approved, k->approved, sizeof(k->approved));
+		rollouts[count].deferred = rollouts[count].deferred_until > now;
+		memcpy(rollouts[count].approved, k->approved, sizeof(k->approved));
+		count++;
 	}
-	d = decide(&local, &facts, rollouts, n->docs.rollout_count, n->docs.loaded ? &n->docs.index : NULL,
+	d = decide(&local, &facts, rollouts, count, n->docs.loaded ? &n->docs.index : NULL,
 		   n->docs.loaded ? &n->docs.orders : NULL);
 	free(rollouts);
 	return d;
+}
+
+static const struct known_rollout *known_of(const struct node *n, const struct rollout *r)
+{
+	for (size_t i = 0; i < n->docs.rollout_count; i++)
+		if (&n->docs.rollouts[i].rollout == r)
+			return &n->docs.rollouts[i];
+	return NULL;
+}
+
+/*
+ * A release that cannot be reached from here in one step is reached by another one in between, if a
+ * rollout offers it: then that one first.
+ */
+static struct decision decide_alone(struct node *n, const char *component)
+{
+	const struct node_component *c = state_component(n->state, component);
+	struct decision d = decide_without(n, component, NULL), step;
+	const struct known_rollout *k = d.cause == CAUSE_ROLLOUT ? known_of(n, d.rollout) : NULL;
+
+	if (!k || !c || !c->version[0] || !str_eq(k->needs_component, component) || d.kind == DECIDE_STAY ||
+	    version_compare(c->version, k->needs_from) >= 0)
+		return d;
+	step = decide_without(n, component, k);
+	if (step.kind == DECIDE_STAY || step.cause != CAUSE_ROLLOUT ||
+	    version_compare(step.version, k->needs_from) < 0 || version_compare(step.version, d.version) >= 0)
+		return d;
+	return step;
 }
 
 /* As long as one of a rollout's components may not go, for whatever reason, the others wait with it. */
@@ -598,6 +632,114 @@ void part_checks_done(struct part_checks *c)
 	command_line_done(&c->environment);
 	free(c->root);
 	*c = (struct part_checks){ .set = NULL };
+}
+
+/* --- who needs whom --- */
+
+struct needs {
+	struct release releases[STATE_COMPONENTS_MAX];
+	struct installed list[STATE_COMPONENTS_MAX];
+	size_t count;
+};
+
+static void needs_free(struct needs *s)
+{
+	for (size_t i = 0; s && i < s->count; i++)
+		release_done(&s->releases[i]);
+	free(s);
+}
+DEFINE_FREEP(struct needs *, needs_free)
+
+/* What runs and what that needs. One whose manifest is not here needs nothing we know of. */
+static int needs_load(struct node *n, struct needs **ret)
+{
+	struct needs *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	for (size_t i = 0; i < n->state->component_count; i++) {
+		const struct node_component *c = n->state->components[i];
+		struct release *rel = &s->releases[s->count];
+
+		if (!c->version[0])
+			continue;
+		if (manifest_load(n, c->name, c->version, rel) < 0)
+			*rel = (struct release){ 0 };
+		s->list[s->count++] = (struct installed){ .component = c->name,
+							  .version = c->version,
+							  .previous = c->previous,
+							  .requires = rel->requires_components,
+							  .requires_count = rel->requires_component_count };
+	}
+	*ret = s;
+	return 0;
+}
+
+static size_t moves_of(struct node *n, bool back, struct component_move moves[static PARTS_MAX])
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		moves[i] = (struct component_move){ p.component, back ? p.from : p.to };
+	}
+	return update_part_count(n);
+}
+
+int update_add_dependants(struct node *n, bool back)
+{
+	CLEANUP(needs_freep)
+	struct needs *s = NULL;
+	struct node_update *u = &n->state->update;
+	struct component_move moves[PARTS_MAX];
+	size_t own = moves_of(n, back, moves), count;
+	int r = needs_load(n, &s);
+
+	if (r < 0)
+		return r;
+	count = dependants_add(s->list, s->count, moves, own, PARTS_MAX);
+	for (size_t i = own; i < count; i++) {
+		struct node_component *c = state_component(n->state, moves[i].component);
+		struct node_with *w;
+
+		if (!c || str_eq(c->name, AGENTS_COMPONENT))
+			continue;
+		w = &u->with[u->with_count++];
+		*w = (struct node_with){ .component = "" };
+		c->attempts++;
+		STATE_SET(w->component, c->name);
+		STATE_SET(w->from, back ? moves[i].to : c->version);
+		STATE_SET(w->to, back ? c->version : moves[i].to);
+		log_notice("dependant-goes-along", "update=%s component=%s from=%s to=%s", u->id, c->name,
+			   c->version, moves[i].to[0] ? moves[i].to : "absent");
+	}
+	return 0;
+}
+
+int update_check_dependants(struct node *n)
+{
+	CLEANUP(needs_freep)
+	struct needs *s = NULL;
+	struct component_move moves[PARTS_MAX];
+	size_t count = moves_of(n, false, moves);
+	int r = needs_load(n, &s);
+
+	if (r < 0)
+		return update_fail(n, r, "what the others need could not be read: %s", err_text(r));
+	for (size_t i = 0; i < s->count; i++) {
+		const struct installed *one = &s->list[i];
+		const struct release_requirement *q =
+			update_concerns(n, one->component)
+				? NULL
+				: requirement_broken(s->list, s->count, one, moves, count);
+
+		for (size_t k = 0; q && k < count; k++)
+			if (str_eq(moves[k].component, q->component))
+				return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+						      "%s %s, which runs here, needs %s %s; it would be %s",
+						      one->component, one->version, q->component, q->range,
+						      moves[k].to[0] ? moves[k].to : "absent");
+	}
+	return 0;
 }
 
 bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE])

@@ -33,6 +33,7 @@
 
 struct bundle;
 struct private_key;
+struct watches;
 struct zone;
 struct services;
 struct inhibitors;
@@ -57,6 +58,8 @@ struct known_rollout {
 	bool approved[STAGES_MAX];
 	struct opening opening; /* its window and blackouts */
 	uint64_t seen_ms; /* when this node first saw it: spread and notice count from there */
+	/* What one of its releases may update from: seen when that was refused, so that a step between is looked for. */
+	char needs_component[ID_MAX + 1], needs_from[VERSION_MAX + 1];
 	bool notified; /* the hook `notify` has run for its notice period */
 	int error; /* it disagrees with something: an update by it is refused with this */
 	char *trouble; /* the sentence for it */
@@ -181,6 +184,7 @@ struct node {
 	struct private_key *identity;
 	struct services *services;
 	struct inhibitors *inhibitors;
+	struct watches *watches; /* components watched while others move (watches.h) */
 	struct supervisor supervisor;
 	char boot_id[BOOT_ID_MAX + 1];
 	bool as_root;
@@ -311,6 +315,14 @@ void update_blame(struct node *n, const char *component);
 /* Begin the checks of a part; what failed before the swap is the caller's to say. */
 NODISCARD int part_checks_begin(struct node *n, const struct part *p, enum probe_mode mode);
 void part_checks_done(struct part_checks *c);
+
+/*
+ * Who runs here and would miss what it needs once the update has moved goes along, to what it was before
+ * (`back`: the parts move to `from`, as a way back does). Never the agent.
+ */
+NODISCARD int update_add_dependants(struct node *n, bool back);
+/* The same as a refusal: a rollout that would break what runs here is not taken. Said with update_fail. */
+NODISCARD int update_check_dependants(struct node *n);
 
 /* What the update copies before its swap, and the name of that save below saved/. False: nothing. */
 bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE]);

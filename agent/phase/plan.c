@@ -347,6 +347,9 @@ static int begin(struct node *n, const struct choice *choice)
 	u->deny_from = d->deny_from;
 	n->attempt.started_ms = node_now_ms(n);
 	r = add_parts(n, d);
+	/* A way back takes those along that came since; what brings something new breaks nobody (check). */
+	if (r == 0 && d->cause != CAUSE_ROLLOUT)
+		r = update_add_dependants(n, false);
 	if (r < 0)
 		state_update_clear(n->state);
 	return r;
@@ -535,6 +538,29 @@ static int check_ranges(struct node *n, const struct release *rel)
 	return 0;
 }
 
+/* It does not update from what is here: by another version in between, if a rollout offers one. */
+static int step_first(struct node *n, const struct part *p)
+{
+	struct known_rollout *k = known_by_id(n, n->state->update.rollout);
+	struct decision d;
+
+	if (k) {
+		(void) snprintf(k->needs_component, sizeof(k->needs_component), "%s", p->component);
+		(void) snprintf(k->needs_from, sizeof(k->needs_from), "%s", p->release->requires_from);
+		d = node_decide(n, p->component);
+		if (d.kind != DECIDE_STAY && d.cause == CAUSE_ROLLOUT && !str_eq(d.version, p->to)) {
+			log_notice("update-steps", "update=%s component=%s from=%s by=%s to=%s",
+				   n->state->update.id, p->component, p->from, d.version, p->to);
+			return PHASE_DROP;
+		}
+	}
+	return update_fail_as(
+		n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
+		"%s %s updates directly from %s or newer; here is %s, and no rollout offers a version "
+		"between",
+		p->component, p->to, p->release->requires_from, p->from);
+}
+
 static int check_requirements(struct node *n, const struct part *p)
 {
 	const struct release *rel = p->release;
@@ -568,11 +594,9 @@ static int check_requirements(struct node *n, const struct part *p)
 				      "it needs the time zone tables of %s or newer; here are %s (update tzdata)",
 				      rel->requires_zone_data,
 				      n->docs.zone_edition[0] ? n->docs.zone_edition : "none that say");
-	if (rel->requires_from && p->from[0] && version_compare(p->from, rel->requires_from) < 0)
-		return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
-				      "%s %s updates directly from %s or newer; here is %s", p->component, p->to,
-				      rel->requires_from, p->from);
-	return 0;
+	return rel->requires_from && p->from[0] && version_compare(p->from, rel->requires_from) < 0
+		       ? step_first(n, p)
+		       : 0;
 }
 
 static int check_variables(struct node *n, const struct release *rel)
@@ -750,7 +774,7 @@ static int check_part(struct node *n, const struct part *p, struct buf *bytes)
 		r = check_requirements(n, p);
 	if (r == 0)
 		r = check_variables(n, p->release);
-	return r < 0 ? r : check_programs(n, p->release);
+	return r == 0 ? check_programs(n, p->release) : r;
 }
 
 /* The lengths of an update of several are those of its most careful release. */
@@ -795,6 +819,8 @@ int phase_check(struct node *n)
 
 		r = check_part(n, &p, &bytes[i]);
 	}
+	if (r == 0 && u->cause == NODE_CAUSE_ROLLOUT)
+		r = update_check_dependants(n);
 	if (r == 0)
 		r = check_space(n);
 	/* Only now: the way back to a version of this number that is stored here must not go by a refused manifest. */
@@ -816,7 +842,7 @@ int phase_check(struct node *n)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
 		buf_done(&bytes[i]);
-	return r < 0 ? r : PHASE_DONE;
+	return r == 0 ? PHASE_DONE : r;
 }
 
 /* --- is it time --- */

@@ -349,6 +349,12 @@ static void note_retry(struct node *n)
 	retry->not_before = node_now(n) + RETRY_S * (int64_t) (retry->failures < 12 ? retry->failures : 12);
 }
 
+/* Brought by one, or watched since it was. */
+static bool is_by_rollout(const struct node_update *u)
+{
+	return u->cause == NODE_CAUSE_ROLLOUT || (u->cause == NODE_CAUSE_WATCH && u->rollout[0]);
+}
+
 /* A way back that fails says nothing against the version it led to. */
 static int judge_part(struct node *n, const struct part *p, enum result number)
 {
@@ -362,8 +368,7 @@ static int judge_part(struct node *n, const struct part *p, enum result number)
 		return r;
 	if (number == RESULT_ROLLED_BACK)
 		component_deny(c, p->to, NODE_DENIED_FORCED, u->seq);
-	else if (row && row->class == CLASS_RELEASE && u->cause == NODE_CAUSE_ROLLOUT &&
-		 str_eq(p->component, blamed))
+	else if (row && row->class == CLASS_RELEASE && is_by_rollout(u) && str_eq(p->component, blamed))
 		component_deny(c, p->to, NODE_DENIED_UNFIT, u->seq);
 	return 0;
 }
@@ -383,8 +388,7 @@ int phase_rolled_back(struct node *n)
 	enum result number = u->result ? (enum result) u->result : RESULT_INTERNAL;
 	const struct catalogue_row *row = catalogue_find(number);
 	char detail[STATE_DETAIL_SIZE];
-	bool denied = number == RESULT_ROLLED_BACK ||
-		      (row && row->class == CLASS_RELEASE && u->cause == NODE_CAUSE_ROLLOUT);
+	bool denied = number == RESULT_ROLLED_BACK || (row && row->class == CLASS_RELEASE && is_by_rollout(u));
 
 	note_versions(n);
 	(void) snprintf(detail, sizeof(detail), "%s", u->detail);

@@ -358,6 +358,8 @@ static void remember(const struct node *n, struct known_rollout *k)
 			continue;
 		k->seen_ms = before->seen_ms;
 		k->notified = before->notified;
+		memcpy(k->needs_component, before->needs_component, sizeof(k->needs_component));
+		memcpy(k->needs_from, before->needs_from, sizeof(k->needs_from));
 	}
 }
 

@@ -1290,6 +1290,132 @@ for _state in ("staging", "swapping", "probation", "rolling-back"):
     story(_several)
 
 
+def break_later(node, component, name="late"):
+    open(f"{node.root}/data/{component}/{name}", "w").close()
+
+
+def watched_content(version):
+    files = content_files(version)
+    files["bin/check"] = (0o755, b"#!/bin/sh\n[ ! -e \"$SELFRIGHT_DATA/late\" ] || [ \"$SELFRIGHT_VERSION\" = 1.0.0 ]\n")
+    return files
+
+
+def content_on_watch(fleet, node, needs=None):
+    """content 1.1.0 is good and watched, then web 1.1.0 comes (needing it, if asked)."""
+    install_both(fleet, node)
+    fleet.release("content", "1.1.0", watched_content("1.1.0"), doc=dict(CONTENT, watch=120))
+    fleet.rollout("r2", "content", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", component="content", to="1.1.0")
+    doc = dict(WEB, requires={"components": {"content": needs}}) if needs else WEB
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=doc)
+    fleet.rollout("r3", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert both(node) == ("1.1.0", "1.1.0")
+
+
+@story
+def watched_beside_another_it_is_undone_alone(fleet, node):
+    content_on_watch(fleet, node)
+    break_later(node, "content")
+    result = node.until_result("regressed", component="content", to="1.1.0")
+    assert result["rollout"] == "r2" and "whole" in result["detail"] and result["class"] == "release", result
+    assert both(node) == ("1.1.0", "1.0.0"), both(node)
+    assert node.running() == "1.1.0"
+    assert [(d["version"], d["cause"]) for d in node.component("content")["denied"]] == [("1.1.0", "unfit")]
+    assert node.component("web")["denied"] == []
+    time.sleep(1)
+    assert both(node) == ("1.1.0", "1.0.0")
+
+
+@story
+def watched_after_a_restart_too(fleet, node):
+    content_on_watch(fleet, node)
+    node.kill()
+    node.start()
+    node.until("it is watched again", lambda: open(node.home + "/agent.log").read().count("watch-goes-on") >= 2)
+    time.sleep(2.5)  # it has passed since
+    break_later(node, "content")
+    node.until_result("regressed", component="content", to="1.1.0")
+    assert both(node) == ("1.1.0", "1.0.0")
+
+
+@story
+def who_needs_it_goes_along(fleet, node):
+    content_on_watch(fleet, node, needs=">=1.1.0")
+    break_later(node, "content")
+    node.until_result("regressed", component="content", to="1.1.0")
+    node.until_result("regressed", component="web", to="1.1.0")
+    assert both(node) == ("1.0.0", "1.0.0"), both(node)
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert [d["version"] for d in node.component("content")["denied"]] == ["1.1.0"]
+    assert node.component("web")["denied"] == [], "who only goes along has done nothing wrong"
+    node.until("and says what is missing", lambda: any(
+        x["name"] == "requirement-missing" and "content" in x["detail"] for x in node.results().values()))
+
+
+@story
+def support_sends_one_back_and_who_needs_it_goes_along(fleet, node):
+    content_on_watch(fleet, node, needs=">=1.1.0")
+    fleet.order_rollback("n1", "content", "1.1.0", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back", component="content")
+    node.until_result("rolled-back", component="web")
+    assert both(node) == ("1.0.0", "1.0.0"), both(node)
+    assert [(d["version"], d["cause"]) for d in node.component("content")["denied"]] == [("1.1.0", "forced")]
+    assert node.component("web")["denied"] == []
+
+
+@story
+def what_would_break_what_runs_is_refused_before_a_byte_is_fetched(fleet, node):
+    fleet.release("web", "1.0.0", web_files("1.0.0"), doc=dict(WEB, requires={"components": {"content": "<2.0.0"}}))
+    fleet.release("content", "1.0.0", content_files("1.0.0"), doc=CONTENT)
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.together("r1", ("content", "1.0.0"))
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.0.0")
+    fleet.release("content", "2.0.0", content_files("2.0.0"), doc=CONTENT)
+    fleet.rollout("r2", "content", "2.0.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("requirement-missing", component="content")
+    assert "web 1.0.0, which runs here, needs content <2.0.0" in result["detail"], result
+    assert both(node) == ("1.0.0", "1.0.0")
+    assert not [line for line in open(node.home + "/agent.log") if "to=2.0.0" in line and "state=staging" in line]
+    assert not os.path.exists(node.root + "/store/content/2.0.0")
+
+
+@story
+def it_steps_through_a_version_between(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.5.0", web_files("1.5.0"))
+    fleet.release("web", "2.0.0", web_files("2.0.0"), doc=dict(WEB, requires={"from": "1.5.0"}))
+    fleet.rollout("r2", "web", "1.5.0", state="done")
+    fleet.rollout("r3", "web", "2.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="2.0.0", seconds=40)
+    names = [(h["to"], h["name"]) for h in node.cli("history")[1]["history"]]
+    assert names == [("1.0.0", "good"), ("1.5.0", "good"), ("2.0.0", "good")], names
+
+
+@story
+def without_a_step_it_says_so(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "2.0.0", web_files("2.0.0"), doc=dict(WEB, requires={"from": "1.5.0"}))
+    fleet.rollout("r3", "web", "2.0.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("requirement-missing", to="2.0.0")
+    assert "1.5.0 or newer; here is 1.0.0" in result["detail"] and "no rollout" in result["detail"], result
+    assert node.current() == "1.0.0" and not os.path.exists(node.root + "/store/web/2.0.0")
+
+
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
 
 
