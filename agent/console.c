@@ -5,6 +5,7 @@
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
+#include "agent/phase/phase.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
 #include "agent/trust.h"
@@ -25,6 +26,7 @@
 
 enum {
 	RESULTS_LOOKED_AT = 64,
+	RESTART_MS = 30 * 1000,
 	HISTORY_LINES = 50,
 	HISTORY_MAX_BYTES = CONTROL_MAX_BYTES / 2,
 	LOCAL_HOLD_MAX_S = 90 * 86400
@@ -718,6 +720,62 @@ static void answer_install_status(const struct node *n, struct json_node *o)
 	}
 }
 
+/* What runs from the damaged tree has its files open: it is started again from the mended one. */
+static int restart_services(struct node *n, const char *component, const char *version)
+{
+	struct command_context context = { .config = n->config, .component = component, .version = version };
+	struct release release = { 0 };
+	uint64_t until = node_now_ms(n) + RESTART_MS;
+	char *root;
+	int r = manifest_load(n, component, version, &release);
+
+	if (r < 0)
+		return r;
+	services_stop(n->services, component, false);
+	while (services_settled(n->services, component, NULL) == 0 && node_now_ms(n) < until && !n->stopping)
+		n->pump(n, 50);
+	root = node_current_root(n, component);
+	context.root = root;
+	r = root ? services_apply(n->services, &context, &release) : -ENOMEM;
+	free(root);
+	release_done(&release);
+	return r;
+}
+
+static void answer_repair(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
+{
+	const char *component = json_string(json_get(request, "component")),
+		   *version = json_string(json_get(request, "version"));
+	const struct node_component *c;
+	enum update_state s = update_state(n);
+	char words[600] = "";
+	int r;
+
+	if (!component || !guard_id(component) || !version || !version_is_valid(version)) {
+		control_refuse(answer, CONTROL_USAGE, "repair needs a component and a version");
+		return;
+	}
+	if (s != STATE_IDLE && s != STATE_WATCH && s != STATE_STUCK) {
+		control_refuse(answer, CONTROL_REFUSED, "an update is %s; try again when it has its verdict",
+			       update_state_name(s));
+		return;
+	}
+	r = stage_repair(n, component, version, words, sizeof(words));
+	if (r < 0) {
+		control_refuse(answer, CONTROL_ERROR, "%s", words);
+		return;
+	}
+	c = state_component(n->state, component);
+	if (c && str_eq(c->version, version) && !n->image)
+		r = restart_services(n, component, version);
+	if (r < 0)
+		log_error("service-not-restarted", "component=%s reason=%s", component, err_text(r));
+	n->mend_ms = 0; /* a stuck node tries its way back at once */
+	n->attempt.wake_ms = node_now_ms(n);
+	node_string(o, "component", component);
+	node_string(o, "version", version);
+}
+
 bool console_changes(const char *command)
 {
 	/* Who may inhibit is judged with the request; it changes nothing an update is in the middle of. */
@@ -752,6 +810,8 @@ void console_answer(void *user, const struct control_peer *peer, const struct js
 		answer_defer(n, peer, request, answer, o);
 	else if (str_eq(command, "inhibit"))
 		answer_inhibit(n, peer, request, answer, o);
+	else if (str_eq(command, "repair"))
+		answer_repair(n, request, answer, o);
 	else if (str_eq(command, "install"))
 		answer_install(n, request, answer, o);
 	else if (str_eq(command, "install-status"))

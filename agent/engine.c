@@ -442,6 +442,7 @@ static void pump(struct node *n, int timeout_ms)
 {
 	struct engine *e = n->engine;
 
+	n->stopping = stop_signal != 0;
 	if (stop_signal) {
 		/* The fetch ends as if the link had gone: what follows a stop is a start. */
 		link_close(e);
@@ -1258,7 +1259,11 @@ int engine_install(const struct engine_install *o, struct engine_installed *ret)
 			(void) snprintf(ret->sentence, sizeof(ret->sentence), "nothing has changed: %.1100s",
 					refusal);
 	}
-	if (r == 0) {
+	if (r == 0 && o->repair_component) {
+		r = stage_repair(n, o->repair_component, o->repair_version, refusal, sizeof(refusal));
+		ret->code = r < 0 ? INSTALL_UNCHANGED : INSTALL_GOOD;
+		(void) snprintf(ret->sentence, sizeof(ret->sentence), "%.1100s", refusal);
+	} else if (r == 0) {
 		loop(e);
 		report_install(n, ret);
 	}

@@ -28,6 +28,8 @@ NODISCARD int engine_main(const char *config_dir);
 struct engine_install {
 	const char *config_dir, *bundle; /* absolute */
 	const char *root, *run; /* instead of the configuration's; NULL: those */
+	const char *repair_component,
+		*repair_version; /* only this stored version is fetched again; NULL: all of it */
 	bool image; /* `root` is the top folder of another system, whose configuration this is */
 };
 struct engine_installed {

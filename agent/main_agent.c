@@ -10,6 +10,7 @@
 #include "agent/metrics.h"
 #include "agent/screen.h"
 #include "agent/trust.h"
+#include "agent/verify.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/program.h"
@@ -34,11 +35,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALL_DEADLINE_MS = 120 * 1000 };
+enum { CALL_DEADLINE_MS = 120 * 1000, REPAIR_DEADLINE_MS = 3600 * 1000 };
 
 struct arguments {
 	const char *config_dir, *root, *run, *to, *reason, *why;
 	const char *operand; /* component or file */
+	const char *second; /* version */
+	const char *bundle;
 	char **program; /* of inhibit, NULL-terminated; NULL: none */
 	int64_t until; /* 0: not said */
 	const char *output; /* -o */
@@ -47,6 +50,7 @@ struct arguments {
 	uint64_t limit;
 	bool json, force, release, help;
 	bool config_given; /* --config-dir was */
+	bool repair;
 };
 
 struct command {
@@ -749,6 +753,131 @@ static int command_doctor(const struct arguments *a)
 	return code;
 }
 
+/* --- are the stored trees what was signed? --- */
+
+struct verification {
+	const struct arguments *a;
+	const struct config *config;
+	struct json_node *list;
+	size_t sound, damaged, repaired;
+};
+
+/* By the agent that runs, from wherever it gets its files; without one, from --bundle. Negative or an exit code: not. */
+static int repair_tree(const struct verification *v, const struct verified_tree *t, char *words, size_t size)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf request = BUF_INIT(64 * 1024);
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	struct engine_install o = { .config_dir = v->a->config_dir,
+				    .bundle = v->a->bundle,
+				    .repair_component = t->component,
+				    .repair_version = t->version };
+	struct engine_installed done;
+	char *path = config_socket_path(v->config);
+	int r = path ? 0 : -ENOMEM;
+
+	node_string(json_build_root(b), "command", "repair");
+	node_string(json_build_root(b), "component", t->component);
+	node_string(json_build_root(b), "version", t->version);
+	if (r == 0)
+		r = json_build_text(b, false, &request);
+	if (r == 0)
+		r = control_call(path, request.data, request.len, REPAIR_DEADLINE_MS, &answer);
+	free(path);
+	if (r == 0) {
+		bool ok = json_bool(json_get(answer, "ok"), false);
+
+		(void) snprintf(words, size, "%s", ok ? "" : text_of(answer, "error", "refused without a reason"));
+		return ok ? 0 : CONTROL_ERROR;
+	}
+	if (r != -ENOENT && r != -ECONNREFUSED) {
+		(void) snprintf(words, size, "%s", err_text(r));
+		return r;
+	}
+	if (!v->a->bundle) {
+		(void) snprintf(words, size, "no agent runs that could fetch it; start it, or say --bundle FILE");
+		return CONTROL_NOT_RUNNING;
+	}
+	r = engine_install(&o, &done);
+	(void) snprintf(words, size, "%s", done.sentence);
+	return r < 0 ? r : done.code;
+}
+
+static void show_tree(void *user, const struct verified_tree *t)
+{
+	struct verification *v = user;
+	struct json_node *o = node_object(v->list, NULL);
+	const char *state = t->result == 0 ? "sound" : "damaged";
+	char words[1200] = "";
+	int r = -1;
+
+	if (t->result == 0) {
+		v->sound++;
+	} else {
+		v->damaged++;
+		(void) snprintf(words, sizeof(words), "%s%s%s", err_text(t->result), t->offender[0] ? ": " : "",
+				t->offender);
+		if (v->a->repair)
+			r = repair_tree(v, t, words, sizeof(words));
+		if (r == 0) {
+			state = "repaired";
+			v->repaired++;
+			words[0] = '\0';
+		}
+	}
+	node_string(o, "component", t->component);
+	node_string(o, "version", t->version);
+	node_bool(o, "current", t->current);
+	node_string(o, "against", t->by_manifest ? "signed" : "recorded");
+	node_string(o, "state", state);
+	node_string(o, "detail", words);
+	if (!v->a->json)
+		printf("%-10s %s %s%s%s%s\n", state, t->component, t->version, t->current ? " (current)" : "",
+		       words[0] ? ": " : "", words);
+}
+
+static int command_verify(const struct arguments *a)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(4 * 1024 * 1024);
+	struct config config = { 0 };
+	struct conf_error error;
+	struct verification v = { .a = a, .config = &config, .list = node_array(json_build_root(b), "trees") };
+	char bundle[PATH_MAX];
+	struct arguments with = *a;
+	int r = config_load(a->config_dir, &config, &error);
+
+	if (r < 0) {
+		say_error(a, "%s", error.text);
+		return CONTROL_ERROR;
+	}
+	if (a->bundle && !realpath(a->bundle, bundle)) {
+		say_error(a, "%s: %s", a->bundle, err_text(-errno));
+		config_done(&config);
+		return CONTROL_ERROR;
+	}
+	with.bundle = a->bundle ? bundle : NULL;
+	v.a = &with;
+	r = verify_trees(config.root, a->operand, a->second, show_tree, &v);
+	if (r == -ENOENT)
+		say_error(a, "%s%s%s is not stored in %s", a->operand ? a->operand : "nothing",
+			  a->second ? " " : "", a->second ? a->second : "", config.root);
+	else if (r < 0)
+		say_error(a, "%s: %s", config.root, err_text(r));
+	config_done(&config);
+	if (r < 0)
+		return CONTROL_ERROR;
+	node_bool(json_build_root(b), "ok", v.damaged == v.repaired);
+	if (a->json && json_build_text(b, true, &text) == 0)
+		puts(buf_str(&text));
+	return v.damaged == v.repaired ? CONTROL_OK : CONTROL_ERROR;
+}
+
 static int command_version(const struct arguments *a)
 {
 	if (a->json)
@@ -784,6 +913,9 @@ static const struct command commands[] = {
 	  "BUNDLE [--root DIR] [--run DIR]", "selfright-agent install /media/stick/demo.tar", command_install },
 	{ "doctor", "walk the roads to broker and repository, and name the first step that fails", "",
 	  "selfright-agent doctor", command_doctor },
+	{ "verify", "hash stored versions against what was signed; restore what is damaged",
+	  "[COMPONENT [VERSION]] [--repair] [--bundle FILE]", "selfright-agent verify web --repair",
+	  command_verify },
 	{ "version", "the version of this agent", "", "selfright-agent version", command_version },
 };
 
@@ -810,6 +942,8 @@ static const struct {
 	{ "--reason", "TEXT", "why, for the report and for whoever comes next" },
 	{ "--for", "TIME", "how long, at most 90d: 90s, 15m, 2h, 7d" },
 	{ "--until", "TIME", "until when, at most 90 days: 2026-12-01T06:00:00Z" },
+	{ "--repair", "", "fetch what is damaged again, by its signed digest, and put it in its place" },
+	{ "--bundle", "FILE", "a bundle to take it from when no agent runs" },
 	{ "--release", "", "end it now" },
 	{ "--prometheus", "", "as metrics for node_exporter's textfile collector" },
 	{ "-o", "FILE", "into this file, in one step" },
@@ -870,6 +1004,8 @@ static bool parse_seconds(const char *text, uint64_t *ret)
 
 enum option_id {
 	OPT_CONFIG = 1000,
+	OPT_BUNDLE,
+	OPT_REPAIR,
 	OPT_ROOT,
 	OPT_RUN,
 	OPT_TO,
@@ -892,6 +1028,8 @@ static const struct option options[] = {
 	{ "why", required_argument, NULL, OPT_WHY },
 	{ "prometheus", no_argument, NULL, 'p' },
 	{ "output", required_argument, NULL, 'o' },
+	{ "bundle", required_argument, NULL, OPT_BUNDLE },
+	{ "repair", no_argument, NULL, OPT_REPAIR },
 	{ "json", no_argument, NULL, 'j' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "release", no_argument, NULL, 'r' },
@@ -908,6 +1046,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case OPT_CONFIG:
 			a->config_dir = optarg;
 			a->config_given = true;
+			break;
+		case OPT_BUNDLE:
+			a->bundle = optarg;
+			break;
+		case OPT_REPAIR:
+			a->repair = true;
 			break;
 		case OPT_ROOT:
 			a->root = optarg;
@@ -976,6 +1120,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	}
 	if (optind < argc)
 		a->operand = argv[optind++];
+	if (optind < argc)
+		a->second = argv[optind++];
 	if (optind < argc) {
 		say_error(a, "one argument too many: '%s'", argv[optind]);
 		return -1;
@@ -1013,6 +1159,10 @@ int main(int argc, char **argv)
 	if (a.help) {
 		print_command_help(c);
 		return CONTROL_OK;
+	}
+	if (a.second && c->main != command_verify) {
+		say_error(&a, "one argument too many: '%s'", a.second);
+		return CONTROL_USAGE;
 	}
 	return c->main(&a);
 }

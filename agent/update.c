@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MINUTE = 60 * 1000, HOUR = 60 * MINUTE, STEPS_MAX = 64, BOOT_ATTEMPTS = 3 };
+enum { MINUTE = 60 * 1000, HOUR = 60 * MINUTE, STEPS_MAX = 64, MEND_AGAIN_MS = 10 * MINUTE, BOOT_ATTEMPTS = 3 };
 
 #define ROW(state_, ...) [STATE_##state_] = { __VA_ARGS__ }
 static const struct state_row rows[] = {
@@ -250,6 +250,46 @@ static void put_aside(struct node *n)
 
 /* --- the walk --- */
 
+/* --- stuck --- */
+
+/*
+ * What it could not go back to is fetched again as soon as there is a road or a stick: a damaged
+ * version is signed as ever. True: it is whole again, and the way back can be tried.
+ */
+static bool mend_fallback(struct node *n)
+{
+	char words[400] = "";
+	bool mended = false;
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (!p.from[0] || seal_is_intact(n->os, n->dirs->store, p.component, p.from) == 0)
+			continue;
+		if (stage_repair(n, p.component, p.from, words, sizeof(words)) < 0) {
+			log_warning("fallback-not-repaired", "component=%s version=%s reason=%s", p.component,
+				    p.from, words);
+			return false;
+		}
+		mended = true;
+	}
+	return mended;
+}
+
+/* 1: the way back is tried again now; 0: not yet. A retry from the desk is heard here too: nobody has to log in. */
+static int leave_stuck(struct node *n)
+{
+	uint64_t now = node_now_ms(n);
+	bool asked = n->docs.loaded && phase_obey(n) > 0;
+
+	if (!asked && now < n->mend_ms)
+		return 0;
+	if (!n->bundle && !n->link_connected && !asked)
+		return 0;
+	n->mend_ms = now + MEND_AGAIN_MS;
+	return mend_fallback(n) || asked;
+}
+
 /* 1: there is more to do at once; 0: wait. */
 static int step_once(struct node *n)
 {
@@ -273,6 +313,8 @@ static int step_once(struct node *n)
 		return 0;
 	}
 	r = row->run ? row->run(n) : PHASE_DONE;
+	if (s == STATE_STUCK && r == PHASE_AGAIN && leave_stuck(n))
+		r = PHASE_DONE;
 	if (r == PHASE_AGAIN && s != STATE_IDLE && row->deadline_ms &&
 	    now - n->attempt.entered_ms > row->deadline_ms)
 		r = update_fail_as(n, RESULT_INTERNAL, -ERR_DEADLINE, "%s took longer than it may",

@@ -200,6 +200,7 @@ struct node {
 
 	struct bundle *bundle; /* an installation from it is under way; NULL: none */
 	bool ask_bundle; /* metadata come from it just now */
+	bool stopping; /* the process was told to end: long work is given up */
 	bool alone; /* there is only the bundle: no link, no controller */
 	bool image; /* the root belongs to another system: nothing of it is run here */
 	struct installation installation;
@@ -212,6 +213,7 @@ struct node {
 	bool handover_wanted; /* this process is to leave, another agent follows */
 	bool link_restart_wanted; /* a fresh connection, to prove that one can be made */
 	uint64_t plan_ms; /* decide again then */
+	uint64_t mend_ms; /* a damaged fallback is fetched again from then on, when there is a road */
 
 	/* --- the last refresh --- */
 	uint64_t refreshed_ms; /* when one ended, well or not; 0: never */

@@ -29,12 +29,18 @@ NODISCARD int phase_verify(struct node *n);
 
 /* plan.c: which update, may it, and is it time. */
 NODISCARD int phase_plan(struct node *n); /* idle */
+NODISCARD int phase_obey(struct node *n); /* orders that are done once; 1: a retry was among them */
 NODISCARD int phase_check(struct node *n); /* planned */
 NODISCARD int phase_wait(struct node *n); /* staged, waiting */
 
 /* stage.c: the bytes into a sealed tree. */
 NODISCARD int phase_stage(struct node *n);
 NODISCARD int phase_prove(struct node *n); /* its own preflight */
+/*
+ * Fetch a stored version again, from the bundle or the repository, and put it in the place of
+ * its damaged tree. Waits for the end of it. Negative with a sentence in `words`.
+ */
+NODISCARD int stage_repair(struct node *n, const char *component, const char *version, char *words, size_t size);
 
 /* swap.c */
 NODISCARD int phase_stop(struct node *n);

@@ -41,9 +41,10 @@ enum {
 
 /* --- what next --- */
 
-static int apply_retries(struct node *n)
+int phase_obey(struct node *n)
 {
-	bool changed = false;
+	bool changed = false, retry = false;
+	int r;
 
 	for (size_t i = 0; n->docs.loaded && i < n->docs.orders.retry_count; i++) {
 		const struct order_once *o = &n->docs.orders.retries[i];
@@ -60,7 +61,7 @@ static int apply_retries(struct node *n)
 		STATE_SET(done.detail, "denials and waiting times of the component are lifted");
 		state_order_add(n->state, &done);
 		log_notice("order-retry", "order=%s component=%s", o->id, o->component);
-		changed = true;
+		changed = retry = true;
 	}
 	for (size_t i = 0; n->docs.loaded && i < n->docs.orders.collect_count; i++) {
 		const struct order_once *o = &n->docs.orders.collects[i];
@@ -74,7 +75,8 @@ static int apply_retries(struct node *n)
 		log_warning("order-refused", "order=%s detail=%s", o->id, done.detail);
 		changed = true;
 	}
-	return changed ? node_save(n) : 0;
+	r = changed ? node_save(n) : 0;
+	return r < 0 ? r : retry;
 }
 
 /* An order that sends a version away holds for ever after, whatever becomes of the order. */
@@ -363,8 +365,8 @@ int phase_plan(struct node *n)
 
 	n->replan = false;
 	n->plan_ms = UINT64_MAX;
-	r = apply_retries(n);
-	if (r == 0)
+	r = phase_obey(n);
+	if (r >= 0)
 		r = node_components(n, &components);
 	for (size_t i = 0; r == 0 && i < components.count; i++)
 		r = consider(n, components.items[i], &best);

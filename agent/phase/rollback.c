@@ -146,7 +146,7 @@ static int check_fallback(struct node *n)
 {
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
-		int r = p.from[0] ? seal_is_sound(n->os, n->dirs->store, p.component, p.from) : 0;
+		int r = p.from[0] ? seal_is_intact(n->os, n->dirs->store, p.component, p.from) : 0;
 
 		if (r < 0) {
 			n->state->update.result = 0; /* this is what a person must know now */

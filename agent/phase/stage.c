@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -578,4 +579,98 @@ int phase_stage(struct node *n)
 			return r;
 	}
 	return PHASE_DONE;
+}
+
+/* --- a sealed tree that was damaged --- */
+
+static int fail_repair(char *words, size_t size, int r, const char *fmt, ...) PRINTF_LIKE(4, 5);
+static int fail_repair(char *words, size_t size, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(words, size, fmt, ap); /* a longer sentence is cut */
+	va_end(ap);
+	return r;
+}
+
+/* Its manifest is kept here; else the team still signs it. */
+static int find_manifest(struct node *n, const char *component, const char *version, struct release *ret)
+{
+	CLEANUP(buf_done)
+	struct buf bytes = BUF_INIT(RELEASE_MAX_BYTES);
+	char path[ID_MAX + VERSION_MAX + 32];
+	int r = manifest_load(n, component, version, ret);
+
+	if (r == 0)
+		return 0;
+	(void) snprintf(path, sizeof(path), "%s/%s/release.json", component, version);
+	r = tuf_client_read(n->tuf, &n->fetcher, path, RELEASE_MAX_BYTES, &bytes, NULL);
+	if (r == 0)
+		r = manifest_keep(n, component, version, bytes.data, bytes.len);
+	return r < 0 ? r : manifest_load(n, component, version, ret);
+}
+
+/* Until it has ended; the console's readers and the services are served meanwhile. */
+static int wait_for_stage(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	int status = 0, r;
+
+	while ((r = process_poll(&t->stage, &status)) == 0) {
+		n->pump(n, t->stage_fd < 0 ? ENDING_MS : LOOK_MS);
+		read_progress(n);
+		if (n->stopping) {
+			process_end(&t->stage, 0);
+			return -ECANCELED;
+		}
+	}
+	read_progress(n);
+	close_progress(t);
+	t->stage = (struct process){ 0 };
+	if (r < 0)
+		return r;
+	if (t->stage_error < 0)
+		return t->stage_error;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 && t->stage_done ? 0 : -ERR_CHILD;
+}
+
+int stage_repair(struct node *n, const char *component, const char *version, char *words, size_t size)
+{
+	struct release release = { 0 };
+	bool has_release = true;
+	const struct part p = {
+		.component = component, .to = version, .release = &release, .has_release = &has_release
+	};
+	struct attempt *t = &n->attempt;
+	char *offender = NULL;
+	int r;
+
+	if (t->stage.pid)
+		return fail_repair(words, size, -EBUSY, "a download is under way");
+	r = find_manifest(n, component, version, &release);
+	if (r < 0)
+		return fail_repair(words, size, r, "the manifest of %s %s is not to be had: %s", component,
+				   version, err_text(r));
+	r = begin(n, &p);
+	if (r == 0)
+		r = wait_for_stage(n);
+	if (r == 0)
+		r = seal_replace(n->os, n->dirs->store, component, version, release.tree_digest, &offender);
+	if (r < 0) {
+		(void) fail_repair(words, size, r, "%s %s: %s%s%s", component, version,
+				   t->stage_detail[0] ? t->stage_detail : err_text(r), offender ? ": " : "",
+				   offender ? offender : "");
+		(void) !seal_abort(n->os, n->dirs->store, component, version); /* else the next start removes it */
+	} else {
+		log_notice("tree-repaired", "component=%s version=%s", component, version);
+		n->report_wanted = true;
+	}
+	free(offender);
+	release_done(&release);
+	if (!update_is_active(n)) {
+		n->state->update.result = 0; /* it was no update's */
+		n->state->update.detail[0] = '\0';
+	}
+	return r;
 }

@@ -51,16 +51,23 @@ int recover_boot_id(const struct os *os, char ret[static 37])
 	return 0;
 }
 
-/* Is every tree the generation names there and sealed? -ENOENT, -ERR_TREE. */
-static int check_generation(const struct recovery *r, uint64_t n)
+/* Is every tree the generation names there and sealed, each file of it if `intact`? -ENOENT, -ERR_TREE. */
+static int check_trees(const struct recovery *r, uint64_t n, bool intact)
 {
 	struct generation g;
 	int e;
 
 	e = generation_read(r->os, r->dirs->generations, n, &g);
 	for (size_t i = 0; i < g.count && e == 0; i++)
-		e = seal_is_sound(r->os, r->dirs->store, g.entries[i].component, g.entries[i].version);
+		e = intact ? seal_is_intact(r->os, r->dirs->store, g.entries[i].component, g.entries[i].version)
+			   : seal_is_sound(r->os, r->dirs->store, g.entries[i].component, g.entries[i].version);
 	return e;
+}
+
+/* The quick look: asked at every boot. */
+static int check_generation(const struct recovery *r, uint64_t n)
+{
+	return check_trees(r, n, false);
 }
 
 /* Says nothing about the disk. */
@@ -156,7 +163,7 @@ static int fall_back(struct recovery *r, const char *why)
 	uint64_t current = 0;
 	int e, saved;
 
-	e = check_generation(r, u->fallback_generation);
+	e = check_trees(r, u->fallback_generation, true);
 	if (is_shortage(e))
 		return e;
 	if (e < 0) {

@@ -443,6 +443,84 @@ out:
 	return r;
 }
 
+/* Where the file system cannot exchange, the version has no tree for a moment; it had no sound one before. */
+static int change_places(const struct os *os, int component_fd, const struct names *names)
+{
+	char old[NAME_SIZE + 16];
+	int r = os->exchangeat(os, component_fd, names->partial, component_fd, names->tree);
+
+	if (r == -ENOENT)
+		return os->renameat(os, component_fd, names->partial, component_fd, names->tree);
+	if (r != -EINVAL && r != -ENOSYS)
+		return r;
+	(void) snprintf(old, sizeof(old), "%s.old.partial", names->tree); /* removed by whoever collects */
+	r = tree_remove(os, component_fd, old);
+	if (r == 0)
+		r = os->renameat(os, component_fd, names->tree, component_fd, old);
+	if (r == 0)
+		r = os->renameat(os, component_fd, names->partial, component_fd, names->tree);
+	return r < 0 ? r : tree_remove(os, component_fd, old);
+}
+
+static int replace_fd(const struct os *os, int component_fd, int fd, const struct names *names,
+		      const char *component, const char *version, const uint8_t digest[static SHA256_BYTES],
+		      char **offender)
+{
+	struct sealing s = { .os = os, .us = geteuid(), .offender = offender };
+	struct tree t = { .entries = NULL, .count = 0 };
+	struct stat st;
+	int r;
+
+	r = os->fstat(os, fd, &st);
+	if (r < 0)
+		return r;
+	s.stage = st.st_uid;
+	buf_init(&s.path, 4096);
+	r = take_dir(&s, fd, 0);
+	buf_done(&s.path);
+	if (r == 0)
+		r = scan_and_compare(os, fd, digest, &t, offender);
+	if (r == 0)
+		r = os->syncfs(os, fd); /* what takes the place is on the disk before it does */
+	if (r == 0)
+		r = change_places(os, component_fd, names);
+	if (r == 0)
+		r = os->fsync(os, component_fd); /* and its name before the record speaks of it */
+	if (r == 0)
+		r = write_record(os, component_fd, names->record, fd, component, version, &t, digest);
+	if (r == 0)
+		r = tree_remove(os, component_fd, names->partial);
+	tree_done(&t);
+	return r;
+}
+
+int seal_replace(const struct os *os, int store_fd, const char *component, const char *version,
+		 const uint8_t digest[static SHA256_BYTES], char **ret_offender)
+{
+	struct names names;
+	char *offender = NULL;
+	int component_fd, fd, r;
+
+	r = make_names(component, version, &names);
+	if (r < 0)
+		return r;
+	component_fd = dir_open(os, store_fd, component);
+	if (component_fd < 0)
+		return component_fd;
+	fd = os->openat(os, component_fd, names.partial, O_RDONLY | O_DIRECTORY, 0);
+	r = fd == -ELOOP || fd == -ENOTDIR ? -ERR_ARCHIVE_ENTRY : fd;
+	if (fd >= 0) {
+		r = replace_fd(os, component_fd, fd, &names, component, version, digest, &offender);
+		(void) os->close(os, fd); /* a folder opened for reading */
+	}
+	(void) os->close(os, component_fd); /* a folder opened for reading */
+	if (ret_offender && r < 0)
+		*ret_offender = offender;
+	else
+		free(offender);
+	return r;
+}
+
 int seal_abort(const struct os *os, int store_fd, const char *component, const char *version)
 {
 	struct names names;
@@ -554,6 +632,112 @@ int seal_is_sound(const struct os *os, int store_fd, const char *component, cons
 {
 	int r = seal_check_identity(os, store_fd, component, version);
 
+	return r == -ERR_TREE ? seal_verify(os, store_fd, component, version, NULL, NULL) : r;
+}
+
+/* --- every file's identity, without holding the record in memory --- */
+
+/* "%41" back to bytes, in place. */
+static void take_path(char *path)
+{
+	char *out = path;
+
+	for (const char *p = path; *p; p++) {
+		char digits[3] = { 0 };
+		uint8_t byte;
+
+		if (*p == '%' && p[1] && p[2]) {
+			memcpy(digits, p + 1, 2);
+			if (hex_decode(&byte, 1, digits, true) == 0) {
+				*out++ = (char) byte;
+				p += 2;
+				continue;
+			}
+		}
+		*out++ = *p;
+	}
+	*out = '\0';
+}
+
+/* A line "file INODE SIZE MTIME CTIME SHA256 PATH" against the file. Other lines say nothing here. */
+static int check_line(const struct os *os, int tree_fd, char *line)
+{
+	uint64_t inode = 0, size = 0;
+	int64_t mtime = 0, ctime = 0;
+	struct stat st;
+	int at = 0, r;
+
+	if (!str_starts(line, "file "))
+		return 0;
+	if (sscanf(line, "file %" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64 " %*64s %n", &inode, &size, &mtime,
+		   &ctime, &at) != 4 ||
+	    at == 0)
+		return -ERR_TREE;
+	take_path(line + at);
+	r = os->fstatat(os, tree_fd, line + at, &st);
+	if (r < 0)
+		return r == -ENOENT || r == -ENOTDIR ? -ERR_TREE : r;
+	return S_ISREG(st.st_mode) && (uint64_t) st.st_ino == inode && (uint64_t) st.st_size == size &&
+			       nanoseconds(&st.st_mtim) == mtime && nanoseconds(&st.st_ctim) == ctime
+		       ? 0
+		       : -ERR_TREE;
+}
+
+static int check_lines(const struct os *os, int record_fd, int tree_fd)
+{
+	char chunk[8192 + 1];
+	uint64_t offset = 0;
+
+	for (;;) {
+		ssize_t len = os->pread(os, record_fd, chunk, sizeof(chunk) - 1, offset);
+		char *line = chunk, *end;
+
+		if (len < 0)
+			return (int) len;
+		chunk[len] = '\0';
+		while ((end = strchr(line, '\n'))) {
+			int r;
+
+			*end = '\0';
+			if (strcmp(line, "end") == 0)
+				return 0;
+			r = check_line(os, tree_fd, line);
+			if (r < 0)
+				return r;
+			line = end + 1;
+		}
+		if (line == chunk)
+			return -ERR_TREE; /* no end, or a line longer than any of ours */
+		offset += (uint64_t) (line - chunk);
+	}
+}
+
+static int check_files(const struct os *os, int store_fd, const char *component, const char *version)
+{
+	struct record_head head;
+	struct names names;
+	int component_fd, record_fd, tree_fd, r;
+
+	component_fd = open_record(os, store_fd, component, version, &names, &head);
+	if (component_fd < 0)
+		return component_fd;
+	record_fd = os->openat(os, component_fd, names.record, O_RDONLY | O_NONBLOCK, 0);
+	tree_fd = os->openat(os, component_fd, names.tree, O_RDONLY | O_DIRECTORY, 0);
+	r = record_fd < 0 ? record_fd : tree_fd < 0 ? tree_fd : check_lines(os, record_fd, tree_fd);
+	if (record_fd >= 0)
+		(void) os->close(os, record_fd); /* opened for reading */
+	if (tree_fd >= 0)
+		(void) os->close(os, tree_fd); /* a folder opened for reading */
+	(void) os->close(os, component_fd); /* a folder opened for reading */
+	return r;
+}
+
+int seal_is_intact(const struct os *os, int store_fd, const char *component, const char *version)
+{
+	int r = seal_check_identity(os, store_fd, component, version);
+
+	if (r == 0)
+		r = check_files(os, store_fd, component, version);
 	return r == -ERR_TREE ? seal_verify(os, store_fd, component, version, NULL, NULL) : r;
 }
 

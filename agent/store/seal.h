@@ -63,6 +63,20 @@ NODISCARD int seal_verify(const struct os *os, int store_fd, const char *compone
 /* The quick look, and the whole one where that fails though the tree is there (a restored backup has other inodes). */
 NODISCARD int seal_is_sound(const struct os *os, int store_fd, const char *component, const char *version);
 
+/*
+ * The same, and every file is the one that was sealed, by inode, size and times; where one is not, the
+ * whole tree is hashed. Costs a look at each file: asked before a way back is taken.
+ */
+NODISCARD int seal_is_intact(const struct os *os, int store_fd, const char *component, const char *version);
+
+/*
+ * Put the partial folder in the place of a sealed tree that was damaged: verified and synced, then exchanged in one
+ * step, then the record. Killed or cut in between, the version is the damaged or the mended tree; what is left over
+ * is a partial one. Errors and *ret_offender as seal_commit.
+ */
+NODISCARD int seal_replace(const struct os *os, int store_fd, const char *component, const char *version,
+			   const uint8_t digest[static SHA256_BYTES], char **ret_offender);
+
 /* Remove a sealed tree and its record, first by renaming it to .partial. Missing is fine. */
 NODISCARD int seal_remove(const struct os *os, int store_fd, const char *component, const char *version);
 

@@ -35,6 +35,9 @@ struct os {
 	int (*syncfs)(const struct os *os, int fd);
 	int (*renameat)(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
 			const char *new_path);
+	/* Both names keep existing, each with what the other had, in one step. -EINVAL, -ENOSYS: not on this file system. */
+	int (*exchangeat)(const struct os *os, int dirfd, const char *path, int other_dirfd,
+			  const char *other_path);
 	int (*linkat)(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
 		      const char *new_path);
 	int (*symlinkat)(const struct os *os, const char *target, int dirfd, const char *path);

@@ -83,6 +83,13 @@ static int posix_renameat(const struct os *os, int old_dirfd, const char *old_pa
 	return RETRY(renameat(old_dirfd, old_path, new_dirfd, new_path));
 }
 
+static int posix_exchangeat(const struct os *os, int dirfd, const char *path, int other_dirfd,
+			    const char *other_path)
+{
+	(void) os;
+	return RETRY(renameat2(dirfd, path, other_dirfd, other_path, RENAME_EXCHANGE));
+}
+
 static int posix_linkat(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
 			const char *new_path)
 {
@@ -207,6 +214,7 @@ const struct os os_posix = {
 	.fsync = posix_fsync,
 	.syncfs = posix_syncfs,
 	.renameat = posix_renameat,
+	.exchangeat = posix_exchangeat,
 	.linkat = posix_linkat,
 	.symlinkat = posix_symlinkat,
 	.unlinkat = posix_unlinkat,

@@ -420,6 +420,27 @@ static int crash_renameat(const struct os *os, int old_dirfd, const char *old_pa
 	return r;
 }
 
+/* Harsher than any file system: after a cut either half of it may stand alone. */
+static int crash_exchangeat(const struct os *os, int dirfd, const char *path, int other_dirfd,
+			    const char *other_path)
+{
+	struct os_crash *c = crash(os);
+	const char *name, *other_name;
+	struct node *dir = parent_of(c, dirfd, path, &name),
+		    *other = parent_of(c, other_dirfd, other_path, &other_name);
+	const struct entry *a = dir ? entry_find(&dir->live_entries, name) : NULL;
+	const struct entry *b = other ? entry_find(&other->live_entries, other_name) : NULL;
+	struct node *moved = a ? a->node : NULL, *displaced = b ? b->node : NULL;
+	int r;
+
+	CHANGE(os, r, exchangeat, dirfd, path, other_dirfd, other_path);
+	if (moved && displaced) {
+		name_changed(c, other, other_name, moved, NULL, NULL);
+		name_changed(c, dir, name, displaced, NULL, NULL);
+	}
+	return r;
+}
+
 static int crash_linkat(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
 			const char *new_path)
 {
@@ -587,6 +608,7 @@ int os_crash_new(const char *root, struct os_crash **ret)
 		.fsync = crash_fsync,
 		.syncfs = crash_syncfs,
 		.renameat = crash_renameat,
+		.exchangeat = crash_exchangeat,
 		.linkat = crash_linkat,
 		.symlinkat = crash_symlinkat,
 		.unlinkat = crash_unlinkat,

@@ -82,6 +82,12 @@ static int fault_renameat(const struct os *os, int old_dirfd, const char *old_pa
 	return PASS(os, renameat, old_dirfd, old_path, new_dirfd, new_path);
 }
 
+static int fault_exchangeat(const struct os *os, int dirfd, const char *path, int other_dirfd,
+			    const char *other_path)
+{
+	return PASS(os, exchangeat, dirfd, path, other_dirfd, other_path);
+}
+
 static int fault_linkat(const struct os *os, int old_dirfd, const char *old_path, int new_dirfd,
 			const char *new_path)
 {
@@ -177,6 +183,7 @@ void os_fault_init(struct os_fault *f, const struct os *below)
 			.fsync = fault_fsync,
 			.syncfs = fault_syncfs,
 			.renameat = fault_renameat,
+			.exchangeat = fault_exchangeat,
 			.linkat = fault_linkat,
 			.symlinkat = fault_symlinkat,
 			.unlinkat = fault_unlinkat,

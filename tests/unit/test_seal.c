@@ -306,6 +306,9 @@ static void test_damage_is_found_and_named(void **state)
 	overwrite(store, "web/1.0.0/run", "evil");
 	/* The quick look cannot see it: that is what the whole one is for. */
 	assert_int_equal(seal_check_identity(os, store, "web", "1.0.0"), 0);
+	assert_int_equal(seal_is_sound(os, store, "web", "1.0.0"), 0);
+	/* The look at each file can, before a way back is taken. */
+	assert_int_equal(seal_is_intact(os, store, "web", "1.0.0"), -ERR_TREE);
 	assert_int_equal(seal_verify(os, store, "web", "1.0.0", NULL, &offender), -ERR_TREE);
 	assert_non_null(offender);
 	assert_string_equal(offender, "run");
@@ -313,7 +316,10 @@ static void test_damage_is_found_and_named(void **state)
 	offender = NULL;
 	overwrite(store, "web/1.0.0/run", "good");
 	assert_int_equal(seal_verify(os, store, "web", "1.0.0", NULL, NULL), 0);
+	/* Written again with what was signed: other times, the same tree. */
+	assert_int_equal(seal_is_intact(os, store, "web", "1.0.0"), 0);
 	assert_int_equal(unlinkat(store, "web/1.0.0/etc/conf", 0), 0);
+	assert_int_equal(seal_is_intact(os, store, "web", "1.0.0"), -ERR_TREE);
 	assert_int_equal(seal_verify(os, store, "web", "1.0.0", NULL, &offender), -ERR_TREE);
 	assert_string_equal(offender, "etc/conf");
 	free(offender);
@@ -532,6 +538,59 @@ FAULT_TEST(a_sealed_tree_is_whole){
 	.check = sealed_or_not_there,
 };
 
+/* Sealed, then damaged; a whole one lies beside it. */
+static int damage_and_stage(struct fault_case *c)
+{
+	int r = stage_and_seal(c), fd;
+
+	if (r < 0)
+		return r;
+	overwrite(c->dirfd, "web/1.0.0/run", "damaged");
+	fd = seal_begin(c->os, c->dirfd, "web", "1.0.0", stage(), stage());
+	if (fd < 0)
+		return fd;
+	r = put_tree(c->os, fd, "content");
+	(void) c->os->close(c->os, fd);
+	return r;
+}
+
+static int replace_it(struct fault_case *c)
+{
+	return seal_replace(c->os, c->dirfd, "web", "1.0.0", content_digest(), NULL);
+}
+
+/* The damaged one or the mended one, and after a success the mended one alone; the same again mends it. */
+static void mended_or_as_before(struct fault_case *c, int r)
+{
+	const uint8_t *digest = content_digest();
+	struct stat st;
+	int fd;
+
+	assert_int_equal(fstatat(c->dirfd, "web/1.0.0", &st, AT_SYMLINK_NOFOLLOW), 0);
+	if (r == 0) {
+		assert_int_equal(seal_verify(os, c->dirfd, "web", "1.0.0", digest, NULL), 0);
+		assert_int_equal(seal_is_intact(os, c->dirfd, "web", "1.0.0"), 0);
+		/* That the damaged one went away was never promised to the disk: a start removes it. */
+		if (!c->injected)
+			assert_int_equal(fstatat(c->dirfd, "web/1.0.0.partial", &st, AT_SYMLINK_NOFOLLOW), -1);
+	}
+	c->os = os;
+	fd = seal_begin(os, c->dirfd, "web", "1.0.0", stage(), stage());
+	assert_true(fd >= 0);
+	assert_int_equal(put_tree(os, fd, "content"), 0);
+	close(fd);
+	assert_int_equal(replace_it(c), 0);
+	assert_int_equal(seal_verify(os, c->dirfd, "web", "1.0.0", digest, NULL), 0);
+	assert_int_equal(fstatat(c->dirfd, "web/1.0.0.partial", &st, AT_SYMLINK_NOFOLLOW), -1);
+}
+
+FAULT_TEST(a_damaged_tree_is_replaced){
+	.name = "a_damaged_tree_is_replaced",
+	.prep = damage_and_stage,
+	.body = replace_it,
+	.check = mended_or_as_before,
+};
+
 static int remove_it(struct fault_case *c)
 {
 	return seal_remove(c->os, c->dirfd, "web", "1.0.0");
@@ -561,6 +620,7 @@ static void test_faults(void **state)
 	(void) state;
 	fault_test_run(&a_sealed_tree_is_whole);
 	fault_test_run(&a_removed_tree_is_whole_or_gone);
+	fault_test_run(&a_damaged_tree_is_replaced);
 }
 
 static void test_crashes(void **state)
@@ -568,6 +628,7 @@ static void test_crashes(void **state)
 	(void) state;
 	crash_test_run(&a_sealed_tree_is_whole, 6);
 	crash_test_run(&a_removed_tree_is_whole_or_gone, 8);
+	crash_test_run(&a_damaged_tree_is_replaced, 8);
 }
 
 int main(void)

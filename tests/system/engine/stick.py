@@ -201,6 +201,59 @@ def a_factory_image_is_filled_and_starts_where_it_boots(fleet, node):
     node.until_result("good-unproven")
 
 
+def damage(node, version, path="VERSION"):
+    """A bit that flipped: same size, same name."""
+    file = f"{node.root}/store/web/{version}/{path}"
+    data = open(file, "rb").read()
+    with open(file, "r+b") as f:
+        f.write(bytes([data[0] ^ 1]) + data[1:])
+
+
+def verify(node, *more):
+    p = subprocess.run([node.build + "/bin/selfright-agent", "verify", *more, "--config-dir", node.etc, "--json"],
+                       stdout=subprocess.PIPE, stderr=node.log, text=True, timeout=60)
+    return p.returncode, {t["version"]: t for t in json.loads(p.stdout).get("trees", [])}
+
+
+@story
+def a_damaged_tree_is_named_and_restored(fleet, node):
+    stick_node(node)
+    offer(fleet, "1.0.0", "r1")
+    assert install_from(node, fleet.repo)[0] == 0
+    code, trees = verify(node)
+    assert code == 0 and trees["1.0.0"]["state"] == "sound" and trees["1.0.0"]["against"] == "signed", trees
+    assert trees["1.0.0"]["current"] is True
+    damage(node, "1.0.0")
+    code, trees = verify(node, "web", "1.0.0")
+    assert code == 1 and "VERSION" in trees["1.0.0"]["detail"], trees
+    code, trees = verify(node, "--repair")
+    assert code == 1 and "no agent runs" in trees["1.0.0"]["detail"], trees
+    code, trees = verify(node, "web", "--repair", "--bundle", fleet.repo)
+    assert code == 0 and trees["1.0.0"]["state"] == "repaired", trees
+    assert verify(node)[0] == 0 and open(node.root + "/store/web/1.0.0/VERSION").read() == "1.0.0"
+    nothing_partial(node)
+    # The same by the agent that runs, and its service runs from the whole tree again.
+    for path in ("bin/start", None):
+        if path:
+            damage(node, "1.0.0", path)
+        else:
+            os.unlink(node.root + "/store/web/1.0.0/bin/check")
+        shutil.copy(node.programs + "/stage-real", node.programs + "/selfright-stage")
+        node.write(node.programs + "/selfright-stage", '#!/bin/bash\nargs=()\nwhile [ $# -gt 0 ]; do case $1 in '
+                   '--url|--ca) shift 2;; *) args+=("$1"); shift;; esac; done\n'
+                   f'exec {node.programs}/stage-real --dir {fleet.repo} "${{args[@]}}"\n', 0o755)
+        if not node.process:
+            node.start()
+        node.until("it runs", lambda: node.cli("status")[0] == 0)
+        before = {s["pid"] for s in node.component()["services"]}
+        code, trees = verify(node, "--repair")
+        assert code == 0 and trees["1.0.0"]["state"] == "repaired", trees
+        node.until("its service was started again", lambda: node.component()["services"][0]["state"] == "running" and
+                   not before & {s["pid"] for s in node.component()["services"]})
+        assert verify(node)[0] == 0
+    assert verify(node, "web", "9.9.9")[0] == 1 and verify(node, "nothing")[0] == 1
+
+
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
     build = os.path.abspath(sys.argv[1])

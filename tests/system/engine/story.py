@@ -1,6 +1,6 @@
 """What the agent does from the announcement to the report, looked at from outside: links, the service's
 own word, and reports verified with the node's key. Usage: story.py BUILD [NAME...]"""
-import hashlib, json, multiprocessing, os, re, shutil, signal, subprocess, sys, tarfile, tempfile, time, traceback
+import glob, hashlib, json, multiprocessing, os, re, shutil, signal, subprocess, sys, tarfile, tempfile, time, traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import road
@@ -1466,6 +1466,78 @@ def killed_again_and_again(fleet, node):
     assert node.current() == "1.1.0" and node.running() == "1.1.0"
     sequences = [r["sequence"] for r in node.reports()]
     assert sequences == sorted(set(sequences))
+
+
+def stuck(fleet, node):
+    """1.1.0 fails in probation, and 1.0.0, to which it must go back, has lost a file and cannot be fetched."""
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(WEB, probation=3))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    artifacts = glob.glob(f"{fleet.repo}/targets/web/1.0.0/*.tar.gz")
+    for a in artifacts:
+        os.rename(a, a + ".away")
+    node.push()
+    node.until("probation", lambda: node.status()["state"] == "probation")
+    # Its folder is another one now, as after a restored backup: then every byte is looked at before it is trusted.
+    os.rename(node.root + "/store/web/1.0.0", node.root + "/store/web/old")
+    shutil.copytree(node.root + "/store/web/old", node.root + "/store/web/1.0.0")
+    shutil.rmtree(node.root + "/store/web/old")
+    os.unlink(node.root + "/store/web/1.0.0/bin/start")
+    node.write(node.root + "/data/web/running", "broken")
+    node.until("stuck", lambda: node.status()["stuck"] and node.status()["state"] == "stuck")
+    assert node.current() == "1.1.0"
+    node.until("it tried to fetch it anew", lambda: "fallback-not-repaired" in open(node.home + "/agent.log").read())
+    return artifacts
+
+
+def order_retry(fleet, node):
+    fleet.orders["n1"] = {"format": 1, "node": "n1", "retry": [
+        {"id": "retry-1", "component": "web", "by": "support", "reason": "ticket 4711",
+         "issued": stamp(time.time()), "expires": stamp(time.time() + 3600)}]}
+    fleet.publish()
+    node.push()
+
+
+@story
+def stuck_is_left_by_a_retry_from_the_desk(fleet, node):
+    artifacts = stuck(fleet, node)
+    node.until("it is told", lambda: any(r["name"] == "stuck" for r in node.results().values()))
+    for a in artifacts:
+        os.rename(a + ".away", a)
+    order_retry(fleet, node)
+    node.until_result("fallback-damaged")
+    node.until("back", lambda: node.current() == "1.0.0" and node.running() == "1.0.0")
+    assert node.status()["stuck"] is False
+    assert os.path.exists(node.root + "/store/web/1.0.0/bin/start")
+
+
+@story
+def stuck_is_left_by_an_order_from_the_desk(fleet, node):
+    fleet.release("web", "0.9.0", web_files("0.9.0"))
+    fleet.rollout("r0", "web", "0.9.0")
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="0.9.0")
+    node.kill()
+    stuck(fleet, node)
+    fleet.order_rollback("n1", "web", "1.1.0", "0.9.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back", to="0.9.0")
+    assert node.current() == "0.9.0" and node.running() == "0.9.0"
+    node.until("it is not stuck any more", lambda: node.status()["stuck"] is False)
+
+
+@story
+def stuck_is_left_after_verify_repair(fleet, node):
+    artifacts = stuck(fleet, node)
+    for a in artifacts:
+        os.rename(a + ".away", a)
+    code, answer = node.cli("verify", "web", "1.0.0", "--repair")
+    assert code == 0 and answer["trees"][0]["state"] == "repaired", answer
+    order_retry(fleet, node)
+    node.until("back", lambda: node.current() == "1.0.0" and node.running() == "1.0.0" and not node.status()["stuck"])
 
 
 def run(f, build, make_fleet=None, make_node=None):
