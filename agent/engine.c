@@ -46,6 +46,7 @@ enum {
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
+	ASK_SPREAD_MS = 60 * 1000,
 	PUSH_SPACING_MS = 300,
 	REPORT_SPACING_MS = 100,
 	REPORT_AGAIN_MS = 5000,
@@ -279,14 +280,32 @@ static void take_saved(struct node *n, const struct frame *f)
 		t->wake_ms = node_now_ms(n);
 }
 
-static void take_state(struct node *n, const struct frame *f)
+/*
+ * What a broker retains is only a cache, which it may have lost: a node that has not asked for a while
+ * asks once it is connected. Not all at once, when a broker comes back.
+ */
+static void ask_soon(struct engine *e)
 {
+	struct node *n = &e->node;
+	uint64_t now = node_now_ms(n), at = now + random_u64(n->os) % ASK_SPREAD_MS;
+
+	if (n->polled_ms != 0 && now - n->polled_ms < e->config.poll.without_broker_s * 1000)
+		return;
+	if (at < e->poll_at_ms)
+		e->poll_at_ms = at;
+}
+
+static void take_state(struct engine *e, const struct frame *f)
+{
+	struct node *n = &e->node;
 	bool connected = f->len > 0 && f->data[0] == 1;
 
 	keep_words(n->link_reason, sizeof(n->link_reason), f->len > 0 ? f->data + 1 : NULL,
 		   f->len > 0 ? f->len - 1 : 0);
-	if (connected && !n->link_connected)
+	if (connected && !n->link_connected) {
 		n->report_wanted = true; /* both sides may have moved on meanwhile */
+		ask_soon(e);
+	}
 	n->link_connected = connected;
 }
 
@@ -316,7 +335,7 @@ static void on_frame(struct engine *e, const struct frame *f)
 		take_fetched(n, f);
 		break;
 	case LINK_STATE:
-		take_state(n, f);
+		take_state(e, f);
 		break;
 	case LINK_SAVED:
 		take_saved(n, f);

@@ -117,6 +117,8 @@ static int run(const struct config *config, const struct arguments *a)
 		.boot_id = boot_id,
 		.urls = (const char *const *) config->urls.items,
 		.url_count = config->urls.count,
+		.mirrors = (const char *const *) config->mirrors.items,
+		.mirror_count = config->mirrors.count,
 		.https_files = config_road_is_open(config, "https"),
 		.mqtt_files = config_road_is_open(config, "mqtt"),
 		.mqtt_first = config_road_is_first(config, "mqtt"),

@@ -1,6 +1,7 @@
 #include "agent/link/courier.h"
 
 #include "base/err.h"
+#include "base/text.h"
 #include "fetch/fetch.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 64, ANSWER_MAX = 64 * 1024, REQUEST_TIMEOUT_MS = 60 * 1000, URLS_MAX = 8 };
+enum { JOBS_MAX = 64, ANSWER_MAX = 64 * 1024, REQUEST_TIMEOUT_MS = 60 * 1000, URLS_MAX = 12 };
 
 struct job {
 	struct job *next;
@@ -33,8 +34,8 @@ struct courier {
 	bool stopping;
 
 	int fd; /* eventfd: results wait */
-	struct http *roads[URLS_MAX];
-	size_t road_count;
+	struct http *roads[URLS_MAX]; /* mirrors, then the origin's addresses */
+	size_t road_count, mirror_count;
 };
 
 static void queue_init(struct queue *q)
@@ -90,15 +91,25 @@ static int post_to(struct http *road, struct job *job)
 	return r < 0 ? r : response.status == 200 ? 0 : -ERR_HTTP_STATUS;
 }
 
-/* Down the list until one brings it. "Not there" is an answer, not a failure of the road. */
+/* targets/.../<64 hex digits>.<name>: a stale or a wrong copy shows. */
+static bool is_named_by_hash(const char *name)
+{
+	const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+
+	return str_starts(name, "targets/") && strspn(base, "0123456789abcdef") == SHA256_HEX &&
+	       base[SHA256_HEX] == '.';
+}
+
+/* Down the list until one brings it. "Not there" is the origin's answer, of a mirror it says nothing. */
 static void run(struct courier *c, struct job *job)
 {
+	bool may_mirror = job->result.kind == COURIER_GET && is_named_by_hash(job->name);
 	int r = -ERR_NETWORK;
 
-	for (size_t i = 0; i < c->road_count; i++) {
+	for (size_t i = may_mirror ? 0 : c->mirror_count; i < c->road_count; i++) {
 		buf_clear(&job->result.body);
 		r = job->result.kind == COURIER_GET ? get_from(c->roads[i], job) : post_to(c->roads[i], job);
-		if (r == 0 || r == -ENOENT || r == -ERR_TOO_LARGE)
+		if (r == 0 || ((r == -ENOENT || r == -ERR_TOO_LARGE) && i >= c->mirror_count))
 			break;
 		buf_clear(&job->result.body);
 		(void) !buf_add_str(&job->result.body,
@@ -130,22 +141,31 @@ static void *work(void *user)
 	}
 }
 
+static int open_road(struct courier *c, const struct courier_options *o, const char *url)
+{
+	const struct http_options options = {
+		.base_url = url,
+		.ca_pem = o->ca_pem,
+		.clock = o->clock,
+		.user_agent = o->user_agent,
+	};
+	int r = c->road_count < URLS_MAX ? http_open(&options, &c->roads[c->road_count]) : 0;
+
+	if (r == 0 && c->road_count < URLS_MAX)
+		c->road_count++;
+	return r;
+}
+
 static int open_roads(struct courier *c, const struct courier_options *o)
 {
-	for (size_t i = 0; i < o->url_count && i < URLS_MAX; i++) {
-		const struct http_options options = {
-			.base_url = o->urls[i],
-			.ca_pem = o->ca_pem,
-			.clock = o->clock,
-			.user_agent = o->user_agent,
-		};
-		int r = http_open(&options, &c->roads[c->road_count]);
+	int r = 0;
 
-		if (r < 0)
-			return r;
-		c->road_count++;
-	}
-	return 0;
+	for (size_t i = 0; r == 0 && i < o->mirror_count; i++)
+		r = open_road(c, o, o->mirrors[i]);
+	c->mirror_count = c->road_count;
+	for (size_t i = 0; r == 0 && i < o->url_count; i++)
+		r = open_road(c, o, o->urls[i]);
+	return r;
 }
 
 static void destroy(struct courier *c)

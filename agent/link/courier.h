@@ -3,7 +3,9 @@
  *
  * libcurl blocks while it resolves, connects and waits; the loop that keeps MQTT
  * alive must not. Jobs go in, results come out in the same order; the descriptor
- * turns readable when there is one. Addresses are tried in the configured order.
+ * turns readable when there is one. Addresses are tried in the configured order;
+ * a cache on the site first, but only for files with their hash in their name: the timestamp,
+ * and whether there is a next root, are asked at the origin.
  */
 #ifndef SELFRIGHT_AGENT_LINK_COURIER_H
 #define SELFRIGHT_AGENT_LINK_COURIER_H
@@ -20,6 +22,8 @@ struct tls_clock;
 struct courier_options {
 	const char *const *urls; /* tried in order */
 	size_t url_count;
+	const char *const *mirrors; /* tried before them for files named by their hash */
+	size_t mirror_count;
 	const char *ca_pem;
 	const struct tls_clock *clock; /* borrowed; NULL: the system's */
 	const char *user_agent;

@@ -707,6 +707,8 @@ static int set_up(struct link *l)
 	const struct courier_options courier = {
 		.urls = l->o->urls,
 		.url_count = l->o->url_count,
+		.mirrors = l->o->mirrors,
+		.mirror_count = l->o->mirror_count,
 		.ca_pem = l->o->ca_pem,
 		.clock = &l->clock,
 		.user_agent = "selfright/" SELFRIGHT_VERSION,

@@ -23,7 +23,9 @@ struct link_options {
 	const char *fleet, *node, *boot_id;
 	const char *const *urls;
 	size_t url_count;
-	const char *ca_pem; /* of `urls` */
+	const char *const *mirrors; /* asked first for what is named by version or hash */
+	size_t mirror_count;
+	const char *ca_pem; /* of all of them */
 	bool https_files, mqtt_files, mqtt_first; /* the roads to files, and their order */
 	const char *broker_host; /* NULL: no broker, HTTPS does everything but push */
 	unsigned broker_port;

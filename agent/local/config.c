@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HOUR = 3600, DAY = 24 * HOUR };
+enum { MIRRORS_MAX = 4, HOUR = 3600, DAY = 24 * HOUR };
 
 /* Where `make install` of this build puts them. */
 #ifdef SELFRIGHT_LIBEXECDIR
@@ -145,10 +145,10 @@ static int take_labels(const struct conf *map, struct labels *ret, struct conf_e
 	return 0;
 }
 
-static int take_urls(const struct conf *map, struct string_list *ret, struct conf_error *e)
+static int take_urls(const struct conf *map, const char *key, struct string_list *ret, struct conf_error *e)
 {
-	const struct conf *list = conf_get(map, "urls");
-	int r = take_list(map, "urls", ret, e);
+	const struct conf *list = conf_get(map, key);
+	int r = take_list(map, key, ret, e);
 
 	if (r < 0)
 		return r;
@@ -170,6 +170,38 @@ static int take_urls(const struct conf *map, struct string_list *ret, struct con
 		ret->items[i] = longer;
 	}
 	return 0;
+}
+
+static int take_mirrors(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	int r = take_urls(map, "mirrors", &c->mirrors, e);
+
+	if (r == 0 && c->mirrors.count > MIRRORS_MAX)
+		r = conf_fail(conf_get(map, "mirrors"), e, "expected at most %d mirrors", MIRRORS_MAX);
+	return r;
+}
+
+static int take_download(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *download = NULL;
+	const char *busy = NULL;
+	int r = take_map(map, "download", &download, e);
+
+	if (r < 0 || !download)
+		return r;
+	r = conf_optional_bytes(download, "rate", 0, &c->download.rate, e);
+	if (r == 0)
+		r = conf_optional_bytes(download, "busy_rate", 0, &c->download.busy_rate, e);
+	if (r == 0)
+		r = conf_optional_text(download, "busy", NULL, &busy, e);
+	if (r < 0)
+		return r;
+	if (busy && windows_parse(busy, &c->download.busy) < 0)
+		return conf_fail(conf_get(download, "busy"), e,
+				 "expected hours such as 'Mon-Fri 08:00-18:00', found '%s'", busy);
+	if (!busy != !c->download.busy_rate)
+		return conf_fail(download, e, "expected busy and busy_rate together");
+	return conf_reject_unknown(download, e);
 }
 
 static bool is_proxy(const char *url)
@@ -423,7 +455,13 @@ static int take_agent(const struct conf *map, struct config *c, struct conf_erro
 	r = take_path(map, "programs", NULL, &c->programs, e);
 	if (r < 0)
 		return r;
-	r = take_urls(map, &c->urls, e);
+	r = take_urls(map, "urls", &c->urls, e);
+	if (r < 0)
+		return r;
+	r = take_mirrors(map, c, e);
+	if (r < 0)
+		return r;
+	r = take_download(map, c, e);
 	if (r < 0)
 		return r;
 	r = take_roads(map, c, e);
@@ -656,6 +694,7 @@ void config_done(struct config *c)
 	free(c->users.stage);
 	free(c->users.component);
 	string_list_done(&c->urls);
+	string_list_done(&c->mirrors);
 	labels_done(&c->labels);
 	labels_done(&c->vars);
 	*c = (struct config){ 0 };

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "model/labels.h"
 #include "model/release.h"
+#include "zone/window.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,6 +41,11 @@ struct config {
 	char fleet[ID_MAX + 1], node[ID_MAX + 1];
 	char *root, *run;
 	struct string_list urls; /* https, each with a '/' at its end */
+	struct string_list mirrors; /* the same, asked first for what is named by version or hash */
+	struct {
+		uint64_t rate, busy_rate; /* bytes per second; 0: no ceiling */
+		struct windows busy; /* when busy_rate holds instead, by the clock of the node's zone */
+	} download;
 	struct string_list roads; /* to files, in order: "https", "mqtt"; never empty */
 	struct {
 		char *host; /* NULL: no broker */

@@ -136,6 +136,7 @@ struct attempt {
 	int stage_error; /* what it said; 0: nothing yet */
 	char stage_detail[256];
 	bool stage_done;
+	uint64_t stage_rate; /* its ceiling, bytes per second; 0: none */
 	uint64_t bytes_done, bytes_total, progress_told_ms;
 	uint32_t save_id; /* the artifact that the link saves over MQTT; 0: none */
 	bool save_over, saved; /* it ended; and well: stage reads it from the outbox */

@@ -119,14 +119,14 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
-	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], hex[SHA256_HEX + 1];
+	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], rate[24], hex[SHA256_HEX + 1];
 	const char *argv[ARGS_MAX + 1];
 	uint64_t offset = 0;
 	int source = -1;
 	struct road_environment environment = { .count = 0 };
 	struct conf_error error = { "" };
 	char *program = NULL;
-	size_t argc = 0;
+	size_t argc = 0, urls = 0;
 	int r = artifact_name(a, &name);
 
 	if (r == 0)
@@ -160,9 +160,18 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 		argv[argc++] = "--offset";
 		argv[argc++] = offset_text;
 	}
-	for (size_t i = 0; source < 0 && i < n->config->urls.count && i < URLS_MAX; i++) {
+	for (size_t i = 0; source < 0 && i < n->config->mirrors.count; i++, urls++) {
+		argv[argc++] = "--url";
+		argv[argc++] = n->config->mirrors.items[i];
+	}
+	for (size_t i = 0; source < 0 && i < n->config->urls.count && urls < URLS_MAX; i++, urls++) {
 		argv[argc++] = "--url";
 		argv[argc++] = n->config->urls.items[i];
+	}
+	(void) snprintf(rate, sizeof(rate), "%" PRIu64, n->attempt.stage_rate);
+	if (n->attempt.stage_rate > 0) {
+		argv[argc++] = "--rate";
+		argv[argc++] = rate;
 	}
 	argv[argc++] = "--ca";
 	argv[argc++] = buf_str(&ca);
@@ -233,6 +242,18 @@ static void clean_spool(struct node *n)
 		log_warning("spool-not-cleaned", "old downloads take up space: %s", err_text(r));
 }
 
+/* How fast a download may be at this hour; in a zone that is not known here, the slower of the two. */
+static uint64_t rate_now(const struct node *n)
+{
+	uint64_t rate = n->config->download.rate, busy = n->config->download.busy_rate;
+
+	if (n->config->download.busy.count == 0)
+		return rate;
+	if (!n->docs.zone)
+		return rate == 0 || busy < rate ? busy : rate;
+	return windows_contain(&n->config->download.busy, n->docs.zone, node_now(n)) ? busy : rate;
+}
+
 static int begin(struct node *n, const struct part *p)
 {
 	struct attempt *t = &n->attempt;
@@ -252,6 +273,7 @@ static int begin(struct node *n, const struct part *p)
 		return update_fail(n, r, "no pipe for the progress: %s", err_text(r));
 	}
 	(void) fcntl(pipefd[0], F_SETFL, O_NONBLOCK); /* cannot fail on a pipe of ours */
+	t->stage_rate = rate_now(n);
 	r = spawn(n, p->release, a, partial, pipefd[1]);
 	close(pipefd[1]);
 	(void) n->os->close(n->os, partial); /* the stage process holds its own */

@@ -240,8 +240,8 @@ class Link:
         self.up = False
         self.states, self.frames = [], []
 
-    def send(self, kind, payload=b""):
-        self.socket.sendall(struct.pack(">IHI", 6 + len(payload), kind, 0) + payload)
+    def send(self, kind, payload=b"", ident=0):
+        self.socket.sendall(struct.pack(">IHI", 6 + len(payload), kind, ident) + payload)
 
     def step(self, seconds):
         ready, _, _ = select.select([self.socket], [], [], seconds)
@@ -352,32 +352,36 @@ start_broker(young, "young")
 
 
 class Https:
-    """A repository of one file behind a certificate."""
+    """A repository of one file behind a certificate; it remembers what it was asked for."""
 
-    def __init__(self, certificate):
+    def __init__(self, certificate, missing=False):
+        asked = self.asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                body = b"a file of the repository"
+                self.send_response(404 if missing else 200)
+                self.send_header("ETag", '"1"')
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path(certificate + ".crt"), path(certificate + ".key"))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         self.port = server.server_address[1]
+        self.url = f"https://localhost:{self.port}/"
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"a file of the repository"
-        self.send_response(200)
-        self.send_header("ETag", '"1"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def fetches(link):
-    link.send(FETCH, struct.pack(">Q", 1000) + b"metadata/timestamp.json")
+def fetches(link, name="metadata/timestamp.json"):
+    link.frames.clear()
+    link.send(FETCH, struct.pack(">Q", 1000) + name.encode(), 7)
     link.until(lambda: any(kind == FETCHED for kind, _ in link.frames))
     return next((payload for kind, payload in link.frames if kind == FETCHED), b"")
 
@@ -524,6 +528,21 @@ if OWN_NETWORK:
     code, answer, steps = doctor("doctor-resolver", broker("broker.test", port), site)
     check("the doctor names a resolver that hangs", code == 1 and answer.get("failed") == "resolver" and
           "/etc/resolv.conf" in steps["resolver"].get("advice", ""), answer)
+
+# --- a cache on the site ---
+BY_HASH = "targets/web/" + 64 * "a" + ".release.json"
+origin, cache, empty = Https("site"), Https("site"), Https("site", missing=True)
+link = Link("mirrors", f"mirrors: ['{empty.url}', '{cache.url}']\n", url=origin.url)
+check("a file with its hash in its name comes from the cache", fetches(link, BY_HASH)[:4] == bytes(4) and
+      len(cache.asked) == 1 and not origin.asked and len(empty.asked) == 1, (empty.asked, cache.asked, origin.asked))
+check("the timestamp and the next root are asked at the origin",
+      fetches(link)[:4] == bytes(4) and fetches(link, "metadata/2.root.json")[:4] == bytes(4) and
+      len(origin.asked) == 2 and len(cache.asked) == 1, (cache.asked, origin.asked))
+link.end()
+link = Link("mirror-empty", f"mirrors: ['{empty.url}']\n", url=origin.url)
+check("what the cache has not is asked at the origin", fetches(link, BY_HASH)[:4] == bytes(4) and len(origin.asked) == 3,
+      origin.asked)
+link.end()
 
 # --- a hundred reconnects ---
 front = Front(port)

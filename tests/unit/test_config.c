@@ -249,6 +249,29 @@ static void test_the_road_to_the_broker(void **state)
 	refused(MINIMAL "proxy: ftp://p\n", "agent.yaml:3", "socks5h");
 }
 
+static void test_mirrors_and_rates(void **state)
+{
+	struct config c = { 0 };
+
+	(void) state;
+	put("agent.yaml",
+	    MINIMAL "urls: [https://a/]\nmirrors: ['https://cache.site']\n"
+		    "download: {rate: 2M, busy: 'Mon-Fri 08:00-18:00', busy_rate: 100K}\n",
+	    0644);
+	loads(&c);
+	assert_string_equal(c.mirrors.items[0], "https://cache.site/");
+	assert_int_equal(c.download.rate, 2 * 1024 * 1024);
+	assert_int_equal(c.download.busy_rate, 100 * 1024);
+	assert_int_equal(c.download.busy.count, 1);
+	config_done(&c);
+	refused(MINIMAL "mirrors: ['http://cache.site']\n", "agent.yaml:3", "https://");
+	refused(MINIMAL "mirrors: ['https://a', 'https://b', 'https://c', 'https://d', 'https://e']\n",
+		"agent.yaml:3", "at most 4");
+	refused(MINIMAL "download: {busy: noon, busy_rate: 1K}\n", "agent.yaml:3", "noon");
+	refused(MINIMAL "download: {busy: '08:00-09:00'}\n", "agent.yaml:3", "together");
+	refused(MINIMAL "download: {speed: 1K}\n", "agent.yaml:3", "speed");
+}
+
 static void test_every_place_of_a_program_is_named(void **state)
 {
 	struct config c = { 0 };
@@ -375,6 +398,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_complaints, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_to_the_broker, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mirrors_and_rates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_place_of_a_program_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_configuration, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_environment, setup, teardown),

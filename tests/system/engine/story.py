@@ -778,6 +778,30 @@ def behind_a_proxy_with_a_password(fleet, node):
 
 
 @story
+def a_download_is_no_faster_than_it_may_be(fleet, node):
+    behind_a_proxy(fleet, node)
+    with open(node.etc + "/agent.yaml", "a") as f:
+        f.write("download: {rate: 3M, busy: '00:00-24:00', busy_rate: 2M}\nmirrors: ['https://127.0.0.1:1']\n")
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    arguments = set()
+
+    def installed():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                arguments.add(open(f"/proc/{pid}/cmdline").read())
+            except OSError:
+                pass
+        return node.running() == "1.0.0"
+    node.start()
+    node.until("it is installed", installed)
+    mine = [a for a in arguments if node.etc in a and "--sha256" in a]
+    assert mine and all("--rate\x00%d\x00" % (2 << 20) in a for a in mine), mine
+    assert all(a.index("127.0.0.1:1/") < a.index("updates.invalid") for a in mine), "the cache comes first"
+
+
+@story
 def a_proxy_that_refuses_is_named(fleet, node):
     _, proxy = behind_a_proxy(fleet, node, password="wrong")
     fleet.publish()
