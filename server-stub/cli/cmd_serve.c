@@ -300,6 +300,7 @@ static int loop(struct serve *s, const struct cli *c)
 static void finish(struct serve *s)
 {
 	web_close(s->web);
+	control_done(s);
 	broker_stop(s);
 	trust_stop(s);
 	db_close(s->db);

@@ -74,7 +74,8 @@ struct serve {
 	char broker_password[2 * 16 + 1];
 	uint64_t broker_retry_ms, broker_since_ms, connect_again_ms;
 	struct backoff broker_backoff;
-	bool refill; /* what is retained has to be published again */
+	bool refill; /* what is retained has to be published again, in slices */
+	char refilled[ID_MAX + 1]; /* up to this node; "": not begun */
 	char canary[24]; /* what we said to ourselves over this connection */
 	bool past_is_over; /* and heard: what was queued before is behind us */
 	bool compared; /* what the broker kept from before this start */
@@ -83,7 +84,11 @@ struct serve {
 	/* serve_control */
 	uint64_t generation; /* of the database, when last looked at */
 	bool publish_due;
-	int64_t wake_at;
+	int64_t wake_at; /* the first of the watched rollouts' */
+	struct watched *watched; /* when each running rollout is looked at, if nothing of its component changes */
+	size_t watched_count;
+	int64_t publish_by; /* by then something may have ended by time alone */
+	bool undo_listed; /* a published rollout takes something back: reports settle it */
 	uint64_t look_again_ms, publish_retry_ms;
 	struct backoff publish_backoff;
 	int64_t events_told; /* last event that waiting requests were woken for */
@@ -112,7 +117,7 @@ NODISCARD int trust_sign(struct serve *s, void (*write)(const void *what, struct
 /* Publish retained what the newest publication changed; `node`: its orders, to that node alone. */
 void trust_announce(struct serve *s, const char *node);
 void trust_announce_timestamp(struct serve *s);
-/* Everything that is retained, after the broker came back. */
+/* Everything that is retained, after the broker came back: a slice of it, until s->refill is false. */
 void trust_refill(struct serve *s);
 
 /* --- serve_files.c --- */
@@ -144,6 +149,7 @@ struct evaluated_member {
 	struct schedule_member member;
 	char node[ID_MAX + 1];
 	bool selected; /* by some stage */
+	bool stored; /* in the database as it is here */
 	bool acted, online;
 	char version[72], detail[200], under_way[24], result[40];
 	int64_t reported_at;
@@ -166,6 +172,9 @@ void control_tick(struct serve *s);
 void control_shorten(const struct serve *s, int *timeout_ms);
 /* Something was decided: look and publish at once. 0, or why it could not be published yet (it is tried again). */
 NODISCARD int control_publish_now(struct serve *s);
+/* The same for the orders of one node, at a cost that does not grow with the fleet. */
+NODISCARD int control_publish_orders(struct serve *s, const char *node);
+void control_done(struct serve *s);
 /* The highest seq that was ever published here. */
 NODISCARD int control_published_seq(struct serve *s, uint64_t *ret);
 

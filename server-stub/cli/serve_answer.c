@@ -107,10 +107,8 @@ int node_json(struct json_node *o, const char *name, const char *text)
 	return r;
 }
 
-void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b)
+static void say_published(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b, int r)
 {
-	int r = control_publish_now(s);
-
 	node_bool(json_build_root(b), "published", r == 0);
 	if (r < 0)
 		node_string(json_build_root(b), "publish_error",
@@ -118,6 +116,17 @@ void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status
 			    : !broker_is_compared(s) ? "what the broker keeps is not compared yet"
 						     : repo_error(s->repo));
 	answer(rq, status, b);
+}
+
+void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b)
+{
+	say_published(s, rq, status, b, control_publish_now(s));
+}
+
+void publish_orders_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b,
+			       const char *node)
+{
+	say_published(s, rq, status, b, control_publish_orders(s, node));
 }
 
 bool trust_is_there(struct serve *s, struct web_request *rq)

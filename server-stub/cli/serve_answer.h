@@ -21,6 +21,9 @@ struct json_build;
 void answer(struct web_request *rq, unsigned status, struct json_build *b);
 /* Everything decided is published before the answer goes out; if it cannot be, the answer says so. */
 void publish_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b);
+/* The same where only the orders of one node were changed. */
+void publish_orders_and_answer(struct serve *s, struct web_request *rq, unsigned status, struct json_build *b,
+			       const char *node);
 void fail_database(struct serve *s, struct web_request *rq, int r);
 
 /* The body as a JSON object, the caller's. */

@@ -804,7 +804,7 @@ static void give_order(struct serve *s, struct web_request *rq, struct db_order 
 	node_string(json_build_root(b), "to", o->to);
 	node_time(json_build_root(b), "until", o->until);
 	node_bool(json_build_root(b), "replaced", replaced > 0);
-	publish_and_answer(s, rq, 201, b);
+	publish_orders_and_answer(s, rq, 201, b, o->node);
 }
 
 static void withdraw_order(struct serve *s, struct web_request *rq, const char *node, const char *kind,
@@ -835,7 +835,7 @@ static void withdraw_order(struct serve *s, struct web_request *rq, const char *
 		return;
 	}
 	node_integer(json_build_root(b), "withdrawn", count);
-	publish_and_answer(s, rq, 200, b);
+	publish_orders_and_answer(s, rq, 200, b, node);
 }
 
 static void post_rollback(void *user, struct web_request *rq)

@@ -458,7 +458,6 @@ void broker_tick(struct serve *s)
 	}
 	/* Not before what it kept was looked at: that would be the end of it. */
 	if (s->refill && s->past_is_over && s->mqtt && mqtt_is_connected(s->mqtt) && s->repo) {
-		s->refill = false;
 		trust_refill(s);
 	}
 }
@@ -530,6 +529,7 @@ static void on_state(void *user, bool connected, const char *reason)
 	if (connected) {
 		log_notice("broker-connected", "connected to the broker");
 		s->refill = true;
+		s->refilled[0] = '\0';
 		send_canary(s);
 		s->connect_again_ms = 0;
 	} else {

@@ -16,7 +16,9 @@
 #include <string.h>
 
 enum {
-	LOOK_EVERY_S = 5, /* time alone makes nodes silent and freezes end */
+	LOOK_EVERY_S = 5, /* at the most: time alone makes nodes silent */
+	LOOK_AT_LEAST_S = 60,
+	SILENCE_PARTS = 4, /* of the time after which a node is silent */
 	BUSY_SHARE = 4, /* look again after this many times the time the last look took */
 	DOCUMENTS_MAX = 4096, /* in one publication */
 };
@@ -147,6 +149,11 @@ static int gather_member(void *user, const struct db_member *row)
 	copy(m->under_way, sizeof(m->under_way), row->shown_state);
 	copy(m->result, sizeof(m->result), row->result_name);
 	copy(m->detail, sizeof(m->detail), detail_of(row, verdict.state));
+	/* As store_members() would write it: what was acted on stays as it is. */
+	if (selected && e->stages[stage].open)
+		m->stored = row->is_member && row->acted >= m->acted && (row->acted || row->position == stage);
+	else
+		m->stored = !row->is_member || row->acted;
 	m->member = (struct schedule_member){ .stage = stage,
 					      .state = verdict.state,
 					      .silent = verdict.silent,
@@ -230,6 +237,8 @@ static int store_members(struct serve *s, const char *id, const struct evaluatio
 	for (size_t i = 0; r == 0 && i < e->count; i++) {
 		const struct evaluated_member *m = &e->members[i];
 
+		if (m->stored)
+			continue;
 		if (m->selected && e->stages[m->member.stage].open)
 			r = db_member_put(s->db, id, m->node, m->member.stage, m->acted);
 		else
@@ -267,8 +276,18 @@ static int open_stage(struct serve *s, const char *id, const struct evaluation *
 	return serve_record(s, "stage", NULL, e->plan.component, text, "controller", "open-stage", id);
 }
 
+/* When time alone may change the answer: a soak or an age ends, a node turns silent. */
+static int64_t next_look(const struct serve *s, const struct evaluation *e)
+{
+	int64_t span = (int64_t) (e->plan.silent_after_s / SILENCE_PARTS), now = serve_now(s);
+
+	span = span < LOOK_EVERY_S ? LOOK_EVERY_S : span > LOOK_AT_LEAST_S ? LOOK_AT_LEAST_S : span;
+	return e->decision.wake_at > now && e->decision.wake_at < now + span ? e->decision.wake_at : now + span;
+}
+
 /* 1: something was done (look again); 0: nothing to do; negative. */
-static int step(struct serve *s, const char *id, const char *component, const char *plan, const char *note)
+static int step(struct serve *s, const char *id, const char *component, const char *plan, const char *note,
+		int64_t *ret_look_at)
 {
 	struct evaluation e;
 	int r;
@@ -276,8 +295,7 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 	r = control_evaluate(s, id, ROLLOUT_RUNNING, plan, &e);
 	if (r < 0)
 		return r;
-	if (e.decision.wake_at && (s->wake_at == 0 || e.decision.wake_at < s->wake_at))
-		s->wake_at = e.decision.wake_at;
+	*ret_look_at = next_look(s, &e);
 	r = db_begin(s->db);
 	if (r == 0)
 		r = store_members(s, id, &e);
@@ -314,13 +332,44 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 	return r;
 }
 
+struct watched {
+	char id[ID_MAX + 1];
+	int64_t look_at;
+};
+
 struct running {
+	struct serve *serve;
 	struct {
 		char id[ID_MAX + 1], component[ID_MAX + 1], note[512];
-		char *plan;
+		char *plan; /* NULL: neither time nor a change asks for a look */
+		int64_t look_at;
 	} * items;
 	size_t count;
 };
+
+static int64_t watched_until(const struct serve *s, const char *id)
+{
+	for (size_t i = 0; i < s->watched_count; i++)
+		if (strcmp(s->watched[i].id, id) == 0)
+			return s->watched[i].look_at;
+	return 0;
+}
+
+/* A rollout of several components is one of each of them. */
+static bool is_touched(const struct serve *s, const struct db_rollout *row)
+{
+	struct conf_error error;
+	struct plan plan;
+	bool touched = db_touched(s->db, row->component);
+
+	if (touched || !strstr(row->plan, "\"with\"") ||
+	    plan_parse(row->plan, strlen(row->plan), "plan", &plan, &error) < 0)
+		return touched;
+	for (size_t i = 0; i < plan.with_count; i++)
+		touched = touched || db_touched(s->db, plan.with[i].component);
+	plan_done(&plan);
+	return touched;
+}
 
 static int gather_running(void *user, const struct db_rollout *row)
 {
@@ -336,26 +385,53 @@ static int gather_running(void *user, const struct db_rollout *row)
 	copy(l->items[l->count].id, sizeof(l->items->id), row->id);
 	copy(l->items[l->count].component, sizeof(l->items->component), row->component);
 	copy(l->items[l->count].note, sizeof(l->items->note), row->note);
-	l->items[l->count].plan = strdup(row->plan);
-	if (!l->items[l->count].plan)
-		return -ENOMEM;
+	l->items[l->count].look_at = watched_until(l->serve, row->id);
+	l->items[l->count].plan = NULL;
 	l->count++;
+	if (serve_now(l->serve) < l->items[l->count - 1].look_at && !is_touched(l->serve, row))
+		return 0;
+	l->items[l->count - 1].plan = strdup(row->plan);
+	return l->items[l->count - 1].plan ? 0 : -ENOMEM;
+}
+
+static int remember_looks(struct serve *s, const struct running *l)
+{
+	struct watched *list = calloc(l->count + 1, sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	s->wake_at = serve_now(s) + LOOK_AT_LEAST_S;
+	for (size_t i = 0; i < l->count; i++) {
+		copy(list[i].id, sizeof(list[i].id), l->items[i].id);
+		list[i].look_at = l->items[i].look_at;
+		if (list[i].look_at < s->wake_at)
+			s->wake_at = list[i].look_at;
+	}
+	free(s->watched);
+	s->watched = list;
+	s->watched_count = l->count;
 	return 0;
+}
+
+void control_done(struct serve *s)
+{
+	free(s->watched);
+	s->watched = NULL;
 }
 
 static int look(struct serve *s)
 {
-	struct running l = { 0 };
+	struct running l = { .serve = s };
 	int r;
 
-	s->wake_at = 0;
 	r = db_rollouts(s->db, NULL, gather_running, &l);
 	for (size_t i = 0; i < l.count; i++) {
 		int done = 0;
 
 		/* Opening a stage whose nodes have it all already leads to the next at once. */
-		for (size_t k = 0; r == 0 && k <= PLAN_STAGES_MAX; k++) {
-			done = step(s, l.items[i].id, l.items[i].component, l.items[i].plan, l.items[i].note);
+		for (size_t k = 0; r == 0 && l.items[i].plan && k <= PLAN_STAGES_MAX; k++) {
+			done = step(s, l.items[i].id, l.items[i].component, l.items[i].plan, l.items[i].note,
+				    &l.items[i].look_at);
 			if (done <= 0)
 				break;
 		}
@@ -363,6 +439,11 @@ static int look(struct serve *s)
 			r = done;
 		free(l.items[i].plan);
 	}
+	if (r == 0)
+		r = remember_looks(s, &l);
+	/* What was done here was looked at here. After a failure everything is looked at again. */
+	if (r == 0)
+		db_untouch(s->db);
 	free(l.items);
 	return r;
 }
@@ -705,8 +786,12 @@ static int publish_rollouts(struct serve *s)
 	int r;
 
 	r = db_rollouts(s->db, NULL, gather_listed, &l);
-	for (size_t i = 0; r == 0 && i < l.count; i++)
+	s->undo_listed = false;
+	for (size_t i = 0; r == 0 && i < l.count; i++) {
 		r = settle(s, &l.items[i]);
+		s->undo_listed =
+			s->undo_listed || (l.items[i].candidate.undoes && !l.items[i].candidate.undo_settled);
+	}
 	if (r == 0)
 		r = db_freezes(s->db, serve_now(s), gather_freeze, &f);
 	if (r == 0) {
@@ -848,6 +933,33 @@ static int publish_orders(struct serve *s)
 	return r;
 }
 
+static int64_t next_publication(struct serve *s)
+{
+	int64_t now = serve_now(s), at = now + (s->undo_listed ? LOOK_EVERY_S : LOOK_AT_LEAST_S), end = 0;
+
+	/* Without the answer it is soon enough as well. */
+	return db_next_end(s->db, now, &end) == 0 && end > 0 && end < at ? end : at;
+}
+
+int control_publish_orders(struct serve *s, const char *node)
+{
+	struct publication p = { .serve = s };
+	int r;
+
+	/* What is due anyway comes first: it may be a halt. */
+	if (s->publish_due || !s->repo || !broker_is_compared(s))
+		return control_publish_now(s);
+	r = add_orders(&p, node);
+	if (r > 0)
+		r = publish(&p, "support");
+	publication_done(&p);
+	if (r < 0)
+		return control_publish_now(s); /* it says what is wrong, and is tried again */
+	trust_announce(s, node);
+	s->publish_by = next_publication(s); /* the order may be the first to end */
+	return 0;
+}
+
 int control_publish_now(struct serve *s)
 {
 	uint64_t jitter = 0;
@@ -861,6 +973,7 @@ int control_publish_now(struct serve *s)
 		r = publish_orders(s);
 	if (r == 0) {
 		s->publish_due = false;
+		s->publish_by = next_publication(s);
 		backoff_reset(&s->publish_backoff);
 		return 0;
 	}
@@ -879,23 +992,20 @@ void control_tick(struct serve *s)
 
 	restore_tick(s);
 	start = serve_now_ms(s);
-	if ((db_generation(s->db) != s->generation || s->publish_due || now >= s->wake_at) &&
-	    start >= s->look_again_ms) {
-		bool time_alone = db_generation(s->db) == s->generation && !s->publish_due;
-
+	if ((db_generation(s->db) != s->generation || now >= s->wake_at) && start >= s->look_again_ms) {
 		r = look(s);
-		if (r < 0)
+		if (r < 0) {
 			log_error("control-failed", "a rollout could not be looked at: %s (%s)", err_text(r),
 				  db_error(s->db));
-		s->generation = db_generation(s->db);
-		/* Freezes, holds and retries end by time, undo settles by reports. */
-		if (time_alone)
-			s->publish_due = true;
-		if (s->wake_at == 0 || s->wake_at > now + LOOK_EVERY_S)
 			s->wake_at = now + LOOK_EVERY_S;
+		}
+		s->generation = db_generation(s->db);
 		took = serve_now_ms(s) - start;
 		s->look_again_ms = serve_now_ms(s) + BUSY_SHARE * took;
 	}
+	/* Freezes, holds and retries end by time, undo settles by reports. */
+	if (now >= s->publish_by)
+		s->publish_due = true;
 	if (s->publish_due && serve_now_ms(s) >= s->publish_retry_ms) {
 		r = control_publish_now(s);
 		(void) r; /* logged there, and tried again */
@@ -915,7 +1025,7 @@ void control_shorten(const struct serve *s, int *timeout_ms)
 		if (due < (uint64_t) *timeout_ms)
 			*timeout_ms = (int) due;
 	}
-	if (db_last_event(s->db) != s->events_told)
+	if (db_last_event(s->db) != s->events_told || s->refilled[0])
 		*timeout_ms = 0;
 }
 

@@ -116,5 +116,5 @@ void orders_post(void *user, struct web_request *rq)
 	log_notice("order-decided", "order=%s node=%s confirmed=%d by=%s", n.id, n.node, confirm, by_of(doc));
 	node_string(json_build_root(b), "id", n.id);
 	node_string(json_build_root(b), "node", n.node);
-	publish_and_answer(s, rq, 200, b);
+	publish_orders_and_answer(s, rq, 200, b, n.node);
 }

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PEM_MAX = 64 * 1024, SIGNER_GRACE_MS = 3000 };
+enum { PEM_MAX = 64 * 1024, SIGNER_GRACE_MS = 3000, REFILL_SLICE_MS = 50 };
 
 static void disconnect(struct serve *s)
 {
@@ -213,29 +213,44 @@ void trust_announce_timestamp(struct serve *s)
 		broker_publish(s, "timestamp", timestamp.data, timestamp.len, true);
 }
 
-struct last_node {
+struct refilling {
 	struct serve *serve;
-	char node[ID_MAX + 1];
+	uint64_t until_ms;
+	bool more;
 };
 
 static int refill_node(void *user, const struct db_order *row)
 {
-	struct last_node *last = user;
+	struct refilling *f = user;
+	struct serve *s = f->serve;
 
-	/* Ordered by node: each once. */
-	if (strcmp(last->node, row->node) == 0)
+	/* By name: each once, and on from where the last slice ended. */
+	if (strcmp(row->node, s->refilled) <= 0)
 		return 0;
-	snprintf(last->node, sizeof(last->node), "%s", row->node);
-	trust_announce(last->serve, row->node);
+	if (serve_now_ms(s) >= f->until_ms) {
+		f->more = true;
+		return 1;
+	}
+	snprintf(s->refilled, sizeof(s->refilled), "%s", row->node);
+	trust_announce(s, row->node);
 	return 0;
 }
 
 void trust_refill(struct serve *s)
 {
-	struct last_node last = { .serve = s };
+	struct refilling f = { .serve = s };
+	int r;
 
-	trust_announce(s, NULL);
-	trust_announce_timestamp(s);
-	if (db_orders(s->db, NULL, serve_now(s), refill_node, &last) < 0)
+	if (!s->refilled[0]) {
+		trust_announce(s, NULL);
+		trust_announce_timestamp(s);
+	}
+	f.until_ms = serve_now_ms(s) + REFILL_SLICE_MS;
+	r = db_orders(s->db, NULL, serve_now(s), refill_node, &f);
+	if (r < 0)
 		log_warning("refill-failed", "orders were not announced again: %s", db_error(s->db));
+	if (f.more)
+		return;
+	s->refilled[0] = '\0';
+	s->refill = false;
 }

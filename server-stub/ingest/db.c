@@ -11,7 +11,7 @@
 
 enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 6, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
-enum { BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
+enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
 struct cached {
 	const char *sql; /* the address of the literal: each call site has one */
@@ -23,6 +23,9 @@ struct db {
 	struct cached cache[STATEMENTS_MAX];
 	size_t cache_count;
 	uint64_t generation;
+	char touched[TOUCHED_MAX][ID_MAX + 1];
+	size_t touched_count;
+	bool touched_all;
 	int64_t last_event;
 	bool in_transaction;
 	char error[ERROR_BYTES];
@@ -142,6 +145,37 @@ const char *db_error(const struct db *db)
 uint64_t db_generation(const struct db *db)
 {
 	return db->generation;
+}
+
+/* `component` NULL: any of them. */
+static void touch(struct db *db, const char *component)
+{
+	db->generation++;
+	if (!component || db->touched_count == TOUCHED_MAX) {
+		db->touched_all = true;
+		return;
+	}
+	for (size_t i = 0; i < db->touched_count; i++)
+		if (strcmp(db->touched[i], component) == 0)
+			return;
+	if (strlen(component) > ID_MAX)
+		db->touched_all = true;
+	else
+		memcpy(db->touched[db->touched_count++], component, strlen(component) + 1);
+}
+
+bool db_touched(const struct db *db, const char *component)
+{
+	for (size_t i = 0; !db->touched_all && i < db->touched_count; i++)
+		if (strcmp(db->touched[i], component) == 0)
+			return true;
+	return db->touched_all;
+}
+
+void db_untouch(struct db *db)
+{
+	db->touched_all = false;
+	db->touched_count = 0;
 }
 
 /* A statement ready to bind. One that is in use by a caller further up gets a twin of its own. */
@@ -341,6 +375,7 @@ int db_open(const char *path, struct db **ret)
 	r = query(db, "SELECT coalesce(max(id), 0) FROM events", read_number, &db->last_event, "");
 	if (r < 0)
 		return r;
+	db->touched_all = true; /* whoever opens it has seen nothing yet */
 	*ret = db;
 	db = NULL;
 	return 0;
@@ -382,7 +417,7 @@ void db_abort(struct db *db)
 		return;
 	(void) change(db, "ROLLBACK", NULL, ""); /* SQLite may have rolled back by itself already */
 	db->in_transaction = false;
-	db->generation++;
+	touch(db, NULL);
 	if (query(db, "SELECT coalesce(max(id), 0) FROM events", read_number, &last, "") >= 0)
 		db->last_event = last;
 }
@@ -414,7 +449,7 @@ int db_node_add(struct db *db, const char *node, const char *identity_public, co
 		return r;
 	if (r > 0)
 		return keys.same ? 0 : -EEXIST;
-	db->generation++;
+	touch(db, NULL);
 	r = change(db, "DELETE FROM removed WHERE node = ?1", NULL, "s", node);
 	if (r < 0)
 		return r;
@@ -435,7 +470,7 @@ int db_node_remove(struct db *db, const char *node, int64_t now)
 	unsigned changes = 0;
 	int r = 0;
 
-	db->generation++;
+	touch(db, NULL);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++)
 		r = change(db, statements[i], NULL, "s", node);
 	if (r == 0)
@@ -543,7 +578,7 @@ int db_node_quarantine(struct db *db, const char *node, const char *reason)
 	unsigned changes = 0;
 	int r = change(db, "UPDATE nodes SET quarantine = ?2 WHERE node = ?1", &changes, "ss", node, reason);
 
-	db->generation++;
+	touch(db, NULL);
 	return changed_one(r, changes);
 }
 
@@ -552,7 +587,7 @@ int db_node_trust(struct db *db, const char *node)
 	unsigned changes = 0;
 	int r;
 
-	db->generation++;
+	touch(db, NULL);
 	r = change(db, "UPDATE nodes SET quarantine = NULL, sequence = 0, boot_id = NULL WHERE node = ?1",
 		   &changes, "s", node);
 	r = changed_one(r, changes);
@@ -703,12 +738,51 @@ int db_report_seen(struct db *db, const char *node, const char *boot_id, uint64_
 	return r < 0 ? r : 0;
 }
 
+static int touch_row(void *context, sqlite3_stmt *row)
+{
+	touch(context, text_at(row, 0));
+	return 0;
+}
+
+/* Labels decide who belongs to which stage of any rollout. */
+static void touch_labels(struct db *db, const struct db_report *r)
+{
+	int same = query(db, "SELECT 1 FROM nodes WHERE node = ?1 AND labels = ?2", NULL, NULL, "ss", r->node,
+			 r->labels);
+
+	db->generation++;
+	if (same <= 0)
+		touch(db, NULL);
+}
+
+static void touch_components(struct db *db, const char *node)
+{
+	if (query(db, "SELECT component FROM components WHERE node = ?1", touch_row, db, "s", node) < 0)
+		touch(db, NULL);
+}
+
+static void touch_rollout(struct db *db, const char *id)
+{
+	if (query(db, "SELECT component FROM rollouts WHERE id = ?1", touch_row, db, "s", id) < 0)
+		touch(db, NULL);
+}
+
+/* A hold keeps the node from every rollout of what it has. */
+static void touch_order(struct db *db, const char *node, const char *component)
+{
+	db->generation++;
+	if (component)
+		touch(db, component);
+	else
+		touch_components(db, node);
+}
+
 int db_report_store(struct db *db, const struct db_report *r, const char *digest_hex)
 {
 	unsigned changes = 0;
 	int e;
 
-	db->generation++;
+	touch_labels(db, r);
 	e = change(db,
 		   "UPDATE nodes SET sequence = ?2, boot_id = ?3, reported_at = ?4, labels = ?5, report = ?6,"
 		   " way_component = ?7, way_to = ?8, way_state = ?9, way_update = ?10, bytes_done = ?11, "
@@ -744,11 +818,13 @@ int db_report_store(struct db *db, const struct db_report *r, const char *digest
 
 int db_components_clear(struct db *db, const char *node)
 {
+	touch_components(db, node);
 	return change(db, "DELETE FROM components WHERE node = ?1", NULL, "s", node);
 }
 
 int db_component_store(struct db *db, const char *node, const struct db_component *c)
 {
+	touch(db, c->component);
 	return change(db,
 		      "INSERT OR REPLACE INTO components (node, component, version, previous, rollout, stage, why,"
 		      " why_detail, wants, denies) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -840,7 +916,7 @@ int db_result_add(struct db *db, const struct db_result *r)
 		return e;
 	if (changes == 0)
 		return 0;
-	db->generation++;
+	touch(db, r->component);
 	/* However it ended, it is over: whoever waits for the place may have it. */
 	e = change(db, "DELETE FROM places WHERE node = ?1 AND update_id = ?2", NULL, "ss", r->node, r->update);
 	return e < 0 ? e : 1;
@@ -924,7 +1000,7 @@ int db_rollout_add(struct db *db, const struct db_rollout *r, const char *const 
 {
 	int e;
 
-	db->generation++;
+	touch(db, r->component);
 	e = change(db,
 		   "INSERT INTO rollouts (id, seq, component, version, kind, state, reason, by, state_at, "
 		   "created_at, plan,"
@@ -988,7 +1064,7 @@ int db_rollout_set_state(struct db *db, const char *id, const char *state, const
 		db, "UPDATE rollouts SET state = ?2, reason = ?3, by = ?4, state_at = ?5, note = '' WHERE id = ?1",
 		&changes, "ssssi", id, state, reason, by, now);
 
-	db->generation++;
+	touch_rollout(db, id);
 	return changed_one(r, changes);
 }
 
@@ -997,7 +1073,7 @@ int db_rollout_set_undo(struct db *db, const char *id, const char *undo)
 	unsigned changes = 0;
 	int r = change(db, "UPDATE rollouts SET undo = ?2 WHERE id = ?1", &changes, "ss", id, undo);
 
-	db->generation++;
+	touch_rollout(db, id);
 	return changed_one(r, changes);
 }
 
@@ -1038,7 +1114,7 @@ int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t n
 		db, "UPDATE stages SET open = 1, opened_at = ?3 WHERE rollout = ?1 AND position = ?2 AND open = 0",
 		&changes, "sii", rollout, (int64_t) position, now);
 
-	db->generation++;
+	touch_rollout(db, rollout);
 	return changed_one(r, changes);
 }
 
@@ -1051,7 +1127,7 @@ int db_approval_add(struct db *db, const struct db_approval *a)
 		       &changes, "siissis", a->rollout, (int64_t) a->position, a->expires, a->keyid, a->sig, a->at,
 		       a->by);
 
-	db->generation++;
+	db->generation++; /* of the documents alone */
 	return r < 0 ? r : changes > 0;
 }
 
@@ -1275,7 +1351,7 @@ int db_down(struct db *db, const char *label, const char *value, const char *exc
 
 int db_order_add(struct db *db, const struct db_order *o)
 {
-	db->generation++;
+	touch_order(db, o->node, o->component);
 	return change(db,
 		      "INSERT INTO orders (id, node, kind, component, from_version, to_version, reason, by, "
 		      "issued, until, unconfirmed)"
@@ -1328,7 +1404,7 @@ int db_orders(struct db *db, const char *node, int64_t now, int (*each)(void *us
 int db_order_withdraw(struct db *db, const char *node, const char *kind, const char *component, const char *by,
 		      int64_t now, unsigned *ret_count)
 {
-	db->generation++;
+	touch_order(db, node, component);
 	return change(db,
 		      "UPDATE orders SET withdrawn_at = ?4, withdrawn_by = ?5 WHERE node = ?1 AND kind = ?2"
 		      " AND (?3 IS NULL OR component = ?3) AND withdrawn_at = 0 AND (until = 0 OR until > ?4)",
@@ -1337,14 +1413,14 @@ int db_order_withdraw(struct db *db, const char *node, const char *kind, const c
 
 int db_orders_unconfirm(struct db *db, int64_t now)
 {
-	db->generation++;
+	touch(db, NULL);
 	return change(db, "UPDATE orders SET unconfirmed = 1 WHERE withdrawn_at = 0 AND (until = 0 OR until > ?1)",
 		      NULL, "i", now);
 }
 
 int db_order_confirm(struct db *db, const char *id, int64_t now, unsigned *ret_count)
 {
-	db->generation++;
+	touch(db, NULL);
 	return change(db,
 		      "UPDATE orders SET unconfirmed = 0 WHERE id = ?1 AND unconfirmed = 1 AND withdrawn_at = 0"
 		      " AND (until = 0 OR until > ?2)",
@@ -1353,7 +1429,7 @@ int db_order_confirm(struct db *db, const char *id, int64_t now, unsigned *ret_c
 
 int db_order_withdraw_one(struct db *db, const char *id, const char *by, int64_t now, unsigned *ret_count)
 {
-	db->generation++;
+	touch(db, NULL);
 	return change(db,
 		      "UPDATE orders SET withdrawn_at = ?3, withdrawn_by = ?2 WHERE id = ?1 AND withdrawn_at = 0"
 		      " AND (until = 0 OR until > ?3)",
@@ -1362,7 +1438,7 @@ int db_order_withdraw_one(struct db *db, const char *id, const char *by, int64_t
 
 int db_freeze_add(struct db *db, const struct db_freeze *f)
 {
-	db->generation++;
+	db->generation++; /* nodes ask it, no rollout does */
 	return change(db,
 		      "INSERT INTO freezes (id, labels, components, reason, by, at, until) VALUES (?1, ?2, ?3, "
 		      "?4, ?5, ?6, ?7)",
@@ -1402,9 +1478,21 @@ int db_freezes(struct db *db, int64_t now, int (*each)(void *user, const struct 
 	return r > 0 ? 0 : r;
 }
 
+int db_next_end(struct db *db, int64_t after, int64_t *ret)
+{
+	*ret = 0;
+	return query(db,
+		     "SELECT coalesce(min(until), 0) FROM (SELECT until FROM orders WHERE withdrawn_at = 0 AND "
+		     "until > ?1"
+		     " UNION ALL SELECT until FROM freezes WHERE lifted_at = 0 AND until > ?1)",
+		     read_number, ret, "i", after) < 0
+		       ? -ERR_DATABASE
+		       : 0;
+}
+
 int db_freeze_lift(struct db *db, const char *id, int64_t now, unsigned *ret_count)
 {
-	db->generation++;
+	db->generation++; /* as above */
 	return change(db,
 		      "UPDATE freezes SET lifted_at = ?2 WHERE (?1 IS NULL OR id = ?1) AND lifted_at = 0"
 		      " AND (until = 0 OR until > ?2)",

@@ -38,6 +38,10 @@ void db_abort(struct db *db);
 /* Rises with every change that can matter to a rollout or an order. */
 uint64_t db_generation(const struct db *db);
 
+/* Since db_untouch (or the open), was there a change that can matter to a rollout of this component? */
+bool db_touched(const struct db *db, const char *component);
+void db_untouch(struct db *db);
+
 /* --- nodes --- */
 struct db_node {
 	const char *node;
@@ -285,6 +289,8 @@ struct db_freeze {
 NODISCARD int db_freeze_add(struct db *db, const struct db_freeze *f);
 NODISCARD int db_freezes(struct db *db, int64_t now, int (*each)(void *user, const struct db_freeze *row),
 			 void *user);
+/* When the first live order or freeze ends after `after`; 0: none does. */
+NODISCARD int db_next_end(struct db *db, int64_t after, int64_t *ret);
 /* One by id, or with NULL all that are live; *ret_count: how many. */
 NODISCARD int db_freeze_lift(struct db *db, const char *id, int64_t now, unsigned *ret_count);
 
