@@ -21,6 +21,7 @@ enum {
 	SILENCE_PARTS = 4, /* of the time after which a node is silent */
 	BUSY_SHARE = 4, /* look again after this many times the time the last look took */
 	DOCUMENTS_MAX = 4096, /* in one publication */
+	ANNOUNCE_AT_ONCE = 16,
 };
 
 /* --- evaluation --- */
@@ -925,7 +926,12 @@ static int publish_orders(struct serve *s)
 	}
 	if (r == 0)
 		r = publish(&p, "support");
-	for (size_t i = 0; r == 0 && i < changed.count; i++)
+	/* Many at once, as after a restored backup, go out in slices. */
+	if (r == 0 && changed.count > ANNOUNCE_AT_ONCE) {
+		s->refill = true;
+		s->refilled[0] = '\0';
+	}
+	for (size_t i = 0; r == 0 && changed.count <= ANNOUNCE_AT_ONCE && i < changed.count; i++)
 		trust_announce(s, changed.items[i]);
 	free(all.items);
 	free(changed.items);
