@@ -1053,7 +1053,8 @@ static int open_run(struct engine *e)
 /* Without them nothing would ever work here: said once, and not tried for ever. */
 static int check_programs(const struct config *c, bool alone, struct conf_error *ret_error)
 {
-	static const char *const names[] = { "selfright-link", "selfright-stage", "selfright-log" };
+	static const char *const names[] = { "selfright-link", "selfright-stage", "selfright-log",
+					     "selfright-probe" };
 	int r = 0;
 
 	for (size_t i = alone ? 1 : 0; r == 0 && i < ARRAY_LEN(names); i++) {

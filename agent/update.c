@@ -80,6 +80,8 @@ static void leave(struct node *n)
 	a->data = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(a->checks); i++)
 		part_checks_done(&a->checks[i]);
+	command_done(&a->witness);
+	a->witness_done = false;
 	a->part = 0;
 	a->nonce[0] = '\0';
 	a->nonce_ms = a->asked_ms = 0;

@@ -120,6 +120,9 @@ struct road_environment {
 NODISCARD int config_road_environment(const struct config *c, struct road_environment *ret);
 void road_environment_done(struct road_environment *e);
 
+/* "host:port" of the proxy, without user and password. False: there is none. */
+bool config_proxy_address(const struct config *c, char *out, size_t size);
+
 /* Is a proxy in force for `host`? */
 bool config_uses_proxy(const struct config *c, const char *host);
 /* The one that is; NULL: none. Borrowed from the configuration or the environment. */

@@ -23,6 +23,28 @@ static const char *proxy_of(const struct config *c)
 	return c->proxy ? c->proxy : from_environment("https_proxy", "HTTPS_PROXY");
 }
 
+/* curl's default port for a proxy whose URL has none is 1080. */
+bool config_proxy_address(const struct config *c, char *out, size_t size)
+{
+	const char *proxy = proxy_of(c), *start, *at, *colon;
+	size_t len;
+
+	if (!proxy)
+		return false;
+	start = strstr(proxy, "://");
+	start = start ? start + 3 : proxy;
+	len = strcspn(start, "/");
+	at = memrchr(start, '@', len);
+	if (at) {
+		len -= (size_t) (at + 1 - start);
+		start = at + 1;
+	}
+	colon = memrchr(start, ':', len);
+	if (colon && memchr(colon, ']', len - (size_t) (colon - start)))
+		colon = NULL;
+	return len > 0 && snprintf(out, size, "%.*s%s", (int) len, start, colon ? "" : ":1080") < (int) size;
+}
+
 static int add(struct road_environment *e, const char *name, const char *value)
 {
 	if (e->count + 1 >= ARRAY_LEN(e->items))

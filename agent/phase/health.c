@@ -2,6 +2,7 @@
  * health - is the new version what it promised, for the whole of its probation.
  */
 #include "agent/local/service.h"
+#include "agent/local/witness.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
@@ -15,7 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONCE_AGAIN_MS = 10 * 1000, PROVE_LOOK_MS = 100 };
+enum {
+	NONCE_AGAIN_MS = 10 * 1000,
+	PROVE_LOOK_MS = 100,
+	LINK_LOOK_MS = 200,
+	REFRESH_WAIT_MS = 90 * 1000,
+	WATCH_LOOK_MS = 60 * 1000,
+};
 
 static bool has_link_check(const struct release *rel)
 {
@@ -25,28 +32,12 @@ static bool has_link_check(const struct release *rel)
 	return false;
 }
 
-static int begin(struct node *n, const struct part *p)
-{
-	const struct node_update *u = &n->state->update;
-	int r = part_checks_begin(n, p, PROBE_PROBATION);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < u->baseline_count; i++)
-		if (!u->baseline[i].passed && str_eq(u->baseline[i].component, p->component))
-			probe_set_was_failing(p->checks->set, u->baseline[i].check);
-	for (size_t i = 0; !u->link_before && i < p->release->check_count; i++)
-		if (p->release->checks[i].kind == CHECK_LINK)
-			probe_set_was_failing(p->checks->set, p->release->checks[i].name);
-	return 0;
-}
-
 /* Every part that has a release and none yet. */
-static int begin_all(struct node *n)
+static int begin_all(struct node *n, enum probe_mode mode)
 {
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
-		int r = *p.has_release && !p.checks->set ? begin(n, &p) : 0;
+		int r = *p.has_release && !p.checks->set ? part_checks_begin(n, &p, mode) : 0;
 
 		if (r < 0) {
 			update_blame(n, p.component);
@@ -132,27 +123,95 @@ static int fail_check(struct node *n, const struct probe_status *why)
 			      why->check->name, why->detail);
 }
 
+/* Who answered before the swap, by the journal; 0: nobody looked. */
+static unsigned who_answered(const struct node_update *u)
+{
+	for (size_t i = 0; i < u->baseline_count; i++)
+		if (str_eq(u->baseline[i].check, WITNESS_BASELINE))
+			return witness_decode(u->baseline[i].value);
+	return 0;
+}
+
+/* Our own connection fails, rather than that somebody behind it says no. */
+static bool connection_fails(const struct node *n)
+{
+	/* A proxy that says no, or that its own connection failed, has answered (curl: "from proxy", "CONNECT tunnel failed"). */
+	if (strstr(n->refresh_text, "proxy") || strstr(n->refresh_text, "CONNECT"))
+		return false;
+	switch (-n->refresh_error) {
+	case ERR_TLS:
+	case ERR_NETWORK:
+	case ERR_DEADLINE:
+	case ERR_PEER_GONE:
+	case ERR_PROTOCOL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int good_but_for_the_network(struct node *n, const char *fmt, const char *what)
+{
+	struct node_update *u = &n->state->update;
+
+	u->result = RESULT_GOOD_UNPROVEN;
+	u->network = true;
+	(void) snprintf(u->detail, sizeof(u->detail),
+			"the controller could not be asked again since the swap; %s%.400s", fmt, what);
+	return PHASE_DONE;
+}
+
+/*
+ * Only the controller is missing. Where resolver, gateway, proxy and broker answer as they
+ * did before the swap and our own connection fails all the same, the release did it (a
+ * trust store, a firewall, the clock). Where they do not, or where the road is fine and
+ * the controller is silent, nobody knows whose fault it is, and a good release is not undone
+ * for a cut cable.
+ */
+static int judge_link(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	const struct node_update *u = &n->state->update;
+	unsigned before = who_answered(u), now = witness_read(&a->witness);
+	char text[WITNESS_TEXT_MAX];
+
+	if (before & ~now)
+		return good_but_for_the_network(n, "since then these answer no more: ",
+						witness_text(before & ~now, text));
+	if (before == 0 && n->refresh_error != -ERR_TLS)
+		return good_but_for_the_network(n, "nobody answers", "");
+	if (!connection_fails(n))
+		return good_but_for_the_network(n, "the network answers, the controller does not: ",
+						n->refresh_error < 0 && n->refresh_text[0] ? n->refresh_text
+											   : "it is silent");
+	return update_fail_as(n, RESULT_LINK_LOST, n->refresh_error,
+			      "the controller could be reached before the swap and cannot be since, and %s "
+			      "answers as before: %.300s",
+			      witness_text(now, text), n->refresh_text);
+}
+
 static int only_link(struct node *n, uint64_t now)
 {
 	struct attempt *a = &n->attempt;
-	struct node_update *u = &n->state->update;
+	int r = 0;
 
-	if (now - a->entered_ms < n->config->link_deadline_s * 1000) {
-		a->wake_ms = now + 1000;
+	a->wake_ms = now + LINK_LOOK_MS;
+	if (now - a->entered_ms < n->config->link_deadline_s * 1000)
 		return PHASE_AGAIN;
+	/* One more try of our own, while somebody else looks at the network. */
+	if (a->refresh_asked_ms == 0) {
+		a->refresh_asked_ms = now;
+		n->refresh_wanted = true;
+		r = witness_start(n->config, n->as_root, now, &a->witness);
 	}
-	/*
-	 * Somebody answers and we cannot verify who: that is what a release does to the
-	 * trust store or the clock. Where nobody answers, nobody knows whose fault it is,
-	 * and a good release is not undone for a cut cable.
-	 */
-	if (n->refresh_error == -ERR_TLS)
-		return update_fail_as(n, RESULT_LINK_LOST, -ERR_TLS,
-				      "the controller could be reached before the swap and cannot be since: %s",
-				      n->refresh_text);
-	u->result = RESULT_GOOD_UNPROVEN;
-	STATE_SET(u->detail, "the controller could not be asked again since the swap; nobody answers");
-	return PHASE_DONE;
+	if (!a->witness_done && r == 0)
+		r = command_step(&a->witness, now);
+	if (!a->witness_done && r == 0)
+		return PHASE_AGAIN;
+	a->witness_done = true; /* one that failed saw nobody answer */
+	if (n->refreshed_ms < a->refresh_asked_ms && now - a->refresh_asked_ms < REFRESH_WAIT_MS)
+		return PHASE_AGAIN;
+	return judge_link(n);
 }
 
 /*
@@ -163,6 +222,7 @@ static enum probe_verdict verdict_of_all(struct node *n, uint64_t now, uint64_t 
 					 const struct probe_status **ret_why)
 {
 	bool passed = false, unproven = false, waits = false, only_link = false;
+	const struct probe_status *nothing = NULL;
 
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
@@ -179,6 +239,7 @@ static enum probe_verdict verdict_of_all(struct node *n, uint64_t now, uint64_t 
 			break;
 		case PROBE_UNPROVEN:
 			unproven = unproven || probe_set_count(p.checks->set) > 0;
+			nothing = *ret_why ? *ret_why : nothing;
 			break;
 		case PROBE_ONLY_LINK:
 			only_link = true;
@@ -188,10 +249,28 @@ static enum probe_verdict verdict_of_all(struct node *n, uint64_t now, uint64_t 
 			break;
 		}
 	}
+	*ret_why = nothing;
 	return waits		     ? PROBE_IN_PROGRESS
 	       : only_link	     ? PROBE_ONLY_LINK
 	       : passed && !unproven ? PROBE_PASSED
 				     : PROBE_UNPROVEN;
+}
+
+/* What the checks' programs and servers say wakes the engine by itself. */
+static void sleep_until_due(struct node *n, uint64_t now, uint64_t end_ms, uint64_t longest_ms)
+{
+	struct attempt *a = &n->attempt;
+	int timeout = -1;
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		struct pollfd fds[PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX];
+
+		if (a->checks[i].set)
+			(void) probe_set_prepare(a->checks[i].set, fds, ARRAY_LEN(fds), now, &timeout);
+	}
+	a->wake_ms = now + (timeout < 0 || (uint64_t) timeout > longest_ms ? longest_ms : (uint64_t) timeout);
+	if (end_ms > now && end_ms < a->wake_ms)
+		a->wake_ms = end_ms;
 }
 
 static int judge(struct node *n)
@@ -200,7 +279,6 @@ static int judge(struct node *n)
 	struct node_update *u = &n->state->update;
 	const struct probe_status *why = NULL;
 	uint64_t now = node_now_ms(n);
-	int timeout = -1;
 
 	switch (verdict_of_all(n, now, u->probation_ms, &why)) {
 	case PROBE_PASSED:
@@ -208,6 +286,9 @@ static int judge(struct node *n)
 		return PHASE_DONE;
 	case PROBE_UNPROVEN:
 		u->result = RESULT_GOOD_UNPROVEN;
+		if (why)
+			(void) snprintf(u->detail, sizeof(u->detail), "the check %s has proven nothing: %.300s",
+					why->check->name, why->runs ? why->detail : "it did not run");
 		return PHASE_DONE;
 	case PROBE_FAILED:
 		return fail_check(n, why);
@@ -216,15 +297,7 @@ static int judge(struct node *n)
 	case PROBE_IN_PROGRESS:
 		break;
 	}
-	for (size_t i = 0; i < update_part_count(n); i++) {
-		struct pollfd fds[PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX];
-
-		if (a->checks[i].set)
-			(void) probe_set_prepare(a->checks[i].set, fds, ARRAY_LEN(fds), now, &timeout);
-	}
-	a->wake_ms = now + (timeout < 0 || timeout > 1000 ? 1000 : (uint64_t) timeout);
-	if (a->entered_ms + u->probation_ms > now && a->entered_ms + u->probation_ms < a->wake_ms)
-		a->wake_ms = a->entered_ms + u->probation_ms;
+	sleep_until_due(n, now, a->entered_ms + u->probation_ms, 1000);
 	return PHASE_AGAIN;
 }
 
@@ -292,7 +365,7 @@ static int health_of_agent(struct node *n)
 		a->wake_ms = UINT64_MAX;
 		return PHASE_AGAIN;
 	}
-	r = begin_all(n);
+	r = begin_all(n, PROBE_PROBATION);
 	if (r < 0)
 		return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
 				      err_text(r));
@@ -330,7 +403,7 @@ int phase_health(struct node *n)
 	r = check_services(n);
 	if (r < 0)
 		return r;
-	r = begin_all(n);
+	r = begin_all(n, PROBE_PROBATION);
 	if (r < 0)
 		return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
 				      err_text(r));
@@ -389,7 +462,7 @@ int phase_watch(struct node *n)
 	else
 		r = check_services(n);
 	if (r == 0) {
-		r = begin_all(n);
+		r = begin_all(n, PROBE_WATCH);
 		if (r < 0)
 			return PHASE_DONE; /* it is good already; it only goes unwatched */
 	}
@@ -409,6 +482,6 @@ int phase_watch(struct node *n)
 		}
 		return PHASE_DONE;
 	}
-	a->wake_ms = now + 1000;
+	sleep_until_due(n, now, a->entered_ms + u->watch_ms, WATCH_LOOK_MS);
 	return PHASE_AGAIN;
 }

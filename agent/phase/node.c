@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/timestamp.h"
+#include "conf/conf.h"
 #include "json/build.h"
 #include "json/json.h"
 #include "model/dependants.h"
@@ -604,26 +605,66 @@ void update_blame(struct node *n, const char *component)
 	STATE_SET(n->state->update.blamed, component);
 }
 
+/* What the checks see, and who they are. */
+static int begin_context(struct node *n, const struct part *p)
+{
+	struct part_checks *k = p->checks;
+	struct command_context c = { .config = n->config, .component = p->component, .version = p->to };
+	struct conf_error error = { "" };
+	int r;
+
+	k->root = node_version_root(n, p->component, p->to);
+	if (!k->root)
+		return -ENOMEM;
+	if (asprintf(&k->data, "%s/data/%s", n->config->root, p->component) < 0) {
+		k->data = NULL;
+		return -ENOMEM;
+	}
+	r = config_program(n->config, "selfright-probe", &k->helper, &error);
+	if (r < 0) {
+		log_warning("no-helper", "checks that need it will fail: %s", error.text);
+		k->helper = NULL;
+	}
+	c.root = k->root;
+	r = command_environment(&c, &k->environment);
+	if (r < 0)
+		return r;
+	k->context = (struct probe_context){
+		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = k->root },
+		.root = k->root,
+		.env = (const char *const *) k->environment.env,
+		.user = n->as_root ? config_component_user(n->config, p->component) : NULL,
+		.helper = k->helper,
+		.data = k->data,
+		.since_at = n->state->update.swapped_at,
+	};
+	return 0;
+}
+
 int part_checks_begin(struct node *n, const struct part *p, enum probe_mode mode)
 {
-	struct command_context c = { .config = n->config, .component = p->component, .version = p->to };
+	const struct node_update *u = &n->state->update;
 	int r;
 
 	part_checks_done(p->checks);
-	p->checks->root = node_version_root(n, p->component, p->to);
-	if (!p->checks->root)
-		return -ENOMEM;
-	c.root = p->checks->root;
-	r = command_environment(&c, &p->checks->environment);
-	if (r < 0)
+	r = begin_context(n, p);
+	if (r == 0)
+		r = probe_set_new(p->release, &p->checks->context, mode, node_now_ms(n), &p->checks->set);
+	if (r < 0 || mode == PROBE_BASELINE)
 		return r;
-	p->checks->context = (struct probe_context){
-		.variables = { .vars = &n->config->vars, .node_id = n->config->node, .root = p->checks->root },
-		.root = p->checks->root,
-		.env = (const char *const *) p->checks->environment.env,
-		.user = n->as_root ? config_component_user(n->config, p->component) : NULL,
-	};
-	return probe_set_new(p->release, &p->checks->context, mode, node_now_ms(n), &p->checks->set);
+	for (size_t i = 0; i < u->baseline_count; i++) {
+		const struct node_baseline *b = &u->baseline[i];
+
+		if (!str_eq(b->component, p->component))
+			continue;
+		if (!b->passed)
+			probe_set_was_failing(p->checks->set, b->check);
+		probe_set_before(p->checks->set, b->check, b->value);
+	}
+	for (size_t i = 0; !u->link_before && i < p->release->check_count; i++)
+		if (p->release->checks[i].kind == CHECK_LINK)
+			probe_set_was_failing(p->checks->set, p->release->checks[i].name);
+	return 0;
 }
 
 void part_checks_done(struct part_checks *c)
@@ -631,6 +672,8 @@ void part_checks_done(struct part_checks *c)
 	probe_set_free(c->set);
 	command_line_done(&c->environment);
 	free(c->root);
+	free(c->data);
+	free(c->helper);
 	*c = (struct part_checks){ .set = NULL };
 }
 
@@ -926,7 +969,7 @@ static void add_history(struct node *n, const struct node_result *r, const struc
 	node_string(o, "from", r->from[0] ? r->from : NULL);
 	node_string(o, "to", r->to[0] ? r->to : NULL);
 	node_string(o, "name", row ? row->name : "unknown");
-	node_string(o, "class", result_class_name(row ? row->class : CLASS_NONE));
+	node_string(o, "class", result_class_name(r->network ? CLASS_NETWORK : row ? row->class : CLASS_NONE));
 	node_string(o, "detail", r->detail);
 	node_string(o, "rollout", r->rollout[0] ? r->rollout : NULL);
 	node_string(o, "stage", r->stage[0] ? r->stage : NULL);
@@ -1002,6 +1045,7 @@ static int end_part(struct node *n, const struct part *p, const char *update, en
 	result->at = n->os->clock_real(n->os);
 	result->duration_ms = now_ms > n->attempt.started_ms ? now_ms - n->attempt.started_ms : 0;
 	result->pause_ms = u->pause_ms;
+	result->network = u->network && number == RESULT_GOOD_UNPROVEN;
 	r = state_result_add(n->state, result);
 	if (r > 0)
 		log_warning("result-dropped",
@@ -1135,6 +1179,7 @@ void attempt_init(struct attempt *a)
 		.stage_fd = -1,
 		.stage_line = BUF_INIT(4096),
 		.command = COMMAND_INIT,
+		.witness = COMMAND_INIT,
 		.log_tail = BUF_INIT(STATE_LOG_TAIL_SIZE - 1),
 		.wake_ms = UINT64_MAX,
 	};
@@ -1161,6 +1206,7 @@ void attempt_done(struct attempt *a)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(a->checks); i++)
 		part_checks_done(&a->checks[i]);
+	command_done(&a->witness);
 	buf_done(&a->log_tail);
 	attempt_init(a);
 }

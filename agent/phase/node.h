@@ -111,6 +111,7 @@ struct part_checks {
 	struct probe_context context; /* the set points to it */
 	struct command_line environment;
 	char *root; /* ${root} of the checks */
+	char *data, *helper; /* the component's data folder; selfright-probe, NULL: not found */
 };
 
 /* What of one more component in the same update a restart makes anew. */
@@ -149,6 +150,8 @@ struct attempt {
 	struct part_checks checks[PARTS_MAX];
 	char nonce[NONCE_HEX + 1]; /* asked of the controller; "": not asked */
 	uint64_t nonce_ms;
+	struct command witness; /* who answers on the network */
+	bool witness_done;
 	uint64_t asked_ms; /* since when the controller is waited for; 0: it is not */
 	bool services_were_fine;
 	uint64_t stopped_ms; /* when the service went away, 0: it did not */
@@ -315,7 +318,7 @@ bool update_concerns(const struct node *n, const char *component); /* is it one 
 /* What failed was this component's: of several it alone is denied. */
 void update_blame(struct node *n, const char *component);
 
-/* Begin the checks of a part; what failed before the swap is the caller's to say. */
+/* Begin the checks of a part, unless this is a baseline with what it found. */
 NODISCARD int part_checks_begin(struct node *n, const struct part *p, enum probe_mode mode);
 void part_checks_done(struct part_checks *c);
 

@@ -6,6 +6,7 @@
  * more right before the swap.
  */
 #include "agent/local/service.h"
+#include "agent/local/witness.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
@@ -34,6 +35,9 @@ enum {
 	LEASE_WAIT_MS = 30 * 1000,
 	LEASE_AGAIN_MS = 4 * 1000, /* doubled with every refusal, up to a minute */
 	BASELINE_MAX_MS = 60 * 1000,
+	BASELINE_MORE_MS = 10 * 1000, /* beyond what the checks may take: a busy machine */
+	LEASE_MARGIN_MS = 10 * 1000, /* for what comes between the baseline and the swap */
+	WITNESS_LOOK_MS = 50,
 	LINK_RECENT_MS = 60 * 1000,
 	PLAN_LATEST_MS = 3600 * 1000,
 	FILES_MARGIN = 64,
@@ -631,6 +635,17 @@ static int check_command(struct node *n, const struct release *rel, const struct
 			      rel->component);
 }
 
+/* Lines of a unit's journal travel with reports: only of units this component may speak of. */
+static int check_log_unit(struct node *n, const struct release *rel, const struct release_check *check)
+{
+	if (check->kind != CHECK_LOG || !check->log.unit ||
+	    string_list_has(&config_component(n->config, rel->component)->units, check->log.unit))
+		return 0;
+	return update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+			      "the log of the unit %s is not allowed for %s by components.d here", check->log.unit,
+			      rel->component);
+}
+
 static int check_programs(struct node *n, const struct release *rel)
 {
 	const struct {
@@ -662,6 +677,8 @@ static int check_programs(struct node *n, const struct release *rel)
 	}
 	for (size_t i = 0; r == 0 && i < rel->check_count; i++) {
 		r = check_command(n, rel, &rel->checks[i].exec, rel->checks[i].name);
+		if (r == 0)
+			r = check_log_unit(n, rel, &rel->checks[i]);
 		if (r == 0 && !probe_supported(&rel->checks[i], &why))
 			r = update_fail(n, -ERR_AGENT_TOO_OLD, "check %s: %s", rel->checks[i].name,
 					why ? why : "");
@@ -1152,8 +1169,9 @@ static void baseline_note(struct node *n, const struct part *p)
 
 		STATE_SET(b->component, p->component);
 		STATE_SET(b->check, s->check->name);
-		b->passed = s->state == PROBE_PASSING;
-		b->value[0] = '\0';
+		/* What says nothing before the swap is no failure; it is judged as if there were no "before". */
+		b->passed = s->state == PROBE_PASSING || (s->state == PROBE_PENDING && s->runs > 0);
+		STATE_SET(b->value, probe_set_value(p->checks->set, i));
 		if (s->check->kind == CHECK_LINK)
 			u->link_before = b->passed;
 		if (!b->passed)
@@ -1198,12 +1216,61 @@ static int baseline_begin(struct node *n)
 	return 0;
 }
 
+static bool asks_for_link(struct node *n)
+{
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		for (size_t k = 0; *p.has_release && k < p.release->check_count; k++)
+			if (p.release->checks[k].kind == CHECK_LINK)
+				return true;
+	}
+	return false;
+}
+
+/* Who answers on the network before the swap. True: it is known, or cannot be. */
+static bool witness_is_heard(struct node *n)
+{
+	struct attempt *a = &n->attempt;
+	uint64_t now = node_now_ms(n);
+	int r = 0;
+
+	if (a->witness_done || !asks_for_link(n) || n->alone || self_is_updated(n))
+		return true;
+	if (a->witness.process.pid == 0)
+		r = witness_start(n->config, n->as_root, now, &a->witness);
+	if (r == 0)
+		r = command_step(&a->witness, now);
+	if (r == 0)
+		return false;
+	if (r < 0)
+		log_warning("no-witness", "nobody looked at the network before the swap: %s", err_text(r));
+	a->witness_done = true;
+	return true;
+}
+
+static void witness_note(struct node *n)
+{
+	struct node_update *u = &n->state->update;
+	struct node_baseline *b;
+
+	if (!n->attempt.witness_done || u->baseline_count == STATE_BASELINE_MAX)
+		return;
+	b = &u->baseline[u->baseline_count++];
+	STATE_SET(b->component, u->component);
+	STATE_SET(b->check, WITNESS_BASELINE); /* no check has such a name */
+	b->passed = true;
+	witness_encode(witness_read(&n->attempt.witness), b->value);
+	command_done(&n->attempt.witness);
+}
+
 /* What fails before the swap is not the release's fault. A first install has no before. */
 static int wait_baseline(struct node *n)
 {
 	struct attempt *a = &n->attempt;
 	uint64_t now = node_now_ms(n);
-	bool any = false, begun = false, done = true, holds;
+	bool any = false, begun = a->witness_done || a->witness.process.pid, done = true, heard, holds;
+	uint64_t longest = 0;
 	int timeout = -1, r;
 
 	a->services_were_fine = true;
@@ -1219,11 +1286,12 @@ static int wait_baseline(struct node *n)
 		return next_step(n, WAIT_DRAIN);
 	if (!begun) {
 		r = baseline_begin(n);
-		if (r < 0 || !any) {
-			a->nonce[0] = '\0';
-			return r < 0 ? r : next_step(n, WAIT_DRAIN);
-		}
+		if (r < 0)
+			return r;
+		if (!any)
+			a->nonce[0] = '\0'; /* nobody waits for the answer */
 	}
+	heard = witness_is_heard(n);
 	holds = a->nonce[0] && n->acked_ms >= a->nonce_ms && str_eq(n->acked_nonce, a->nonce);
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		struct pollfd fds[PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX];
@@ -1234,10 +1302,17 @@ static int wait_baseline(struct node *n)
 			probe_set_link_result(a->checks[i].set, true, NULL);
 		probe_set_step(a->checks[i].set, now);
 		done = done && probe_set_done(a->checks[i].set);
+		longest = probe_set_baseline_ms(a->checks[i].set) > longest
+				  ? probe_set_baseline_ms(a->checks[i].set)
+				  : longest;
 		(void) probe_set_prepare(a->checks[i].set, fds, ARRAY_LEN(fds), now, &timeout);
 	}
-	if (!done && now - a->entered_ms < BASELINE_MAX_MS) {
-		a->wake_ms = timeout < 0 ? now + 1000 : now + (uint64_t) timeout;
+	/* What is not known when the leave to start runs out is judged without a "before". */
+	if ((!done || !heard) && now - a->entered_ms < longest + BASELINE_MORE_MS &&
+	    (!needs_lease(n) || now + LEASE_MARGIN_MS < a->lease_until_ms)) {
+		a->wake_ms = now + (timeout < 0 || timeout > 1000 ? 1000 : (uint64_t) timeout);
+		if (!heard && a->wake_ms > now + WITNESS_LOOK_MS)
+			a->wake_ms = now + WITNESS_LOOK_MS;
 		return PHASE_AGAIN;
 	}
 	n->state->update.baseline_count = 0;
@@ -1248,6 +1323,7 @@ static int wait_baseline(struct node *n)
 			baseline_note(n, &p);
 		part_checks_done(p.checks);
 	}
+	witness_note(n);
 	a->nonce[0] = '\0';
 	return next_step(n, WAIT_DRAIN);
 }

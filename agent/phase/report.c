@@ -99,7 +99,7 @@ static int add_result(const struct node_result *s, struct report_result *out)
 	out->release_sha256 = text_of(s->release_sha256);
 	out->number = s->number;
 	out->name = strdup(row ? row->name : "unknown");
-	out->class = strdup(result_class_name(row ? row->class : CLASS_NODE));
+	out->class = strdup(result_class_name(s->network ? CLASS_NETWORK : row ? row->class : CLASS_NODE));
 	out->detail = strdup(s->detail);
 	out->log_tail = text_of(s->log_tail);
 	out->at = s->at;

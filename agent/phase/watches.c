@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_MS = 1000 };
+enum { LOOK_MS = 60 * 1000 }; /* checks and services wake the engine by themselves */
 
 #define FOR_EVER_MS (UINT64_C(1) << 50)
 
@@ -73,7 +73,7 @@ static int begin(struct node *n, const struct node_component *c, struct watch **
 	STATE_SET(w->version, c->version);
 	p.release = &w->release;
 	p.checks = &w->checks;
-	r = part_checks_begin(n, &p, PROBE_PROBATION);
+	r = part_checks_begin(n, &p, PROBE_WATCH);
 	if (r < 0) {
 		drop(w);
 		return r;

@@ -1,5 +1,6 @@
 #include "agent/probe/probe.h"
 #include "agent/probe/run.h"
+#include "base/err.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +94,7 @@ static void join_chunks(const char *s, size_t len, struct buf *out, bool *ret_al
 		if (!newline)
 			return;
 		wide = strtoull(s, &behind, 16);
-		if (behind == s || wide > PROBE_BODY_MAX || wide == 0) {
+		if (behind == s || wide > out->max || wide == 0) {
 			*ret_all = true; /* the end, or no chunk at all: nothing more to look at */
 			return;
 		}
@@ -109,18 +110,21 @@ static void join_chunks(const char *s, size_t len, struct buf *out, bool *ret_al
 	}
 }
 
+static bool is_complete(const struct head *head, bool ended)
+{
+	return ended || (!head->chunked && head->has_length && head->body_len >= head->length);
+}
+
 static enum run_end judge_body(const struct head *head, bool ended, const char *expect_body, struct buf *detail)
 {
 	CLEANUP(buf_done)
 	struct buf body = BUF_INIT(PROBE_BODY_MAX + 16 * 1024);
-	bool all = ended;
+	bool all = is_complete(head, ended);
 
 	if (head->chunked)
 		join_chunks(head->body, head->body_len, &body, &all);
-	else if (buf_add(&body, head->body, head->body_len) < 0)
+	else if (buf_add(&body, head->body, head->body_len < body.max ? head->body_len : body.max) < 0)
 		return RUN_UNDER_WAY; /* perhaps there is memory when more comes; the timeout ends it */
-	if (!head->chunked && head->has_length && head->body_len >= head->length)
-		all = true;
 	if (strlen(expect_body) == 0 ||
 	    (body.len > 0 && memmem(body.data, body.len, expect_body, strlen(expect_body)))) {
 		run_say(detail, "HTTP %d, with the expected body", head->status);
@@ -133,7 +137,7 @@ static enum run_end judge_body(const struct head *head, bool ended, const char *
 	return RUN_FAILED;
 }
 
-enum run_end http_judge(const struct buf *answer, bool ended, const char *expect_body, struct buf *detail)
+enum run_end http_judge(const struct buf *answer, bool ended, const struct http_expect *expect, struct buf *detail)
 {
 	struct head head;
 	int r = read_head(buf_str(answer), answer->len, &head);
@@ -149,12 +153,31 @@ enum run_end http_judge(const struct buf *answer, bool ended, const char *expect
 		run_say(detail, "the answer is not HTTP: %.100s", buf_str(answer));
 		return RUN_FAILED;
 	}
-	if (head.status >= 400) {
+	if (!check_status_is_expected(expect->status, (unsigned) head.status)) {
 		run_say(detail, "HTTP %d: %.300s", head.status, head.body);
 		return RUN_FAILED;
 	}
-	if (expect_body)
-		return judge_body(&head, ended, expect_body, detail);
+	if (expect->body)
+		return judge_body(&head, ended, expect->body, detail);
+	/* Servers close behind their answer, as they were asked to; only a length tells earlier. */
+	if (expect->whole && !is_complete(&head, ended))
+		return RUN_UNDER_WAY;
 	run_say(detail, "HTTP %d", head.status);
 	return RUN_HELD;
+}
+
+int http_body(const struct buf *answer, struct buf *ret)
+{
+	struct head head;
+	bool all = false;
+
+	if (read_head(buf_str(answer), answer->len, &head) <= 0)
+		return -ERR_SYNTAX;
+	if (!head.chunked && head.has_length && head.length < head.body_len)
+		head.body_len = (size_t) head.length;
+	if (!head.chunked)
+		return head.has_length && head.body_len < head.length ? -ERR_LENGTH
+								      : buf_add(ret, head.body, head.body_len);
+	join_chunks(head.body, head.body_len, ret, &all);
+	return all ? 0 : -ERR_LENGTH;
 }

@@ -1,38 +1,19 @@
-#include "agent/probe/probe.h"
-
-#include "agent/probe/run.h"
+#include "agent/probe/internal.h"
 #include "base/err.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { PID_TICK_MS = 20 /* between looks at a process where there are no pid descriptors */ };
-
-struct probe {
-	struct probe_status status;
-	char **argv; /* expanded, NULL-terminated; exec and unit */
-	char *request, *expect_body; /* expanded; httpGet */
-	struct run_address addresses[RUN_ADDRESSES_MAX];
-	size_t address_count;
-
-	bool was_failing; /* in the baseline */
-	bool running;
-	uint64_t next_ms, started_ms; /* when the next run is due; when the one under way began */
-	uint64_t passed_in_a_row;
-	struct run_program program;
-	struct run_talk talk;
-	struct buf detail;
-};
-
-struct probe_set {
-	const struct probe_context *context;
-	enum probe_mode mode;
-	uint64_t started_ms;
-	struct probe *probes;
-	size_t count;
+enum {
+	PID_TICK_MS = 20, /* between looks at a process where there are no pid descriptors */
+	WATCH_SLOWER = 6,
+	WATCH_PERIOD_MAX_MS = 5 * 60 * 1000, /* unless the check itself is slower */
+	FLAP_RUNS_MIN = 16, /* below them a few failures say nothing */
+	FLAP_RUNS_MAX = 64,
 };
 
 static const char *const state_names[] = { [PROBE_PENDING] = "pending",
@@ -46,186 +27,7 @@ const char *probe_state_name(enum probe_state state)
 	return (unsigned) state < PROBE_STATE_COUNT ? state_names[state] : "unknown";
 }
 
-/* --- what this agent can do --- */
-
-static bool host_is_numeric(const char *host, const char **ret_why)
-{
-	struct run_address addresses[RUN_ADDRESSES_MAX];
-
-	if (strstr(host, "${") || run_resolve(host, 1, addresses) > 0)
-		return true;
-	*ret_why = "checks reach numeric addresses and localhost only, no names";
-	return false;
-}
-
-bool probe_supported(const struct release_check *check, const char **ret_why)
-{
-	switch (check->kind) {
-	case CHECK_EXEC:
-	case CHECK_UNIT:
-	case CHECK_LINK:
-		return true;
-	case CHECK_HTTP_GET:
-		if (strcmp(check->http.scheme, "http") == 0)
-			return host_is_numeric(check->http.host, ret_why);
-		*ret_why = "httpGet with scheme https is not supported by this agent";
-		return false;
-	case CHECK_TCP_SOCKET:
-		return host_is_numeric(check->tcp.host, ret_why);
-	case CHECK_METRIC:
-		*ret_why = "checks of kind metric are not supported by this agent";
-		return false;
-	case CHECK_LOG:
-		*ret_why = "checks of kind log are not supported by this agent";
-		return false;
-	case CHECK_KIND_COUNT:
-		break;
-	}
-	*ret_why = "this kind of check is not known to this agent";
-	return false;
-}
-
 /* --- making a set --- */
-
-static int expand(const struct probe_context *c, const char *text, char **ret)
-{
-	CLEANUP(buf_done)
-	struct buf out = BUF_INIT(16 * 1024);
-	int r = variables_expand(&c->variables, text, &out);
-
-	if (r < 0)
-		return r;
-	*ret = out.data ? buf_take(&out) : strdup("");
-	return *ret ? 0 : -ENOMEM;
-}
-
-/* With a '/' inside but not before it: below the release's own tree. */
-static int expand_program(const struct probe_context *c, const char *text, char **ret)
-{
-	char *name = NULL;
-	int r = expand(c, text, &name);
-
-	if (r < 0)
-		return r;
-	if (name[0] != '/' && strchr(name, '/')) {
-		r = asprintf(ret, "%s/%s", c->root, name) < 0 ? -ENOMEM : 0;
-		free(name);
-		return r;
-	}
-	*ret = name;
-	return 0;
-}
-
-static int prepare_exec(const struct probe_context *c, struct probe *p)
-{
-	const struct string_list *argv = &p->status.check->exec.argv;
-	int r;
-
-	p->argv = calloc(argv->count + 1, sizeof(*p->argv));
-	if (!p->argv)
-		return -ENOMEM;
-	r = expand_program(c, argv->items[0], &p->argv[0]);
-	for (size_t i = 1; i < argv->count && r == 0; i++)
-		r = expand(c, argv->items[i], &p->argv[i]);
-	return r;
-}
-
-static int prepare_unit(const struct probe_context *c, struct probe *p)
-{
-	const char *words[] = { c->systemctl ? c->systemctl : "systemctl", "is-active", p->status.check->unit };
-
-	p->argv = calloc(ARRAY_LEN(words) + 1, sizeof(*p->argv));
-	for (size_t i = 0; p->argv && i < ARRAY_LEN(words); i++) {
-		p->argv[i] = strdup(words[i]);
-		if (!p->argv[i])
-			return -ENOMEM;
-	}
-	return p->argv ? 0 : -ENOMEM;
-}
-
-static int prepare_address(const struct probe_context *c, const char *host_text, const char *port_text,
-			   struct probe *p)
-{
-	char *host = NULL, *port = NULL;
-	uint64_t number;
-	int r = expand(c, host_text, &host);
-
-	if (r == 0)
-		r = expand(c, port_text, &port);
-	if (r == 0 && (parse_u64(port, &number) < 0 || number < 1 || number > 65535))
-		r = -ERR_FIELD_VALUE;
-	if (r == 0) {
-		p->address_count = run_resolve(host, (uint16_t) number, p->addresses);
-		if (p->address_count == 0)
-			r = -ERR_FIELD_VALUE;
-	}
-	free(host);
-	free(port);
-	return r;
-}
-
-/* A variable must not smuggle a second line into the request. */
-static bool is_one_word(const char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char) *s <= 0x20 || *s == 0x7f)
-			return false;
-	return true;
-}
-
-static int prepare_http(const struct probe_context *c, struct probe *p)
-{
-	const struct release_check *check = p->status.check;
-	char *path = NULL, *host = NULL, *port = NULL;
-	int r = prepare_address(c, check->http.host, check->http.port, p);
-
-	if (r == 0 && check->http.expect_body)
-		r = expand(c, check->http.expect_body, &p->expect_body);
-	if (r == 0)
-		r = expand(c, check->http.host, &host);
-	if (r == 0)
-		r = expand(c, check->http.port, &port);
-	if (r == 0)
-		r = expand(c, check->http.path, &path);
-	if (r == 0 && (path[0] != '/' || !is_one_word(path)))
-		r = -ERR_FIELD_VALUE;
-	if (r == 0 && asprintf(&p->request,
-			       "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: selfright/" SELFRIGHT_VERSION
-			       "\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-			       path, host, port) < 0) {
-		p->request = NULL;
-		r = -ENOMEM;
-	}
-	free(path);
-	free(host);
-	free(port);
-	return r;
-}
-
-static int prepare_probe(const struct probe_context *c, struct probe *p)
-{
-	const struct release_check *check = p->status.check;
-	const char *why;
-
-	if (!probe_supported(check, &why))
-		return -ERR_AGENT_TOO_OLD;
-	switch (check->kind) {
-	case CHECK_EXEC:
-		return prepare_exec(c, p);
-	case CHECK_UNIT:
-		return prepare_unit(c, p);
-	case CHECK_HTTP_GET:
-		return prepare_http(c, p);
-	case CHECK_TCP_SOCKET:
-		return prepare_address(c, check->tcp.host, check->tcp.port, p);
-	case CHECK_LINK:
-	case CHECK_METRIC:
-	case CHECK_LOG:
-	case CHECK_KIND_COUNT:
-		break;
-	}
-	return 0;
-}
 
 static void probe_init(struct probe *p, const struct release_check *check, enum probe_mode mode, uint64_t now_ms)
 {
@@ -236,6 +38,7 @@ static void probe_init(struct probe *p, const struct release_check *check, enum 
 	run_program_init(&p->program);
 	run_talk_init(&p->talk);
 	buf_init(&p->detail, PROBE_DETAIL_MAX);
+	buf_init(&p->input, RUN_INPUT_MAX);
 }
 
 int probe_set_new(const struct release *release, const struct probe_context *context, enum probe_mode mode,
@@ -257,7 +60,7 @@ int probe_set_new(const struct release *release, const struct probe_context *con
 		struct probe *p = &set->probes[set->count++];
 
 		probe_init(p, &release->checks[i], mode, now_ms);
-		r = prepare_probe(context, p);
+		r = probe_prepare(context, p);
 		if (r < 0)
 			return r;
 	}
@@ -270,27 +73,57 @@ void probe_set_free(struct probe_set *set)
 {
 	if (!set)
 		return;
-	for (size_t i = 0; i < set->count; i++) {
-		struct probe *p = &set->probes[i];
-
-		run_program_done(&p->program);
-		run_talk_done(&p->talk);
-		for (size_t k = 0; p->argv && p->argv[k]; k++)
-			free(p->argv[k]);
-		free(p->argv);
-		free(p->request);
-		free(p->expect_body);
-		buf_done(&p->detail);
-	}
+	for (size_t i = 0; i < set->count; i++)
+		probe_release(&set->probes[i]);
 	free(set->probes);
 	free(set);
 }
 
-void probe_set_was_failing(struct probe_set *set, const char *check)
+static struct probe *find(const struct probe_set *set, const char *check)
 {
 	for (size_t i = 0; i < set->count; i++)
 		if (strcmp(set->probes[i].status.check->name, check) == 0)
-			set->probes[i].was_failing = true;
+			return &set->probes[i];
+	return NULL;
+}
+
+void probe_set_was_failing(struct probe_set *set, const char *check)
+{
+	struct probe *p = find(set, check);
+
+	if (p)
+		p->was_failing = true;
+}
+
+void probe_set_before(struct probe_set *set, const char *check, const char *value)
+{
+	struct probe *p = find(set, check);
+
+	if (p && value[0])
+		probe_take_value(p, value);
+}
+
+const char *probe_set_value(const struct probe_set *set, size_t index)
+{
+	return index < set->count ? set->probes[index].value : "";
+}
+
+uint64_t probe_set_baseline_ms(const struct probe_set *set)
+{
+	uint64_t longest = 0;
+
+	for (size_t i = 0; i < set->count; i++) {
+		const struct release_check *c = set->probes[i].status.check;
+		uint64_t own = c->timeout_s;
+
+		if (c->kind == CHECK_METRIC)
+			own += c->metric.before_s;
+		else if (c->kind == CHECK_LOG)
+			own += c->period_s + c->timeout_s;
+		longest = own > longest ? own : longest;
+	}
+	/* Those that come after others wait for them. */
+	return longest * 1000 * 2;
 }
 
 /* --- one run --- */
@@ -305,11 +138,35 @@ static bool is_link(const struct probe *p)
 	return p->status.check->kind == CHECK_LINK;
 }
 
-/* In a baseline there is one run, and then no more. */
+/* For how long a baseline tries to learn more than one run tells. */
+static uint64_t learning_ms(const struct probe *p)
+{
+	const struct release_check *c = p->status.check;
+
+	if (c->kind == CHECK_METRIC)
+		return c->metric.before_s * 1000;
+	/* A second look, a period after the first. */
+	return c->kind == CHECK_LOG ? (c->period_s + c->timeout_s) * 1000 : 0;
+}
+
+/* What a check waits for, NULL: nothing. */
+static const struct probe *waits_for(const struct probe_set *set, const struct probe *p)
+{
+	const struct string_list *after = &p->status.check->after;
+
+	for (size_t i = 0; i < after->count; i++) {
+		const struct probe *other = find(set, after->items[i]);
+
+		if (other && other->status.state != PROBE_PASSING)
+			return other;
+	}
+	return NULL;
+}
+
 static bool is_due(const struct probe_set *set, const struct probe *p, uint64_t now_ms)
 {
-	return !is_link(p) && !p->running && run_program_is_idle(&p->program) && now_ms >= p->next_ms &&
-	       !(set->mode == PROBE_BASELINE && p->status.runs > 0);
+	return !is_link(p) && !p->running && !p->settled && run_program_is_idle(&p->program) &&
+	       now_ms >= p->next_ms && !waits_for(set, p);
 }
 
 static void enter(struct probe *p, enum probe_state state, uint64_t now_ms)
@@ -320,31 +177,89 @@ static void enter(struct probe *p, enum probe_state state, uint64_t now_ms)
 	p->status.changed_ms = (int64_t) now_ms;
 }
 
-static void count_run(const struct probe_set *set, struct probe *p, bool held, uint64_t now_ms)
+static void remember(struct probe *p, bool failed)
+{
+	if (p->history_count == 0 && failed)
+		return; /* a service that is still starting does not flap */
+	p->history = p->history << 1 | (failed ? 1 : 0);
+	if (p->history_count < FLAP_RUNS_MAX)
+		p->history_count++;
+}
+
+/* Two of five runs failed, again and again: it never fails often enough in a row, and never holds either. */
+static unsigned flaps(const struct probe *p)
+{
+	uint64_t mask = p->history_count < 64 ? (UINT64_C(1) << p->history_count) - 1 : UINT64_MAX;
+	unsigned failed = (unsigned) __builtin_popcountll(p->history & mask);
+
+	return p->history_count >= FLAP_RUNS_MIN && failed * 5 >= p->history_count * 2 ? failed : 0;
+}
+
+static void fail(struct probe *p, uint64_t now_ms)
+{
+	enter(p, is_blamed(p) ? PROBE_FAILING : PROBE_NOT_BLAMED, now_ms);
+}
+
+static void count_failure(const struct probe_set *set, struct probe *p, uint64_t now_ms)
+{
+	p->status.failures++;
+	p->status.failed_in_a_row++;
+	p->passed_in_a_row = 0;
+	remember(p, true);
+	if (set->mode == PROBE_BASELINE || p->status.failed_in_a_row >= p->status.check->failure_threshold) {
+		fail(p, now_ms);
+	} else if (flaps(p)) {
+		char last[256];
+
+		(void) snprintf(last, sizeof(last), "%s", buf_str(&p->detail)); /* its words follow ours */
+		run_say(&p->detail, "it flaps: %u of the last %u runs failed, the last with: %s", flaps(p),
+			p->history_count, last);
+		fail(p, now_ms);
+	}
+}
+
+static void count_run(const struct probe_set *set, struct probe *p, enum run_end end, uint64_t now_ms)
 {
 	const struct release_check *check = p->status.check;
 	bool baseline = set->mode == PROBE_BASELINE;
 
 	p->status.runs++;
-	if (held) {
-		p->status.failed_in_a_row = 0;
-		p->passed_in_a_row++;
-		if (baseline || p->passed_in_a_row >= check->success_threshold)
-			enter(p, PROBE_PASSING, now_ms);
+	p->inconclusive = end == RUN_INCONCLUSIVE;
+	if (baseline)
+		p->settled = end != RUN_INCONCLUSIVE || now_ms >= set->started_ms + learning_ms(p);
+	if (end == RUN_INCONCLUSIVE)
+		return;
+	if (end != RUN_HELD) {
+		count_failure(set, p, now_ms);
 		return;
 	}
-	p->status.failures++;
-	p->status.failed_in_a_row++;
-	p->passed_in_a_row = 0;
-	if (baseline || p->status.failed_in_a_row >= check->failure_threshold)
-		enter(p, is_blamed(p) ? PROBE_FAILING : PROBE_NOT_BLAMED, now_ms);
+	p->status.failed_in_a_row = 0;
+	p->passed_in_a_row++;
+	remember(p, false);
+	if (baseline || p->passed_in_a_row >= check->success_threshold)
+		enter(p, PROBE_PASSING, now_ms);
 }
 
-static void end_run(const struct probe_set *set, struct probe *p, bool held, uint64_t now_ms)
+/* In a watch what holds is looked at less often; the first failure brings the old pace back. */
+static uint64_t period_ms(const struct probe_set *set, const struct probe *p)
+{
+	uint64_t own = p->status.check->period_s * 1000, slow = own * WATCH_SLOWER;
+
+	if (set->mode != PROBE_WATCH || p->status.state != PROBE_PASSING || p->status.failed_in_a_row > 0)
+		return own;
+	if (slow > WATCH_PERIOD_MAX_MS)
+		slow = own > WATCH_PERIOD_MAX_MS ? own : WATCH_PERIOD_MAX_MS;
+	return slow;
+}
+
+static void end_run(const struct probe_set *set, struct probe *p, enum run_end end, uint64_t now_ms)
 {
 	p->running = false;
+	count_run(set, p, end, now_ms);
+	p->next_ms = p->started_ms + period_ms(set, p);
 	p->status.detail = buf_str(&p->detail);
-	count_run(set, p, held, now_ms);
+	if (p->settled)
+		probe_note_value(p);
 }
 
 static bool systemd_runs(void)
@@ -352,26 +267,39 @@ static bool systemd_runs(void)
 	return access("/run/systemd/system", F_OK) == 0; /* sd_booted(3) */
 }
 
+static bool runs_as_the_component(const struct probe *p)
+{
+	return p->road == ROAD_HELPER || p->status.check->kind == CHECK_EXEC ||
+	       p->status.check->kind == CHECK_STATUS;
+}
+
 static void start_program(const struct probe_set *set, struct probe *p, uint64_t now_ms)
 {
 	const struct probe_context *c = set->context;
 	const struct release_check *check = p->status.check;
-	struct process_options o = { .argv = (const char *const *) p->argv, .env = c->env, .no_new_privs = true };
-	int r;
+	struct process_options o = { .argv = (const char *const *) p->argv, .no_new_privs = true };
+	int r = 0;
 
-	if (check->kind == CHECK_EXEC) {
-		o.directory = c->root;
+	if (check->kind == CHECK_LOG)
+		r = probe_prepare_log(c, p);
+	o.argv = (const char *const *) p->argv;
+	if (runs_as_the_component(p)) {
+		if (p->road == ROAD_PROGRAM) {
+			o.env = c->env;
+			o.directory = c->root;
+		}
 		if (geteuid() == 0)
 			o.user = check->exec.user ? check->exec.user : c->user;
-	} else if (!c->systemctl && !systemd_runs()) {
+	} else if (!(check->kind == CHECK_UNIT ? c->systemctl : c->journalctl) && !systemd_runs()) {
 		run_say(&p->detail, "systemd does not run here");
-		end_run(set, p, false, now_ms);
+		end_run(set, p, RUN_FAILED, now_ms);
 		return;
 	}
-	r = run_program_start(&p->program, &o);
+	if (r == 0)
+		r = run_program_start(&p->program, &o, p->road == ROAD_HELPER ? &p->input : NULL);
 	if (r < 0) {
-		run_say(&p->detail, "cannot start %s: %s", p->argv[0], err_text(r));
-		end_run(set, p, false, now_ms);
+		run_say(&p->detail, "cannot start %s: %s", p->argv ? p->argv[0] : "a program", err_text(r));
+		end_run(set, p, RUN_FAILED, now_ms);
 	}
 }
 
@@ -379,11 +307,10 @@ static void start_run(const struct probe_set *set, struct probe *p, uint64_t now
 {
 	p->running = true;
 	p->started_ms = now_ms;
-	p->next_ms = now_ms + p->status.check->period_s * 1000;
-	if (p->argv)
+	if (p->road != ROAD_TALK)
 		start_program(set, p, now_ms);
 	else
-		run_talk_start(&p->talk, p->addresses, p->address_count, p->request, p->expect_body);
+		run_talk_start(&p->talk, p->addresses, p->address_count, p->request, &p->expect);
 }
 
 static uint64_t run_deadline(const struct probe *p)
@@ -400,19 +327,42 @@ static void forget_talk(struct probe *p)
 static void time_out(const struct probe_set *set, struct probe *p, uint64_t now_ms)
 {
 	run_say(&p->detail, "no answer within %llu s", (unsigned long long) p->status.check->timeout_s);
-	if (p->argv) {
+	if (p->road != ROAD_TALK) {
 		run_program_tell(&p->program, &p->detail);
 		run_program_kill(&p->program);
 	} else {
 		forget_talk(p);
 	}
-	end_run(set, p, false, now_ms);
+	end_run(set, p, RUN_FAILED, now_ms);
+}
+
+/* The helper says why in words of its own, and by its status whether there was anything to read. */
+static enum run_end judge_helper(struct probe *p, enum run_end end)
+{
+	int status = p->program.status;
+
+	if (end != RUN_FAILED || !WIFEXITED(status))
+		return end;
+	buf_clear(&p->detail);
+	run_program_tell(&p->program, &p->detail);
+	return WEXITSTATUS(status) == PROBE_HELPER_MISSING ? RUN_INCONCLUSIVE : RUN_FAILED;
+}
+
+static enum run_end judge_run(const struct probe_set *set, struct probe *p, enum run_end end, uint64_t now_ms)
+{
+	if (p->road == ROAD_HELPER)
+		end = judge_helper(p, end);
+	if (end != RUN_HELD || (p->road == ROAD_TALK && p->status.check->kind != CHECK_METRIC))
+		return end;
+	if (p->road == ROAD_TALK)
+		return probe_judge(set, p, &p->talk.answer, now_ms);
+	return p->program.head_max ? probe_judge(set, p, &p->program.output, now_ms) : end;
 }
 
 static void continue_run(const struct probe_set *set, struct probe *p, uint64_t now_ms)
 {
-	enum run_end end =
-		p->argv ? run_program_step(&p->program, &p->detail) : run_talk_step(&p->talk, &p->detail);
+	enum run_end end = p->road != ROAD_TALK ? run_program_step(&p->program, &p->detail)
+						: run_talk_step(&p->talk, &p->detail);
 
 	if (end == RUN_UNDER_WAY && now_ms >= run_deadline(p)) {
 		time_out(set, p, now_ms);
@@ -420,9 +370,12 @@ static void continue_run(const struct probe_set *set, struct probe *p, uint64_t 
 	}
 	if (end == RUN_UNDER_WAY)
 		return;
-	if (!p->argv)
+	end = judge_run(set, p, end, now_ms);
+	/* An answer may be large, and the next is a period away. */
+	if (p->road == ROAD_TALK)
 		forget_talk(p);
-	end_run(set, p, end == RUN_HELD, now_ms);
+	buf_done(&p->program.output);
+	end_run(set, p, end, now_ms);
 }
 
 static void reap(struct probe *p)
@@ -431,6 +384,26 @@ static void reap(struct probe *p)
 	struct buf nobody = BUF_INIT(PROBE_DETAIL_MAX);
 
 	(void) run_program_step(&p->program, &nobody); /* its verdict was its timeout */
+}
+
+/* Before the swap: what cannot run, because what it comes after does not hold, does not hold either. */
+static void settle(const struct probe_set *set, struct probe *p, uint64_t now_ms)
+{
+	const struct probe *other = waits_for(set, p);
+
+	if (other && other->settled) {
+		run_say(&p->detail, "not run: %s does not hold", other->status.check->name);
+		p->started_ms = now_ms;
+		p->settled = true;
+		end_run(set, p, other->status.state == PROBE_PENDING ? RUN_INCONCLUSIVE : RUN_FAILED, now_ms);
+		p->settled = true;
+		return;
+	}
+	if (!is_link(p) || now_ms < set->started_ms + p->status.check->timeout_s * 1000)
+		return;
+	run_say(&p->detail, "no answer of the controller before the swap");
+	p->started_ms = now_ms;
+	end_run(set, p, RUN_FAILED, now_ms);
 }
 
 void probe_set_step(struct probe_set *set, uint64_t now_ms)
@@ -444,11 +417,8 @@ void probe_set_step(struct probe_set *set, uint64_t now_ms)
 			start_run(set, p, now_ms);
 		if (p->running)
 			continue_run(set, p, now_ms);
-		if (is_link(p) && set->mode == PROBE_BASELINE && p->status.state == PROBE_PENDING &&
-		    now_ms >= set->started_ms + p->status.check->timeout_s * 1000) {
-			run_say(&p->detail, "no answer of the controller before the swap");
-			end_run(set, p, false, now_ms);
-		}
+		if (set->mode == PROBE_BASELINE && !p->settled && !p->running)
+			settle(set, p, now_ms);
 	}
 }
 
@@ -497,10 +467,9 @@ size_t probe_set_prepare(const struct probe_set *set, struct pollfd *fds, size_t
 		n = prepare_running(p, fds, n, max, now_ms, timeout_ms);
 		if (p->running)
 			wait_until(run_deadline(p), now_ms, timeout_ms);
-		else if (!is_link(p) && run_program_is_idle(&p->program) &&
-			 !(set->mode == PROBE_BASELINE && p->status.runs > 0))
+		else if (!is_link(p) && run_program_is_idle(&p->program) && !p->settled && !waits_for(set, p))
 			wait_until(p->next_ms, now_ms, timeout_ms);
-		else if (is_link(p) && set->mode == PROBE_BASELINE && p->status.state == PROBE_PENDING)
+		else if (is_link(p) && set->mode == PROBE_BASELINE && !p->settled)
 			wait_until(set->started_ms + p->status.check->timeout_s * 1000, now_ms, timeout_ms);
 	}
 	return n;
@@ -518,6 +487,7 @@ void probe_set_link_result(struct probe_set *set, bool holds, const char *detail
 		run_say(&p->detail, "%s", detail ? detail : "");
 		p->status.detail = buf_str(&p->detail);
 		p->status.runs++;
+		p->settled = set->mode == PROBE_BASELINE;
 		if (!holds)
 			p->status.failures++;
 		p->status.failed_in_a_row = holds ? 0 : p->status.failed_in_a_row + 1;
@@ -545,7 +515,7 @@ bool probe_set_wants_link(const struct probe_set *set)
 bool probe_set_done(const struct probe_set *set)
 {
 	for (size_t i = 0; i < set->count; i++)
-		if (set->probes[i].status.runs == 0 || set->probes[i].running)
+		if (!set->probes[i].settled || set->probes[i].running)
 			return false;
 	return true;
 }
@@ -562,13 +532,22 @@ const struct probe_status *probe_set_at(const struct probe_set *set, size_t inde
 
 static bool holds(const struct probe *p)
 {
-	return p->status.state == PROBE_PASSING && p->status.failed_in_a_row == 0;
+	return p->status.state == PROBE_PASSING && p->status.failed_in_a_row == 0 && !p->inconclusive;
+}
+
+/* Until when an answer is waited for. */
+static uint64_t deadline_of(const struct probe_set *set, const struct probe *p, uint64_t probation_ms)
+{
+	const struct release_check *c = p->status.check;
+	uint64_t own = (c->initial_delay_s + c->deadline_s) * 1000;
+
+	return set->started_ms + (own > probation_ms ? own : probation_ms);
 }
 
 enum probe_verdict probe_set_verdict(const struct probe_set *set, uint64_t now_ms, uint64_t probation_ms,
 				     const struct probe_status **ret_why)
 {
-	const struct probe_status *waits = NULL, *link = NULL;
+	const struct probe_status *waits = NULL, *link = NULL, *unproven = NULL;
 	bool proven = false;
 
 	*ret_why = NULL;
@@ -585,13 +564,16 @@ enum probe_verdict probe_set_verdict(const struct probe_set *set, uint64_t now_m
 			proven = proven || !is_link(p);
 		else if (is_blamed(p) && is_link(p))
 			link = &p->status;
+		else if (is_blamed(p) && (p->inconclusive || p->status.runs == 0) && !p->running &&
+			 now_ms >= deadline_of(set, p, probation_ms))
+			unproven = &p->status;
 		else if (is_blamed(p))
 			waits = &p->status;
 	}
-	*ret_why = waits ? waits : link;
+	*ret_why = waits ? waits : link ? link : unproven;
 	if (now_ms < set->started_ms + probation_ms || waits)
 		return PROBE_IN_PROGRESS;
 	if (link)
 		return PROBE_ONLY_LINK;
-	return proven ? PROBE_PASSED : PROBE_UNPROVEN;
+	return proven && !unproven ? PROBE_PASSED : PROBE_UNPROVEN;
 }

@@ -2,13 +2,18 @@
  * probe - the checks of a release, run without ever blocking (DESIGN.md section 9).
  *
  * A set holds one probe per check of a release. In PROBE_BASELINE each runs once,
- * at once, against what runs before the swap; what failed there is not blamed on
- * the release. In PROBE_PROBATION they run as Kubernetes runs its probes:
+ * at once, against what runs before the swap (metrics and rates of log lines until
+ * they have a value); what failed there is not blamed on the release. In PROBE_PROBATION they run as Kubernetes runs its probes:
  * initialDelaySeconds, then every periodSeconds, each run for at most
- * timeoutSeconds, successThreshold and failureThreshold runs in a row decide.
+ * timeoutSeconds, successThreshold and failureThreshold runs in a row decide; what
+ * fails two of five runs again and again fails as well. PROBE_WATCH is the same at a
+ * slower pace, until something fails. A run may also say neither yes nor no (too few
+ * samples, an application that is starting): that is waited for until the check's
+ * deadlineSeconds, and then it has proven nothing.
  *
  *   r = probe_set_new(release, &context, PROBE_PROBATION, now, &set);
  *   probe_set_was_failing(set, "answers");    for each that failed in the baseline
+ *   probe_set_before(set, "errors", value);   for each that had a value in it
  *   for (;;) {
  *           n = probe_set_prepare(set, fds, ARRAY_LEN(fds), now, &timeout_ms);
  *           poll(fds, n, timeout_ms);
@@ -17,8 +22,9 @@
  *   }
  *
  * Times are milliseconds of a clock that never goes back (os->clock_boot_ms). No
- * threads, no DNS: hosts are numeric addresses or "localhost". Programs run in a
- * process group of their own, which is killed whole when the run ends, however it
+ * threads, no DNS, no TLS and no files of an application in this process: what needs
+ * them is asked by selfright-probe, as the component's user. Programs run in a process
+ * group of their own, which is killed whole when the run ends, however it
  * ends; the set reaps exactly the processes it started. Release, context and what
  * they point to must outlive the set.
  */
@@ -33,11 +39,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROBE_DETAIL_MAX = 4096, PROBE_BODY_MAX = 64 * 1024, PROBE_FDS_PER_CHECK = 2 };
+enum {
+	PROBE_DETAIL_MAX = 4096,
+	PROBE_BODY_MAX = 64 * 1024,
+	PROBE_FDS_PER_CHECK = 2,
+	PROBE_VALUE_MAX = 40, /* of a value for the journal, with its NUL */
+	PROBE_HELPER_MISSING = 3, /* how selfright-probe ends where there is nothing to read */
+};
 
 struct probe_set;
 
-enum probe_mode { PROBE_BASELINE, PROBE_PROBATION };
+enum probe_mode { PROBE_BASELINE, PROBE_PROBATION, PROBE_WATCH };
 
 /* What the commands see and who they are. */
 struct probe_context {
@@ -45,7 +57,10 @@ struct probe_context {
 	const char *root; /* working folder; argv[0] with a '/' inside is relative to it (the sealed new tree) */
 	const char *const *env; /* the whole environment; NULL: process.h's clean one */
 	const char *user; /* default user of programs; users count only while we are root */
-	const char *systemctl; /* NULL: systemctl from PATH, and only where systemd runs */
+	const char *systemctl, *journalctl; /* NULL: from PATH, and only where systemd runs */
+	const char *helper; /* the path of selfright-probe; NULL: from PATH */
+	const char *data; /* the component's data folder: where relative files are; NULL: they are refused */
+	int64_t since_at; /* seconds since 1970: a status file that is older says nothing; 0: any */
 };
 
 enum probe_state { PROBE_PENDING, PROBE_PASSING, PROBE_FAILING, PROBE_NOT_BLAMED, PROBE_STATE_COUNT };
@@ -68,6 +83,13 @@ DEFINE_FREEP(struct probe_set *, probe_set_free)
 
 /* This check failed in the baseline: it is not blamed, unless must_fix. An unknown name is ignored (a journal of another release). */
 void probe_set_was_failing(struct probe_set *set, const char *check);
+
+/* What a baseline found (a metric's value, how far a log was read), by the check's name. "" and unknown names are ignored. */
+void probe_set_before(struct probe_set *set, const char *check, const char *value);
+/* In a baseline that is done: the value to hand to probe_set_before after the swap; "": none. Borrowed. */
+const char *probe_set_value(const struct probe_set *set, size_t index);
+/* How long a baseline may take. */
+uint64_t probe_set_baseline_ms(const struct probe_set *set);
 
 /*
  * Fill in the descriptors to wait for, at most `max` (PROBE_FDS_PER_CHECK per check
@@ -108,7 +130,7 @@ const struct probe_status *probe_set_at(const struct probe_set *set, size_t inde
  * Failed as soon as a required check that is blamed fails. Otherwise nothing before
  * `probation_ms` since the set was made; then passed when every one of them is passing
  * with no failure since its last success, unproven when no required check besides
- * `link` passed, ONLY_LINK while nothing but the link is missing (the caller extends
+ * `link` passed or one of them has said nothing by its deadline, ONLY_LINK while nothing but the link is missing (the caller extends
  * up to its link_deadline and judges then). *ret_why: the check that failed or is
  * waited for, else NULL.
  */

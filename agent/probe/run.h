@@ -15,19 +15,23 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum run_end { RUN_UNDER_WAY, RUN_HELD, RUN_FAILED };
+/* Inconclusive: it ran, and says neither yes nor no. */
+enum run_end { RUN_UNDER_WAY, RUN_HELD, RUN_FAILED, RUN_INCONCLUSIVE };
 
 /* --- a program --- */
 struct run_program {
 	struct process process;
 	int output_fd, pid_fd; /* -1: none */
-	struct buf output; /* the tail */
+	int status; /* of the last that ended, as waitpid has it */
+	struct buf output; /* the tail, or with `head_max` the head */
+	size_t head_max; /* set before a start: keep so much of the beginning, for whoever reads it */
 };
 
 /* Zeroed storage with descriptors -1 is "nothing runs". */
 void run_program_init(struct run_program *p);
-/* `o` without stdout and stderr. -errno: it could not be started. */
-NODISCARD int run_program_start(struct run_program *p, const struct process_options *o);
+/* `o` without its streams; `input` (NULL: none, at most RUN_INPUT_MAX bytes) is what it reads. -errno: it could not be started. */
+enum { RUN_INPUT_MAX = 48 * 1024 };
+NODISCARD int run_program_start(struct run_program *p, const struct process_options *o, const struct buf *input);
 /* It held if it exited with 0. `detail` gets the output's tail, or how it ended. */
 enum run_end run_program_step(struct run_program *p, struct buf *detail);
 /* Add the tail of what it said so far to `detail`. */
@@ -54,23 +58,34 @@ struct run_talk {
 	struct run_address addresses[RUN_ADDRESSES_MAX];
 	size_t address_count, address_next;
 	const char *request; /* NULL: connecting is all (borrowed) */
-	const char *expect_body; /* NULL: any (borrowed) */
+	const struct http_expect *expect; /* borrowed */
 	size_t sent;
 	bool connected, ended; /* ended: the other side has said everything */
 	struct buf answer;
 };
 
+/* What an HTTP answer must be. */
+struct http_expect {
+	const char *status; /* "200-299,404"; NULL: 200-399 */
+	const char *body; /* a substring; NULL: any */
+	bool whole; /* the whole body is wanted (http_body), not only whether it holds */
+	size_t body_max; /* of a whole one; 0: PROBE_BODY_MAX */
+};
+
 void run_talk_init(struct run_talk *t);
 void run_talk_start(struct run_talk *t, const struct run_address *addresses, size_t count, const char *request,
-		    const char *expect_body);
+		    const struct http_expect *expect);
 enum run_end run_talk_step(struct run_talk *t, struct buf *detail);
 void run_talk_done(struct run_talk *t);
 
 /*
  * What an HTTP answer so far says. Under way: more must come. `ended`: nothing more
- * will. Any status from 200 to 399 holds, as with Kubernetes; redirections are not followed.
+ * will. Redirections are not followed.
  */
-enum run_end http_judge(const struct buf *answer, bool ended, const char *expect_body, struct buf *detail);
+enum run_end http_judge(const struct buf *answer, bool ended, const struct http_expect *expect,
+			struct buf *detail);
+/* The body of an answer that held. -ERR_SYNTAX, -ERR_TOO_LARGE, -ENOMEM. */
+NODISCARD int http_body(const struct buf *answer, struct buf *ret);
 
 /* Replace `detail`; what does not fit, or finds no memory, is left out. */
 void run_say(struct buf *detail, const char *fmt, ...) PRINTF_LIKE(2, 3);

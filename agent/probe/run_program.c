@@ -50,24 +50,55 @@ static int pid_fd_open(pid_t pid)
 	return (int) syscall(SYS_pidfd_open, pid, 0);
 }
 
-int run_program_start(struct run_program *p, const struct process_options *o)
+/* A pipe that holds all of `input` already: nothing has to be written while the program runs. -1: none. */
+static int input_fd(const struct buf *input)
+{
+	int fds[2], r = 0;
+	ssize_t n;
+
+	if (!input || input->len == 0)
+		return -1;
+	if (input->len > RUN_INPUT_MAX)
+		return -ERR_TOO_LARGE;
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	/* Less than a pipe's 64 KiB; smaller ones exist where a user has very many. */
+	n = write(fds[1], input->data, input->len);
+	if (n < 0 || (size_t) n < input->len)
+		r = n < 0 ? -errno : -EAGAIN;
+	if (fcntl(fds[0], F_SETFL, 0) < 0 && r == 0) /* the program reads as programs do */
+		r = -errno;
+	(void) close(fds[1]); /* all is in it */
+	if (r < 0)
+		(void) close(fds[0]);
+	return r < 0 ? r : fds[0];
+}
+
+int run_program_start(struct run_program *p, const struct process_options *o, const struct buf *input)
 {
 	struct process_options options = *o;
-	int pipe_fds[2], r;
+	int pipe_fds[2], r, stdin_fd = input_fd(input);
 
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return -errno;
-	options.stdin_fd = -1;
+	if (stdin_fd < -1)
+		return stdin_fd;
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+		r = -errno;
+		close_fd(&stdin_fd);
+		return r;
+	}
+	options.stdin_fd = stdin_fd;
 	options.stdout_fd = pipe_fds[1];
 	options.stderr_fd = pipe_fds[1];
 	r = fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : process_start(&options, &p->process);
 	(void) close(pipe_fds[1]); /* the program's end */
+	close_fd(&stdin_fd);
 	if (r < 0) {
 		(void) close(pipe_fds[0]);
 		p->process = (struct process){ 0 };
 		return r;
 	}
-	buf_clear(&p->output);
+	buf_done(&p->output); /* a large head is not kept from run to run */
+	buf_init(&p->output, p->head_max ? p->head_max : OUTPUT_MAX);
 	p->output_fd = pipe_fds[0];
 	p->pid_fd = pid_fd_open(p->process.pid);
 	return 0;
@@ -82,6 +113,13 @@ static void keep_tail(struct buf *output, const char *data, size_t len)
 	if (output->len + len > OUTPUT_MAX)
 		buf_consume(output, output->len + len - OUTPUT_MAX);
 	(void) !buf_add(output, data, len); /* without memory the output is not told */
+}
+
+static void keep_head(struct buf *output, const char *data, size_t len)
+{
+	if (len > output->max - output->len)
+		len = output->max - output->len;
+	(void) !buf_add(output, data, len); /* whoever reads it sees that something is missing */
 }
 
 static void read_output(struct run_program *p)
@@ -100,7 +138,10 @@ static void read_output(struct run_program *p)
 			close_fd(&p->output_fd);
 			return;
 		}
-		keep_tail(&p->output, chunk, (size_t) n);
+		if (p->head_max)
+			keep_head(&p->output, chunk, (size_t) n);
+		else
+			keep_tail(&p->output, chunk, (size_t) n);
 		total += (size_t) n;
 	}
 }
@@ -150,6 +191,7 @@ enum run_end run_program_step(struct run_program *p, struct buf *detail)
 	close_fd(&p->output_fd);
 	close_fd(&p->pid_fd);
 	p->process = (struct process){ 0 };
+	p->status = status;
 	if (r < 0) {
 		run_say(detail, "how it ended is not known: %s", err_text(r));
 		return RUN_FAILED;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEADER_MAX = 16 * 1024, ANSWER_MAX = HEADER_MAX + PROBE_BODY_MAX };
+enum { HEADER_MAX = 16 * 1024 };
 
 static bool resolve_v4(const char *host, uint16_t port, struct run_address *ret)
 {
@@ -54,7 +54,7 @@ size_t run_resolve(const char *host, uint16_t port, struct run_address ret[stati
 void run_talk_init(struct run_talk *t)
 {
 	*t = (struct run_talk){ .fd = -1 };
-	buf_init(&t->answer, ANSWER_MAX);
+	buf_init(&t->answer, HEADER_MAX + PROBE_BODY_MAX);
 }
 
 static void hang_up(struct run_talk *t)
@@ -71,15 +71,16 @@ void run_talk_done(struct run_talk *t)
 }
 
 void run_talk_start(struct run_talk *t, const struct run_address *addresses, size_t count, const char *request,
-		    const char *expect_body)
+		    const struct http_expect *expect)
 {
 	hang_up(t);
-	buf_clear(&t->answer);
+	buf_done(&t->answer);
+	buf_init(&t->answer, HEADER_MAX + (expect && expect->body_max ? expect->body_max : PROBE_BODY_MAX));
 	memcpy(t->addresses, addresses, count * sizeof(*addresses));
 	t->address_count = count;
 	t->address_next = 0;
 	t->request = request;
-	t->expect_body = expect_body;
+	t->expect = expect;
 	t->sent = 0;
 	t->connected = t->ended = false;
 }
@@ -130,8 +131,8 @@ static int receive_step(struct run_talk *t)
 {
 	char chunk[4096];
 
-	while (!t->ended && t->answer.len < ANSWER_MAX) {
-		size_t room = ANSWER_MAX - t->answer.len;
+	while (!t->ended && t->answer.len < t->answer.max) {
+		size_t room = t->answer.max - t->answer.len;
 		ssize_t n = recv(t->fd, chunk, room < sizeof(chunk) ? room : sizeof(chunk), 0);
 		int r;
 
@@ -185,7 +186,7 @@ enum run_end run_talk_step(struct run_talk *t, struct buf *detail)
 	if (r == 0)
 		r = receive_step(t);
 	/* A server may answer and reset before it has read everything: its answer counts. */
-	end = http_judge(&t->answer, t->ended || r < 0 || t->answer.len >= ANSWER_MAX, t->expect_body, detail);
+	end = http_judge(&t->answer, t->ended || r < 0 || t->answer.len >= t->answer.max, t->expect, detail);
 	if (r < 0 && end == RUN_FAILED && t->answer.len == 0)
 		run_say(detail, "the connection broke: %s", err_text(r));
 	return end;

@@ -167,6 +167,7 @@ struct node_update {
 	bool recovered; /* recover fell back: the agent reports it and clears the update */
 	bool services_stopped; /* before the swap, to be started again */
 	bool link_before; /* the controller's answer was verified before the swap */
+	bool network; /* what was not proven, was not because of the network */
 	bool deny_from; /* the order wants `from` denied whatever the end is */
 	char data_saved
 		[STATE_PATH_SIZE]; /* where data[] was copied before the swap, below the root; "": nowhere */
@@ -200,6 +201,7 @@ struct node_result {
 	char detail[STATE_DETAIL_SIZE], log_tail[STATE_LOG_TAIL_SIZE];
 	int64_t at;
 	uint64_t duration_ms, pause_ms;
+	bool network; /* good, but unproven because of the network: its class */
 	uint64_t sequence; /* of the report that first carried it; 0: none yet */
 };
 

@@ -187,6 +187,7 @@ static const struct field update_fields[] = {
 	OTHER(struct node_update, "recovered", KIND_BOOL, recovered),
 	OTHER(struct node_update, "services-stopped", KIND_BOOL, services_stopped),
 	OTHER(struct node_update, "link-before", KIND_BOOL, link_before),
+	OTHER(struct node_update, "network", KIND_BOOL, network),
 	OTHER(struct node_update, "deny-from", KIND_BOOL, deny_from),
 	TEXT(struct node_update, "data-saved", data_saved),
 	OTHER(struct node_update, "result", KIND_U64, result),
@@ -227,6 +228,7 @@ static const struct field result_fields[] = {
 	OTHER(struct node_result, "at", KIND_I64, at),
 	OTHER(struct node_result, "duration-ms", KIND_U64, duration_ms),
 	OTHER(struct node_result, "pause-ms", KIND_U64, pause_ms),
+	OTHER(struct node_result, "network", KIND_BOOL, network),
 	OTHER(struct node_result, "sequence", KIND_U64, sequence),
 };
 

@@ -26,6 +26,12 @@ struct http_options {
 	bool allow_plain_http; /* `selfright tuf` and Unix sockets only */
 	unsigned connect_timeout_ms, low_speed_seconds; /* 0: 10 s, 30 s; low speed = under 100 bytes per second */
 	uint64_t max_bytes_per_second; /* 0: no ceiling */
+	/* --- for checks of an application, which may have a certificate for another name, or none that means anything --- */
+	const char *connect_to; /* "host:port" to connect to instead of the one in base_url; NULL: that one */
+	bool insecure; /* verify nothing; for what is checked only, never for what is fetched */
+	bool cut_body; /* the beginning of an answer that is too large is an answer */
+	const char *const *headers; /* "Name: value", sent by http_request as they are; borrowed */
+	size_t header_count;
 };
 
 /* A handle that keeps its connection; no redirects to other origins, path as is. All strings are copied. */

@@ -27,7 +27,10 @@ struct http {
 	CURL *curl;
 	char *base, *ca_pem, *unix_socket, *proxy, *user_agent;
 	struct tls *tls; /* NULL: judged by the system's clock */
-	bool allow_plain_http;
+	struct curl_slist *connect_to;
+	const char *const *headers;
+	size_t header_count;
+	bool allow_plain_http, insecure, cut_body;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
 	char host[256];
@@ -50,6 +53,7 @@ struct transfer {
 	size_t buf_start;
 	uint64_t max;
 	bool wants_error_body;
+	bool may_cut, cut; /* the beginning of a body is enough; there was more */
 	uint64_t dropped;
 	/* a body into a file */
 	int fd;
@@ -152,10 +156,22 @@ int http_open(const struct http_options *o, struct http **ret)
 	h->unix_socket = copy_or_null(o->unix_socket, &failed);
 	h->proxy = copy_or_null(o->proxy, &failed);
 	h->user_agent = copy_or_null(o->user_agent ? o->user_agent : "selfright/" SELFRIGHT_VERSION, &failed);
+	if (o->connect_to) {
+		char text[600];
+
+		(void) snprintf(text, sizeof(text), "::%.590s",
+				o->connect_to); /* any host and port: there is one */
+		h->connect_to = curl_slist_append(NULL, text);
+		failed = failed || !h->connect_to;
+	}
 	if (failed || !h->curl) {
 		http_close(h);
 		return -ENOMEM;
 	}
+	h->insecure = o->insecure;
+	h->cut_body = o->cut_body;
+	h->headers = o->headers;
+	h->header_count = o->header_count;
 	h->allow_plain_http = o->allow_plain_http;
 	h->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 	h->low_speed_seconds = o->low_speed_seconds ? o->low_speed_seconds : LOW_SPEED_SECONDS;
@@ -186,6 +202,7 @@ void http_close(struct http *h)
 	free(h->unix_socket);
 	free(h->proxy);
 	free(h->user_agent);
+	curl_slist_free_all(h->connect_to);
 	free(h);
 	curl_global_cleanup();
 }
@@ -277,7 +294,7 @@ static size_t on_body(char *data, size_t one, size_t len, void *user)
 	r = t->take(t, (const uint8_t *) data, len);
 	if (r < 0)
 		t->error = r;
-	return r < 0 ? 0 : len;
+	return r < 0 || t->cut ? 0 : len; /* 0 ends the transfer */
 }
 
 static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
@@ -349,8 +366,8 @@ static CURLcode set_security(struct http *h)
 	SET(CURLOPT_PROTOCOLS_STR, h->allow_plain_http ? "http,https" : "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSL_VERIFYPEER, h->insecure ? 0L : 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, h->insecure ? 0L : 2L);
 	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	if (h->ca_pem) {
 		struct curl_blob ca = { .data = h->ca_pem, .len = strlen(h->ca_pem), .flags = CURL_BLOB_NOCOPY };
@@ -385,6 +402,8 @@ static CURLcode set_road(struct http *h, uint64_t timeout_ms)
 		SET(CURLOPT_PROXY, h->proxy);
 	}
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	if (h->connect_to)
+		SET(CURLOPT_CONNECT_TO, h->connect_to);
 	return code;
 }
 
@@ -459,7 +478,7 @@ static int perform(struct http *h, struct transfer *t, struct curl_slist *header
 		code = curl_easy_perform(h->curl);
 	if (t->error < 0)
 		return http_fail(h, t->error, "%s", err_text(t->error));
-	r = curl_to_err(code);
+	r = t->cut ? 0 : curl_to_err(code);
 	if (r == -ERR_TLS && h->tls && tls_reason(h->tls)[0])
 		return http_fail(h, r, "%s", tls_reason(h->tls));
 	if (r < 0)
@@ -473,24 +492,27 @@ static void free_headers(struct curl_slist **headers)
 	curl_slist_free_all(*headers);
 }
 
-static NODISCARD int add_header(struct curl_slist **headers, const char *name, const char *value)
+static NODISCARD int add_line(struct curl_slist **headers, const char *line)
 {
-	CLEANUP(buf_done)
-	struct buf line = BUF_INIT(1024);
 	struct curl_slist *longer;
-	int r;
 
-	for (const char *p = value; *p; p++)
+	for (const char *p = line; *p; p++)
 		if ((unsigned char) *p < 0x20 || *p == 0x7f)
 			return -ERR_NAME; /* no header behind the header */
-	r = buf_addf(&line, "%s:%s%s", name, *value ? " " : "", value);
-	if (r < 0)
-		return r;
-	longer = curl_slist_append(*headers, buf_str(&line));
+	longer = curl_slist_append(*headers, line);
 	if (!longer)
 		return -ENOMEM;
 	*headers = longer;
 	return 0;
+}
+
+static NODISCARD int add_header(struct curl_slist **headers, const char *name, const char *value)
+{
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(1024);
+	int r = buf_addf(&line, "%s:%s%s", name, *value ? " " : "", value);
+
+	return r < 0 ? r : add_line(headers, buf_str(&line));
 }
 
 /* Errors' bodies are dropped, unless the caller wants to show them. */
@@ -500,8 +522,12 @@ static int take_into_buf(struct transfer *t, const uint8_t *data, size_t len)
 		t->dropped += len;
 		return t->dropped > ERROR_BODY_MAX ? -ERR_HTTP_STATUS : 0;
 	}
-	if (len > t->max || t->buf->len - t->buf_start > t->max - len)
-		return -ERR_TOO_LARGE;
+	if (len > t->max || t->buf->len - t->buf_start > t->max - len) {
+		if (!t->may_cut)
+			return -ERR_TOO_LARGE;
+		t->cut = true;
+		len = (size_t) (t->max - (t->buf->len - t->buf_start));
+	}
 	return buf_add(t->buf, data, len);
 }
 
@@ -518,7 +544,12 @@ int http_request(struct http *h, const char *method, const char *path, const cha
 	CLEANUP(free_headers)
 	struct curl_slist *headers = NULL;
 	struct transfer t = {
-		.take = take_into_buf, .buf = ret, .buf_start = ret->len, .max = ret->max, .wants_error_body = true
+		.take = take_into_buf,
+		.buf = ret,
+		.buf_start = ret->len,
+		.max = ret->max,
+		.wants_error_body = true,
+		.may_cut = h->cut_body,
 	};
 	struct http_response response = { 0 };
 	char *type = NULL;
@@ -531,6 +562,8 @@ int http_request(struct http *h, const char *method, const char *path, const cha
 		r = add_header(&headers, "Expect", ""); /* one round trip less */
 	if (r == 0 && content_type)
 		r = add_header(&headers, "Content-Type", content_type);
+	for (size_t i = 0; r == 0 && i < h->header_count; i++)
+		r = add_line(&headers, h->headers[i]);
 	if (r == 0)
 		r = perform(h, &t, headers);
 	if (r < 0) {

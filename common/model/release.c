@@ -4,6 +4,7 @@
 #include "base/version.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "model/check.h"
 #include "model/field.h"
 #include "model/variables.h"
 #include "model/write.h"
@@ -12,12 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const check_kind_names[CHECK_KIND_COUNT] = {
-	[CHECK_EXEC] = "exec", [CHECK_HTTP_GET] = "httpGet", [CHECK_TCP_SOCKET] = "tcpSocket",
-	[CHECK_UNIT] = "unit", [CHECK_METRIC] = "metric",    [CHECK_LOG] = "log",
-	[CHECK_LINK] = "link",
-};
 
 static const char *const risks[] = { "low", "medium", "high" };
 static const char *const forms[] = { "full", "delta" };
@@ -47,11 +42,6 @@ static const char *const known_fields[] = { "format",
 					    "post_deploy_checks",
 					    "expected_duration",
 					    NULL };
-
-const char *check_kind_name(enum check_kind kind)
-{
-	return (unsigned) kind < CHECK_KIND_COUNT ? check_kind_names[kind] : "unknown";
-}
 
 /* --- the guards of this document --- */
 
@@ -93,51 +83,22 @@ static bool is_label_name(const char *s)
 	return n > 0 && n <= LABEL_NAME_MAX && s[n] == '\0' && !strchr("-._/", s[0]);
 }
 
-static bool is_port(const char *s)
-{
-	uint64_t port;
-
-	return strstr(s, "${") ? variables_are_fine(s) : parse_u64(s, &port) == 0 && port >= 1 && port <= 65535;
-}
-
-static bool is_url_path(const char *s)
-{
-	if (s[0] != '/' && !str_starts(s, "${"))
-		return false;
-	for (const char *p = s; *p; p++)
-		if ((unsigned char) *p <= 0x20 || (unsigned char) *p >= 0x7f)
-			return false;
-	return variables_are_fine(s);
-}
-
-static bool is_host(const char *s)
-{
-	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-_${}");
-
-	return n > 0 && s[n] == '\0' && variables_are_fine(s);
-}
-
 #define WITH_VARIABLES "without ${...} other than ${vars.NAME}, ${node.id} and ${root}"
 
 static const struct text_rule rule_argument = { 4096, variables_are_fine, WITH_VARIABLES };
 static const struct text_rule rule_signal = { 16, is_signal,
 					      "one of SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, "
 					      "SIGUSR2, SIGKILL" };
-static const struct text_rule rule_unit = { 255, is_unit, "the name of a unit" };
+const struct text_rule rule_unit = { 255, is_unit, "the name of a unit" };
 static const struct text_rule rule_user = { 32, is_user, "the name of a user" };
 static const struct text_rule rule_absolute = { 1024, is_absolute_path, "an absolute path without \"..\"" };
 static const struct text_rule rule_label_name = { LABEL_NAME_MAX, is_label_name, "a name [a-z0-9][a-z0-9-._/]*" };
-static const struct text_rule rule_port = { 128, is_port, "a port from 1 to 65535, or a variable" };
-static const struct text_rule rule_url_path = { 2048, is_url_path,
-						"a path that starts with '/' and has no blanks" };
-static const struct text_rule rule_host = { 255, is_host, "an address or \"localhost\"" };
 static const struct text_rule rule_zone_edition = { 8, zone_is_edition,
 						    "an edition of the zone database as \"2025b\"" };
-static const struct text_rule rule_body = { 4096, variables_are_fine, WITH_VARIABLES };
 
 /* --- parsing --- */
 
-static void parse_command_fields(struct fields *c, bool required, struct release_command *ret)
+void command_fields_parse(struct fields *c, bool required, struct release_command *ret)
 {
 	field_text_list(c, "command", &rule_argument, required ? 1 : 0, RELEASE_ARGV_MAX, &ret->argv);
 	if (ret->argv.count > 0 && ret->argv.items[0][0] == '\0')
@@ -154,7 +115,7 @@ static void parse_command(struct fields *f, const char *name, struct release_com
 	if (!field_has(f, name))
 		return;
 	c = field_object(f, name, true);
-	parse_command_fields(&c, true, ret);
+	command_fields_parse(&c, true, ret);
 }
 
 static void parse_artifact(struct fields *f, struct release_artifact *ret)
@@ -181,111 +142,6 @@ static void parse_service(struct fields *f, struct release_service *ret)
 	field_text_list(f, "files", &rule_path, 0, RELEASE_SERVICE_FILES_MAX, &ret->files);
 	if (field_ok(f) && (ret->unit != NULL) == (ret->start.argv.count > 0))
 		field_fail(f, -ERR_FIELD_VALUE, NULL, "needs exactly one of unit and start");
-}
-
-/* Kubernetes takes a port as a number or a string. */
-static char *parse_port(struct fields *f, const char *name)
-{
-	char text[24];
-
-	if (!json_is(json_get(f->object, name), JSON_INTEGER))
-		return field_text(f, name, &rule_port, true);
-	(void) snprintf(text, sizeof(text), "%llu",
-			(unsigned long long) field_need_u64(f, name, 1, 65535)); /* 20 digits at most */
-	return field_strdup(f, text);
-}
-
-/* The one kind the check has, or -1. */
-static int parse_check_kind(struct fields *f)
-{
-	static const char *const others[] = { "name",
-					      "initialDelaySeconds",
-					      "periodSeconds",
-					      "timeoutSeconds",
-					      "successThreshold",
-					      "failureThreshold",
-					      "required",
-					      "must_fix" };
-	int kind = -1;
-	bool newer = false;
-
-	if (!field_ok(f))
-		return -1;
-	for (int k = 0; k < CHECK_KIND_COUNT; k++) {
-		if (!field_has(f, check_kind_names[k]))
-			continue;
-		if (kind >= 0) {
-			field_fail(f, -ERR_FIELD_VALUE, NULL, "has two kinds, %s and %s", check_kind_names[kind],
-				   check_kind_names[k]);
-			return -1;
-		}
-		kind = k;
-	}
-	for (size_t i = 0; kind < 0 && i < json_count(f->object); i++) {
-		size_t k = 0;
-
-		while (k < ARRAY_LEN(others) && strcmp(others[k], json_name_at(f->object, i)) != 0)
-			k++;
-		newer = newer || k == ARRAY_LEN(others);
-	}
-	if (kind < 0)
-		field_fail(f, newer ? -ERR_AGENT_TOO_OLD : -ERR_FIELD_MISSING, NULL,
-			   "has no kind this agent knows (exec, httpGet, tcpSocket, unit, metric, log, link)");
-	return kind;
-}
-
-static void parse_check_body(struct fields *f, struct release_check *ret)
-{
-	static const char *const schemes[] = { "http", "https" };
-	struct fields body = { .error = f->error };
-
-	if (ret->kind == CHECK_UNIT) {
-		ret->unit = field_text(f, "unit", &rule_unit, true);
-		return;
-	}
-	body = field_object(f, check_kind_names[ret->kind], true);
-	switch (ret->kind) {
-	case CHECK_EXEC:
-		parse_command_fields(&body, true, &ret->exec);
-		break;
-	case CHECK_HTTP_GET:
-		ret->http.scheme =
-			field_strdup(&body,
-				     schemes[field_choice(&body, "scheme", schemes, ARRAY_LEN(schemes), 0)]);
-		ret->http.host = field_text_or(&body, "host", &rule_host, "127.0.0.1");
-		ret->http.port = parse_port(&body, "port");
-		ret->http.path = field_text_or(&body, "path", &rule_url_path, "/");
-		ret->http.expect_body = field_text(&body, "expectBody", &rule_body, false);
-		break;
-	case CHECK_TCP_SOCKET:
-		ret->tcp.host = field_text_or(&body, "host", &rule_host, "127.0.0.1");
-		ret->tcp.port = parse_port(&body, "port");
-		break;
-	case CHECK_UNIT:
-	case CHECK_METRIC:
-	case CHECK_LOG:
-	case CHECK_LINK:
-	case CHECK_KIND_COUNT:
-		break; /* nothing more to say */
-	}
-}
-
-static void parse_check(struct fields *f, struct release_check *ret)
-{
-	int kind = parse_check_kind(f);
-
-	ret->name = field_text(f, "name", &rule_id, true);
-	if (kind < 0)
-		return;
-	ret->kind = (enum check_kind) kind;
-	parse_check_body(f, ret);
-	ret->initial_delay_s = field_u64(f, "initialDelaySeconds", 0, 24 * 3600, 0);
-	ret->period_s = field_u64(f, "periodSeconds", 1, 3600, 10);
-	ret->timeout_s = field_u64(f, "timeoutSeconds", 1, 3600, 1);
-	ret->success_threshold = field_u64(f, "successThreshold", 1, 100, 1);
-	ret->failure_threshold = field_u64(f, "failureThreshold", 1, 100, 3);
-	ret->required = field_bool(f, "required", true);
-	ret->must_fix = field_bool(f, "must_fix", false);
 }
 
 static void parse_requires_components(struct fields *f, struct release *out)
@@ -357,6 +213,15 @@ static void parse_services(struct fields *f, struct release *out)
 	}
 }
 
+/* Declared order: no check waits for one below it, so none waits in a circle. */
+static bool stands_before(const struct release *r, size_t index, const char *name)
+{
+	for (size_t i = 0; i < index; i++)
+		if (strcmp(r->checks[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static void parse_checks(struct fields *f, struct release *out)
 {
 	size_t n = fields_count(f, "checks", 0, RELEASE_CHECKS_MAX);
@@ -365,10 +230,14 @@ static void parse_checks(struct fields *f, struct release *out)
 	for (size_t i = 0; i < n && field_ok(f); i++) {
 		struct fields c = field_element(f, "checks", i);
 
-		parse_check(&c, &out->checks[out->check_count++]);
+		check_parse(&c, &out->checks[out->check_count++]);
 		for (size_t k = 0; k < i && field_ok(f); k++)
 			if (strcmp(out->checks[k].name, out->checks[i].name) == 0)
 				field_fail(&c, -ERR_FIELD_VALUE, "name", "stands twice");
+		for (size_t k = 0; field_ok(f) && k < out->checks[i].after.count; k++)
+			if (!stands_before(out, i, out->checks[i].after.items[k]))
+				field_fail(&c, -ERR_FIELD_VALUE, "after",
+					   "must name checks that stand above this one");
 	}
 }
 
@@ -460,32 +329,18 @@ int release_parse(const struct json *doc, struct release *ret, char **ret_error)
 
 /* --- releasing --- */
 
-static void command_done(struct release_command *c)
+void release_command_done(struct release_command *c)
 {
 	string_list_done(&c->argv);
 	free(c->user);
-}
-
-static void check_done(struct release_check *c)
-{
-	free(c->name);
-	command_done(&c->exec);
-	free(c->http.scheme);
-	free(c->http.host);
-	free(c->http.port);
-	free(c->http.path);
-	free(c->http.expect_body);
-	free(c->tcp.host);
-	free(c->tcp.port);
-	free(c->unit);
 }
 
 static void service_done(struct release_service *s)
 {
 	free(s->name);
 	free(s->unit);
-	command_done(&s->start);
-	command_done(&s->reload);
+	release_command_done(&s->start);
+	release_command_done(&s->reload);
 	free(s->stop_signal);
 	string_list_done(&s->files);
 }
@@ -506,11 +361,11 @@ static void requirements_done(struct release *r)
 
 static void hooks_done(struct release *r)
 {
-	command_done(&r->hooks.preflight);
-	command_done(&r->hooks.before_swap);
-	command_done(&r->hooks.after_swap);
-	command_done(&r->hooks.after_rollback);
-	command_done(&r->hooks.notify);
+	release_command_done(&r->hooks.preflight);
+	release_command_done(&r->hooks.before_swap);
+	release_command_done(&r->hooks.after_swap);
+	release_command_done(&r->hooks.after_rollback);
+	release_command_done(&r->hooks.notify);
 }
 
 void release_done(struct release *r)
@@ -565,7 +420,7 @@ int release_agrees(const struct release *r, const char *path)
 
 /* --- writing --- */
 
-static void write_command_fields(struct json_node *o, const struct release_command *c)
+void command_fields_write(struct json_node *o, const struct release_command *c)
 {
 	write_list(o, "command", &c->argv);
 	write_text(o, "user", c->user);
@@ -575,7 +430,7 @@ static void write_command_fields(struct json_node *o, const struct release_comma
 static void write_command(struct json_node *o, const char *name, const struct release_command *c)
 {
 	if (c->argv.count > 0)
-		write_command_fields(node_object(o, name), c);
+		command_fields_write(node_object(o, name), c);
 }
 
 static void write_requires(struct json_node *object, const struct release *r)
@@ -616,32 +471,6 @@ static void write_service(struct json_node *o, const struct release_service *s)
 		write_list(o, "files", &s->files);
 }
 
-static void write_check(struct json_node *o, const struct release_check *c)
-{
-	struct json_node *body;
-
-	node_string(o, "name", c->name);
-	if (c->kind == CHECK_UNIT) {
-		node_string(o, "unit", c->unit);
-	} else {
-		body = node_object(o, check_kind_name(c->kind));
-		if (c->kind == CHECK_EXEC)
-			write_command_fields(body, &c->exec);
-		write_text(body, "scheme", c->http.scheme);
-		write_text(body, "host", c->kind == CHECK_TCP_SOCKET ? c->tcp.host : c->http.host);
-		write_text(body, "port", c->kind == CHECK_TCP_SOCKET ? c->tcp.port : c->http.port);
-		write_text(body, "path", c->http.path);
-		write_text(body, "expectBody", c->http.expect_body);
-	}
-	write_u64(o, "initialDelaySeconds", c->initial_delay_s);
-	write_u64(o, "periodSeconds", c->period_s);
-	write_u64(o, "timeoutSeconds", c->timeout_s);
-	write_u64(o, "successThreshold", c->success_threshold);
-	write_u64(o, "failureThreshold", c->failure_threshold);
-	node_bool(o, "required", c->required);
-	node_bool(o, "must_fix", c->must_fix);
-}
-
 static void write_hooks(struct json_node *object, const struct release *r)
 {
 	struct json_node *h = node_object(object, "hooks");
@@ -664,7 +493,7 @@ static void write_lists(struct json_node *object, const struct release *r)
 		write_service(node_object(a, NULL), &r->services[i]);
 	a = node_array(object, "checks");
 	for (size_t i = 0; i < r->check_count; i++)
-		write_check(node_object(a, NULL), &r->checks[i]);
+		check_write(&r->checks[i], node_object(a, NULL));
 	a = node_array(object, "data");
 	for (size_t i = 0; i < r->data_count; i++) {
 		struct json_node *d = node_object(a, NULL);

@@ -26,6 +26,8 @@ enum {
 	RELEASE_REQUIRES_MAX = 64, /* each of components, files, vars */
 	RELEASE_ARGV_MAX = 64,
 	RELEASE_SERVICE_FILES_MAX = 64,
+	CHECK_HEADERS_MAX = 16, /* of an httpGet */
+	CHECK_WORDS_MAX = 32, /* each of match and ignore of a log */
 	POLICY_REVOKED_MAX = 1024,
 	POLICY_APPROVALS_MAX = 32,
 };
@@ -82,22 +84,69 @@ enum check_kind {
 	CHECK_METRIC,
 	CHECK_LOG,
 	CHECK_LINK,
+	CHECK_STATUS,
 	CHECK_KIND_COUNT
+};
+
+struct release_header {
+	char *name, *value;
+};
+
+/* Where an HTTP answer comes from and what it must be: httpGet, and metric over HTTP. */
+struct release_http {
+	char *scheme, *host, *port, *path; /* http, 127.0.0.1; host, port and path may hold ${vars.NAME} */
+	char *unix_socket; /* asked instead of host and port, as the component's user; NULL: none */
+	struct release_header *headers;
+	size_t header_count;
+	char *expect_status; /* "200-299,404"; NULL: 200-399 */
+	char *expect_body; /* a substring, NULL: any */
+	/* https verifies: against `ca` (a file of the tree, or absolute), else the system's authorities. */
+	char *ca, *server_name; /* server_name: what the certificate must be for; NULL: host */
+	bool insecure_skip_verify;
+};
+
+/* Samples in Prometheus' text form, from `http` or `file`, summed over a selector. Bounds are decimal numbers. */
+struct release_metric {
+	char *file; /* NULL: http */
+	char *select, *of; /* selectors (model/selector.h); of: the value is select's increase per of's */
+	bool rate; /* the value is the increase per second */
+	bool absent_is_zero; /* no series of `select` is 0, not "no data"; always so with `of` */
+	char *min, *max; /* NULL: no bound */
+	char *min_of_before, *max_of_before; /* times its own value before the swap */
+	uint64_t min_samples; /* increases of `of`, else answers; fewer prove nothing */
+	uint64_t before_s; /* for at most so long it is watched before the swap */
+};
+
+/* Lines of a unit's journal or of a file. */
+struct release_log {
+	char *unit, *file; /* exactly one */
+	struct string_list match, ignore; /* an error line holds one of match (any case) and none of ignore */
+	uint64_t max_per_minute; /* UINT64_MAX: any */
+	uint64_t
+		max_new_kinds; /* kinds of error lines that did not stand there before the swap; UINT64_MAX: any */
+};
+
+/* The application's own word, from `file` or from the check's command. */
+struct release_status {
+	char *file; /* NULL: the command in `exec` */
+	bool accept_degraded;
 };
 
 /* Kubernetes' fields and defaults: delay 0, period 10, timeout 1, success 1, failure 3 (probes in core/v1). */
 struct release_check {
 	char *name; /* an id, unique in the release */
 	enum check_kind kind;
-	struct release_command exec;
-	struct {
-		char *scheme, *host, *port, *path; /* http, 127.0.0.1; port and path may hold ${vars.NAME} */
-		char *expect_body; /* a substring, NULL: any */
-	} http;
+	struct release_command exec; /* status too */
+	struct release_http http; /* metric too */
 	struct {
 		char *host, *port;
 	} tcp;
 	char *unit;
+	struct release_metric metric;
+	struct release_log log;
+	struct release_status status;
+	struct string_list after; /* it runs only while these, which stand above it, pass */
+	uint64_t deadline_s; /* after so long without enough data it proves nothing; 300 */
 	uint64_t initial_delay_s, period_s, timeout_s, success_threshold, failure_threshold;
 	bool required; /* true by default */
 	bool must_fix;
@@ -166,6 +215,8 @@ NODISCARD int variables_expand(const struct variables *v, const char *text, stru
 bool release_service_equal(const struct release_service *a, const struct release_service *b);
 
 const char *check_kind_name(enum check_kind kind); /* "httpGet" ... */
+/* Is `status` in "200-299,404"? NULL stands for 200-399. */
+bool check_status_is_expected(const char *ranges, unsigned status);
 
 /* --- policy: <component>/policy.json --- */
 struct approval_rule {

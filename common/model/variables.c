@@ -119,12 +119,15 @@ static int names_of_command(const struct release_command *c, struct string_list 
 
 static int names_of_check(const struct release_check *c, struct string_list *ret)
 {
-	const char *texts[] = { c->http.scheme,	     c->http.host, c->http.port, c->http.path,
-				c->http.expect_body, c->tcp.host,  c->tcp.port };
+	const char *texts[] = { c->http.host,	     c->http.port,   c->http.path,	  c->http.expect_body,
+				c->http.unix_socket, c->http.ca,     c->http.server_name, c->tcp.host,
+				c->tcp.port,	     c->metric.file, c->log.file,	  c->status.file };
 	int r = names_of_command(&c->exec, ret);
 
 	for (size_t i = 0; i < ARRAY_LEN(texts) && r == 0; i++)
 		r = names_of(texts[i], ret);
+	for (size_t i = 0; i < c->http.header_count && r == 0; i++)
+		r = names_of(c->http.headers[i].value, ret);
 	return r;
 }
 

@@ -46,7 +46,7 @@ layer(pack common/pack INTERNAL base os crypto tree EXTERNAL PkgConfig::archive 
 layer(tuf common/tuf INTERNAL base os json crypto)
 layer(model common/model INTERNAL base json zone)
 find_package(Threads REQUIRED)
-layer(fetch common/fetch INTERNAL base os EXTERNAL PkgConfig::curl PkgConfig::ssl Threads::Threads)
+layer(fetch common/fetch INTERNAL base os EXTERNAL PkgConfig::curl PkgConfig::ssl Threads::Threads PkgConfig::crypto)
 layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto)
 
 layer(store agent/store INTERNAL base os crypto tree)

@@ -160,29 +160,126 @@ static int copy_service(const struct conf *c, struct json_node *o, struct conf_e
 	return r < 0 ? r : conf_reject_unknown(c, e);
 }
 
-/* A check's body: a map whose members are all text. */
-static int copy_body(const struct conf *c, const char *key, const char *const *names, size_t count,
-		     struct json_node *o, struct conf_error *e)
+/* What stands in the maps of httpGet and metric alike. */
+static int copy_http(const struct conf *body, struct json_node *out, struct conf_error *e)
 {
-	const struct conf *body = conf_get(c, key);
-	struct json_node *out;
+	static const char *const texts[] = { "scheme",	     "host",	   "port", "path",	"unixSocket",
+					     "expectStatus", "expectBody", "ca",   "serverName" };
+	const struct conf *headers = conf_get(body, "httpHeaders");
+	struct json_node *list;
 	int r = 0;
 
-	if (conf_kind(body) == CONF_MISSING)
-		return 0;
-	if (conf_kind(body) != CONF_MAP)
-		return conf_fail(body, e, "%s is a map", key);
-	out = node_object(o, key);
-	for (size_t i = 0; r >= 0 && i < count; i++)
-		r = copy_text(body, names[i], out, e);
-	return r < 0 ? r : conf_reject_unknown(body, e);
+	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(texts); i++)
+		r = copy_text(body, texts[i], out, e);
+	if (r >= 0)
+		r = copy_bool(body, "insecureSkipVerify", out, e);
+	if (r < 0 || conf_kind(headers) == CONF_MISSING)
+		return r;
+	if (conf_kind(headers) != CONF_LIST)
+		return conf_fail(headers, e, "httpHeaders is a list: [{name: Host, value: example.com}]");
+	list = node_array(out, "httpHeaders");
+	for (size_t i = 0; r >= 0 && i < conf_count(headers); i++) {
+		const struct conf *h = conf_at(headers, i);
+		struct json_node *o = node_object(list, NULL);
+
+		if (conf_kind(h) != CONF_MAP)
+			return conf_fail(h, e, "each of httpHeaders is a map: {name: Host, value: example.com}");
+		r = copy_text(h, "name", o, e);
+		if (r >= 0)
+			r = copy_text(h, "value", o, e);
+		if (r >= 0)
+			r = conf_reject_unknown(h, e);
+	}
+	return r;
+}
+
+static int copy_metric(const struct conf *body, struct json_node *out, struct conf_error *e)
+{
+	static const char *const texts[] = { "file", "select", "of", "min", "max", "minOfBefore", "maxOfBefore" };
+	int r = copy_http(body, out, e);
+
+	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(texts); i++)
+		r = copy_text(body, texts[i], out, e);
+	if (r >= 0)
+		r = copy_bool(body, "rate", out, e);
+	if (r >= 0)
+		r = copy_bool(body, "absentIsZero", out, e);
+	if (r >= 0)
+		r = copy_number(body, "minSamples", out, e);
+	return r < 0 ? r : copy_seconds(body, "beforeSeconds", out, e);
+}
+
+static int copy_log(const struct conf *body, struct json_node *out, struct conf_error *e)
+{
+	int r = copy_text(body, "unit", out, e);
+
+	if (r >= 0)
+		r = copy_text(body, "file", out, e);
+	if (r >= 0)
+		r = copy_texts(body, "match", out, e);
+	if (r >= 0)
+		r = copy_texts(body, "ignore", out, e);
+	if (r >= 0)
+		r = copy_number(body, "maxPerMinute", out, e);
+	return r < 0 ? r : copy_number(body, "maxNewKinds", out, e);
+}
+
+static int copy_status(const struct conf *body, struct json_node *out, struct conf_error *e)
+{
+	int r = copy_text(body, "file", out, e);
+
+	if (r >= 0)
+		r = copy_texts(body, "command", out, e);
+	if (r >= 0)
+		r = copy_text(body, "user", out, e);
+	if (r >= 0)
+		r = copy_seconds(body, "timeout", out, e);
+	return r < 0 ? r : copy_bool(body, "acceptDegraded", out, e);
+}
+
+static int copy_tcp(const struct conf *body, struct json_node *out, struct conf_error *e)
+{
+	int r = copy_text(body, "host", out, e);
+
+	return r < 0 ? r : copy_text(body, "port", out, e);
+}
+
+static int copy_nothing(const struct conf *body, struct json_node *out, struct conf_error *e)
+{
+	(void) body;
+	(void) out;
+	(void) e;
+	return 0;
+}
+
+/* The kinds of check that are maps. */
+static int copy_kinds(const struct conf *c, struct json_node *o, struct conf_error *e)
+{
+	static const struct {
+		const char *key;
+		int (*copy)(const struct conf *body, struct json_node *out, struct conf_error *e);
+	} kinds[] = { { "httpGet", copy_http }, { "tcpSocket", copy_tcp }, { "metric", copy_metric },
+		      { "log", copy_log },	{ "status", copy_status }, { "link", copy_nothing } };
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(kinds); i++) {
+		const struct conf *body = conf_get(c, kinds[i].key);
+
+		if (conf_kind(body) == CONF_MISSING)
+			continue;
+		if (conf_kind(body) != CONF_MAP)
+			return conf_fail(body, e, "%s is a map", kinds[i].key);
+		r = kinds[i].copy(body, node_object(o, kinds[i].key), e);
+		if (r >= 0)
+			r = conf_reject_unknown(body, e);
+	}
+	return r;
 }
 
 static int copy_check(const struct conf *c, struct json_node *o, struct conf_error *e)
 {
-	static const char *const http[] = { "scheme", "host", "port", "path", "expectBody" };
-	static const char *const tcp[] = { "host", "port" };
-	static const char *const seconds[] = { "initialDelaySeconds", "periodSeconds", "timeoutSeconds" };
+	static const char *const seconds[] = { "initialDelaySeconds", "periodSeconds", "timeoutSeconds",
+					       "deadlineSeconds" };
 	static const char *const numbers[] = { "successThreshold", "failureThreshold" };
 	static const char *const flags[] = { "required", "must_fix" };
 	int r = copy_text(c, "name", o, e);
@@ -190,13 +287,11 @@ static int copy_check(const struct conf *c, struct json_node *o, struct conf_err
 	if (r >= 0)
 		r = copy_command(c, "exec", o, e);
 	if (r >= 0)
-		r = copy_body(c, "httpGet", http, ARRAY_LEN(http), o, e);
-	if (r >= 0)
-		r = copy_body(c, "tcpSocket", tcp, ARRAY_LEN(tcp), o, e);
-	if (r >= 0)
 		r = copy_text(c, "unit", o, e);
 	if (r >= 0)
-		r = copy_body(c, "link", NULL, 0, o, e);
+		r = copy_kinds(c, o, e);
+	if (r >= 0)
+		r = copy_texts(c, "after", o, e);
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(seconds); i++)
 		r = copy_seconds(c, seconds[i], o, e);
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(numbers); i++)

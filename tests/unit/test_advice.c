@@ -60,9 +60,9 @@ static void a_release_that_can_prove_nothing(void **state)
 static void what_agents_refuse_is_named(void **state)
 {
 	(void) state;
-	expect(RELEASE(FULL, "\"checks\":[" PROOF ",{\"name\":\"tls\",\"httpGet\":{\"scheme\":\"https\",\"port\":"
-			     "443,\"path\":\"/\"}}]"),
-	       "tls asks by https");
+	expect(RELEASE(FULL, "\"checks\":[" PROOF ",{\"name\":\"far\",\"httpGet\":{\"host\":\"db.example.org\","
+			     "\"port\":80}}]"),
+	       "asks another host");
 	expect(RELEASE(FULL, "\"checks\":[" PROOF ",{\"name\":\"far\",\"tcpSocket\":{\"host\":\"db.example.org\","
 			     "\"port\":5432}}]"),
 	       "db.example.org");
@@ -88,7 +88,12 @@ static void addresses_are_fine(void **state)
 			 advice(RELEASE(FULL, "\"checks\":[{\"name\":\"a\",\"tcpSocket\":{\"host\":\"::1\","
 					      "\"port\":1}},{\"name\":\"b\",\"tcpSocket\":{\"host\":\"localhost\","
 					      "\"port\":1}},{\"name\":\"c\",\"tcpSocket\":{\"port\":"
-					      "\"${vars.port}\"}}]"),
+					      "\"${vars.port}\"}},{\"name\":\"d\",\"httpGet\":{\"scheme\":"
+					      "\"https\",\"port\":443}},{\"name\":\"e\",\"log\":{\"file\":"
+					      "\"error.log\"}},{\"name\":\"f\",\"metric\":{\"port\":9100,"
+					      "\"select\":\"up\",\"min\":\"1\"}},{\"name\":\"g\","
+					      "\"required\":false,\"httpGet\":{\"host\":\"example.org\","
+					      "\"port\":80}}]"),
 				&list));
 	string_list_done(&list);
 }

@@ -114,6 +114,30 @@ static const char everything[] =
 	"  - name: link\n"
 	"    link: {}\n"
 	"    required: true\n"
+	"  - name: tls\n"
+	"    httpGet:\n"
+	"      scheme: https\n"
+	"      port: 8443\n"
+	"      httpHeaders: [{name: Host, value: a.example}]\n"
+	"      expectStatus: 200-299\n"
+	"      insecureSkipVerify: true\n"
+	"    after: [answers, listens]\n"
+	"    deadlineSeconds: 10m\n"
+	"  - name: errors\n"
+	"    metric:\n"
+	"      port: 9100\n"
+	"      path: /metrics\n"
+	"      select: 'http_total{code=~\"5..\"}'\n"
+	"      of: http_total\n"
+	"      maxOfBefore: 1.5\n"
+	"      max: 0.5\n"
+	"      minSamples: 100\n"
+	"      beforeSeconds: 2m\n"
+	"      absentIsZero: true\n"
+	"  - name: lines\n"
+	"    log: {file: error.log, match: [\"[error]\"], ignore: [client], maxPerMinute: 5, maxNewKinds: 1}\n"
+	"  - name: word\n"
+	"    status: {command: [bin/status], timeout: 5s, acceptDegraded: true}\n"
 	"probation: 10s\n"
 	"watch: 2m\n"
 	"boot_attempts: 4\n"
@@ -158,7 +182,7 @@ static void every_field_reaches_the_release(void **state)
 	assert_string_equal("helper.service", r.services[1].unit);
 	assert_true(r.services[1].stop_before_swap);
 	assert_int_equal(r.services[1].files.count, 2);
-	assert_int_equal(5, r.check_count);
+	assert_int_equal(9, r.check_count);
 	assert_int_equal(CHECK_HTTP_GET, r.checks[0].kind);
 	assert_string_equal("/healthz", r.checks[0].http.path);
 	assert_string_equal("ok", r.checks[0].http.expect_body);
@@ -174,6 +198,22 @@ static void every_field_reaches_the_release(void **state)
 	assert_int_equal(CHECK_UNIT, r.checks[3].kind);
 	assert_int_equal(CHECK_LINK, r.checks[4].kind);
 	assert_true(r.checks[4].required);
+	assert_string_equal("https", r.checks[5].http.scheme);
+	assert_string_equal("a.example", r.checks[5].http.headers[0].value);
+	assert_string_equal("200-299", r.checks[5].http.expect_status);
+	assert_true(r.checks[5].http.insecure_skip_verify);
+	assert_string_equal("listens", r.checks[5].after.items[1]);
+	assert_int_equal(600, r.checks[5].deadline_s);
+	assert_string_equal("http_total{code=~\"5..\"}", r.checks[6].metric.select);
+	assert_string_equal("1.5", r.checks[6].metric.max_of_before);
+	assert_int_equal(100, r.checks[6].metric.min_samples);
+	assert_int_equal(120, r.checks[6].metric.before_s);
+	assert_true(r.checks[6].metric.absent_is_zero);
+	assert_string_equal("[error]", r.checks[7].log.match.items[0]);
+	assert_int_equal(5, r.checks[7].log.max_per_minute);
+	assert_int_equal(1, r.checks[7].log.max_new_kinds);
+	assert_string_equal("bin/status", r.checks[8].exec.argv.items[0]);
+	assert_true(r.checks[8].status.accept_degraded);
 	assert_int_equal(10, r.probation_s);
 	assert_int_equal(120, r.watch_s);
 	assert_int_equal(4, r.boot_attempts);
@@ -231,6 +271,23 @@ static void a_complaint_names_file_line_and_what_was_expected(void **state)
 		{ "component: web\nteam: web\nchecks:\n  - name: a\n    httpGet: {port: 99999}\n",
 		  "component.yaml:", "port" },
 		{ "component: web\nteam: web\nchecks:\n  - name: a\n", "component.yaml:", "kind" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    metric: {port: 1, selct: up}\n",
+		  "component.yaml:5:", "selct" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    metric: {port: 1, select: sum(up), min: "
+		  "1}\n",
+		  "component.yaml:", "selector" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    log: error.log\n",
+		  "component.yaml:5:", "log is a map" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    log: {file: a, maxPerMinute: few}\n",
+		  "component.yaml:5:", "few" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    status: {file: a, comand: [b]}\n",
+		  "component.yaml:5:", "comand" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    httpGet:\n      port: 1\n"
+		  "      httpHeaders: {Host: a}\n",
+		  "component.yaml:7:", "httpHeaders is a list" },
+		{ "component: web\nteam: web\nchecks:\n  - name: a\n    httpGet:\n      port: 1\n"
+		  "      httpHeaders: [{name: a, valu: b}]\n",
+		  "component.yaml:7:", "valu" },
 		{ "component: web\nteam: web\nrisk: enormous\n", "component.yaml:", "risk" },
 		{ "component: web\nteam: web\nservices:\n  - name: a\n    start: [x, \"${vars.port}\"]\n",
 		  "component.yaml:", "vars: [port]" },

@@ -20,7 +20,15 @@ static const char good[] =
 	"'initialDelaySeconds':1,'periodSeconds':2,'timeoutSeconds':3,'successThreshold':4,'failureThreshold':5},"
 	"{'name':'listens','tcpSocket':{'host':'::1','port':8080}},{'name':'runs','exec':{'command':['bin/"
 	"check']}},"
-	"{'name':'unit','unit':'ssh.service','required':false},{'name':'link','link':{},'must_fix':true}],"
+	"{'name':'unit','unit':'ssh.service','required':false},{'name':'link','link':{},'must_fix':true},"
+	"{'name':'tls','httpGet':{'scheme':'https','port':8443,'httpHeaders':[{'name':'Host','value':'a.example'}]"
+	","
+	"'expectStatus':'200-299,404','ca':'conf/ca.crt','serverName':'a.example'},'after':['answers']},"
+	"{'name':'socket','httpGet':{'unixSocket':'run/app.sock','insecureSkipVerify':true,'scheme':'https'}},"
+	"{'name':'errors','metric':{'port':9100,'path':'/metrics','select':'http_total{code=~\\\"5..\\\"}','of':"
+	"'http_total','maxOfBefore':'1.5','max':'0.5','minSamples':100,'beforeSeconds':30},'deadlineSeconds':900},"
+	"{'name':'lines','log':{'file':'error.log','match':['[error]'],'ignore':['client'],'maxPerMinute':5}},"
+	"{'name':'word','status':{'file':'status.json','acceptDegraded':true}}],"
 	"'probation':10,'watch':3600,'boot_attempts':2,'data':[{'path':'db','on_rollback':'restore'}],"
 	"'data_compatible_back':false,'must':['checks','tree'],'changes':'faster','risk':'high','known_issues':'"
 	"none',"
@@ -89,7 +97,7 @@ static void test_every_field_is_read(void **state)
 	assert_int_equal(r.hooks.preflight.timeout_s, 5);
 	assert_int_equal(r.hooks.before_swap.argv.count, 0);
 	assert_string_equal(r.hooks.after_swap.argv.items[1], "${root}");
-	assert_int_equal(r.check_count, 5);
+	assert_int_equal(r.check_count, 10);
 	assert_int_equal(r.checks[0].kind, CHECK_HTTP_GET);
 	assert_string_equal(r.checks[0].http.scheme, "http");
 	assert_string_equal(r.checks[0].http.host, "127.0.0.1");
@@ -108,6 +116,34 @@ static void test_every_field_is_read(void **state)
 	assert_false(r.checks[3].required);
 	assert_int_equal(r.checks[4].kind, CHECK_LINK);
 	assert_true(r.checks[4].must_fix);
+	assert_int_equal(r.checks[4].deadline_s, 300);
+	assert_string_equal(r.checks[5].http.headers[0].name, "Host");
+	assert_string_equal(r.checks[5].http.headers[0].value, "a.example");
+	assert_string_equal(r.checks[5].http.expect_status, "200-299,404");
+	assert_true(check_status_is_expected(r.checks[5].http.expect_status, 404));
+	assert_false(check_status_is_expected(r.checks[5].http.expect_status, 301));
+	assert_true(check_status_is_expected(NULL, 301));
+	assert_false(check_status_is_expected(NULL, 404));
+	assert_string_equal(r.checks[5].http.ca, "conf/ca.crt");
+	assert_string_equal(r.checks[5].http.server_name, "a.example");
+	assert_string_equal(r.checks[5].after.items[0], "answers");
+	assert_string_equal(r.checks[6].http.unix_socket, "run/app.sock");
+	assert_null(r.checks[6].http.port);
+	assert_true(r.checks[6].http.insecure_skip_verify);
+	assert_int_equal(r.checks[7].kind, CHECK_METRIC);
+	assert_string_equal(r.checks[7].http.path, "/metrics");
+	assert_string_equal(r.checks[7].metric.select, "http_total{code=~\"5..\"}");
+	assert_string_equal(r.checks[7].metric.of, "http_total");
+	assert_string_equal(r.checks[7].metric.max_of_before, "1.5");
+	assert_string_equal(r.checks[7].metric.max, "0.5");
+	assert_int_equal(r.checks[7].metric.min_samples, 100);
+	assert_int_equal(r.checks[7].metric.before_s, 30);
+	assert_int_equal(r.checks[7].deadline_s, 900);
+	assert_int_equal(r.checks[8].log.max_per_minute, 5);
+	assert_true(r.checks[8].log.max_new_kinds ==
+		    UINT64_MAX); /* who bounds the rate need not bound the kinds */
+	assert_string_equal(r.checks[8].log.match.items[0], "[error]");
+	assert_true(r.checks[9].status.accept_degraded);
 	assert_int_equal(r.probation_s, 10);
 	assert_int_equal(r.watch_s, 3600);
 	assert_int_equal(r.boot_attempts, 2);
@@ -261,6 +297,44 @@ static const struct wrong wrongs[] = {
 	{ "'changes':'faster'", "'changes':['faster']", -ERR_FIELD_TYPE, "changes: must be a string" },
 	{ "'expected_duration':60", "'expected_duration':-5", -ERR_FIELD_VALUE,
 	  "expected_duration: must be from 0" },
+	{ "'expectStatus':'200-299,404'", "'expectStatus':'200-'", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet.expectStatus: must be statuses" },
+	{ "'expectStatus':'200-299,404'", "'expectStatus':'299-200'", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet.expectStatus: must be statuses" },
+	{ "'expectStatus':'200-299,404'", "'expectStatus':'200,'", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet.expectStatus: must be statuses" },
+	{ "'name':'Host'", "'name':'Ho st'", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet.httpHeaders[0].name: must be the name" },
+	{ "'name':'Host'", "'name':'content-length'", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet.httpHeaders[0].name: must be the name" },
+	{ "'value':'a.example'", "'value':'a\\r\\nX: y'", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet.httpHeaders[0].value: must be one line" },
+	{ "'ca':'conf/ca.crt'", "'ca':'../ca.crt'", -ERR_FIELD_VALUE, "checks[5].httpGet.ca: must be a path" },
+	{ "'ca':'conf/ca.crt'", "'insecureSkipVerify':true", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet: has insecureSkipVerify" },
+	{ "'scheme':'https','port':8443", "'port':8443", -ERR_FIELD_VALUE,
+	  "checks[5].httpGet: names ca, serverName or insecureSkipVerify" },
+	{ "'after':['answers']", "'after':['word']", -ERR_FIELD_VALUE, "checks[5].after: must name checks that" },
+	{ "'after':['answers']", "'after':['tls']", -ERR_FIELD_VALUE, "checks[5].after: must name checks that" },
+	{ "'of':'http_total'", "'of':'sum(a)'", -ERR_FIELD_VALUE, "checks[7].metric.of: must be a selector" },
+	{ "'of':'http_total'", "'of':'http_total','rate':true", -ERR_FIELD_VALUE,
+	  "checks[7].metric: has rate and of" },
+	{ "'maxOfBefore':'1.5'", "'maxOfBefore':'-1'", -ERR_FIELD_VALUE,
+	  "checks[7].metric.maxOfBefore: must be a decimal" },
+	{ "'max':'0.5'", "'max':'1e3'", -ERR_FIELD_VALUE, "checks[7].metric.max: must be a decimal" },
+	{ "'max':'0.5'", "'max':'.5'", -ERR_FIELD_VALUE, "checks[7].metric.max: must be a decimal" },
+	{ "'maxOfBefore':'1.5','max':'0.5',", "", -ERR_FIELD_MISSING, "checks[7].metric: needs one of min, max" },
+	{ "'minSamples':100", "'minSamples':0", -ERR_FIELD_VALUE, "checks[7].metric.minSamples: must be from" },
+	{ "'port':9100,", "", -ERR_FIELD_MISSING, "checks[7].metric.port: is missing" },
+	{ "'deadlineSeconds':900", "'deadlineSeconds':86401", -ERR_FIELD_VALUE,
+	  "checks[7].deadlineSeconds: must be from" },
+	{ "'log':{'file':'error.log'", "'log':{'file':'error.log','unit':'a.service'", -ERR_FIELD_VALUE,
+	  "checks[8].log: needs exactly one of unit and file" },
+	{ "'match':['[error]']", "'match':['']", -ERR_FIELD_VALUE, "checks[8].log.match[0]: must be one line" },
+	{ "'file':'status.json'", "'file':'a//b'", -ERR_FIELD_VALUE, "checks[9].status.file: must be a path" },
+	{ "'file':'status.json'", "'file':'a','command':['b']", -ERR_FIELD_VALUE,
+	  "checks[9].status: needs exactly one of file and command" },
+	{ "'file':'status.json'", "'user':'a'", -ERR_FIELD_MISSING, "checks[9].status.command: is missing" },
 	/* Odd, but fine. */
 	{ "'port':'${vars.port}'", "'port':8080", 0, "" },
 	{ "'form':'full',", "", 0, "" },

@@ -857,10 +857,6 @@ static void test_what_this_agent_cannot_do_says_so(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const checks[] = {
-		"{\"name\":\"c\",\"metric\":{}}",
-		"{\"name\":\"c\",\"log\":{}}",
-		"{\"name\":\"c\",\"httpGet\":{\"scheme\":\"https\",\"port\":443}}",
-		"{\"name\":\"c\",\"httpGet\":{\"host\":\"example.com\",\"port\":80}}",
 		"{\"name\":\"c\",\"tcpSocket\":{\"host\":\"db.local\",\"port\":80}}",
 	};
 

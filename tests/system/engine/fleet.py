@@ -244,6 +244,7 @@ class Node:
         self.write(self.etc + "/ca.crt", "")
         shutil.copy(build + "/bin/selfright-stage", self.programs + "/stage-real")
         shutil.copy(build + "/bin/selfright-log", self.programs + "/selfright-log")
+        shutil.copy(build + "/bin/selfright-probe", self.programs + "/selfright-probe")
         shutil.copy(HERE + "/link.py", self.programs + "/link.py")
         self.write(self.programs + "/control.pem", fleet.keys["control"].pem(), 0o644)
         self.write(self.programs + "/selfright-link", f"#!/bin/sh\nexec {sys.executable} {self.programs}/link.py "
