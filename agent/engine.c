@@ -548,15 +548,23 @@ static void refresh_if_due(struct engine *e)
 	}
 }
 
-/* What the network's refusals mean for the report: metadata by the wrong keys is said, a cut cable is not. */
+/* What the network's refusals mean for the report: metadata that is expired or by the wrong keys is said, a cut cable is not. */
 static void tell_refusal(struct node *n)
 {
+	struct tuf_state trust = { 0 };
 	enum result number;
 
+	tuf_client_state(n->tuf, &trust);
+	if (trust.clock_ahead &&
+	    update_note(
+		    n, RESULT_CLOCK_AHEAD, NULL, NULL,
+		    "the clock here would have expired a newer signed time; that time goes on counting instead") <
+		    0)
+		log_error("clock-not-noted", "the clock runs ahead");
 	if (n->refresh_error >= 0)
 		return;
 	number = catalogue_from_error(n->refresh_error);
-	if (number < RESULT_SIGNATURE_INVALID || number >= RESULT_SUPERSEDED)
+	if (number != RESULT_METADATA_STALE && (number < RESULT_SIGNATURE_INVALID || number >= RESULT_SUPERSEDED))
 		return;
 	if (update_note(n, number, NULL, NULL, n->refresh_text) < 0)
 		log_error("refusal-not-noted", "%s", n->refresh_text);

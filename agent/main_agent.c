@@ -212,8 +212,12 @@ static void show_history(const struct json *answer)
 		       text_of(h, "from", "absent"), text_of(h, "to", "absent"), text_of(h, "name", "?"));
 		if (number_of(h, "duration_ms") > 0)
 			printf(" in %.1f s", (double) number_of(h, "duration_ms") / 1000);
+		if (number_of(h, "pause_ms") > 0)
+			printf(" (services away %.1f s)", (double) number_of(h, "pause_ms") / 1000);
 		if (json_string(json_get(h, "rollout")))
 			printf(", rollout %s", text_of(h, "rollout", ""));
+		else if (json_string(json_get(h, "order")))
+			printf(", order %s", text_of(h, "order", ""));
 		if (text_of(h, "detail", "")[0])
 			printf(": %s", text_of(h, "detail", ""));
 		printf("\n");

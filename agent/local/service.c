@@ -677,6 +677,17 @@ static bool unit_reread(struct slot *k, uint64_t now_ms)
 	return k->rereading;
 }
 
+/*
+ * A unit that does not start is the release's matter. That there is nobody who could start
+ * units, or systemctl is not there, is the node's.
+ */
+static int unit_failure(void)
+{
+	struct stat st;
+
+	return stat("/run/systemd/system", &st) == 0 ? -ERR_CHILD : -ERR_UNIT;
+}
+
 static void unit_call(struct slot *k, const char *verb, uint64_t now_ms)
 {
 	int r = systemctl(k, verb, k->unit, now_ms);
@@ -709,7 +720,7 @@ static void step_unit(const struct services *s, struct slot *k, uint64_t now_ms)
 		if (r < 0) {
 			log_warning("unit-failed", "component=%s unit=%s reason=%s", k->component, k->unit,
 				    err_text(r));
-			k->failure = -ERR_UNIT;
+			k->failure = unit_failure();
 		}
 		command_done(&k->command);
 		return;

@@ -951,6 +951,12 @@ static bool is_in_history(struct node *n, const struct node_result *r)
 	return false;
 }
 
+static bool is_by_order(const struct node *n)
+{
+	return n->state->update.cause == NODE_CAUSE_ORDER_ROLLBACK ||
+	       n->state->update.cause == NODE_CAUSE_ORDER_PIN;
+}
+
 static void add_history(struct node *n, const struct node_result *r, const struct catalogue_row *row)
 {
 	CLEANUP(json_build_freep)
@@ -973,6 +979,8 @@ static void add_history(struct node *n, const struct node_result *r, const struc
 	node_string(o, "detail", r->detail);
 	node_string(o, "rollout", r->rollout[0] ? r->rollout : NULL);
 	node_string(o, "stage", r->stage[0] ? r->stage : NULL);
+	/* An order's update is named by it. */
+	node_string(o, "order", is_by_order(n) ? n->state->update.source : NULL);
 	node_string(o, "update", r->update);
 	node_integer(o, "duration_ms", (int64_t) r->duration_ms);
 	node_integer(o, "pause_ms", (int64_t) r->pause_ms);

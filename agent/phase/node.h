@@ -286,6 +286,14 @@ void manifest_collect(struct node *n);
 
 /* The facts of `decide` for a component, and its answer. Strings live until documents or state change. */
 struct decision node_decide(struct node *n, const char *component);
+/* The same with the waiting between attempts, until when, and a sentence for people; `detail` may be "". */
+struct why {
+	struct decision d;
+	enum reason reason;
+	int64_t until; /* 0: unknown */
+	char detail[640];
+};
+struct why node_why(struct node *n, const char *component);
 /* Why this rollout's window or blackout stops it, where and until when, in words. */
 /* For a rollout that waits for an approval: the file of its team that no road brings; else `out` stays as it is. */
 void node_explain_withheld(const struct node *n, const struct rollout *r, char *out, size_t size);

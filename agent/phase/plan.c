@@ -109,6 +109,43 @@ static int deny_from(struct node *n, const char *component, const struct decisio
 	return node_save(n);
 }
 
+/* Why an order that is refused is: what decide() asked of its version, in words. */
+static const char *order_trouble(struct node *n, const char *component, const char *version, const char *from)
+{
+	const struct known_policy *policy = documents_policy(&n->docs, component);
+	const struct node_component *c = state_component(n->state, component);
+
+	if (policy && policy->present && !policy_permits(&policy->policy, version))
+		return "it is revoked or below the security floor";
+	if (c && component_denial(c, version))
+		return "it is denied here";
+	if (from && str_eq(from, version))
+		return "the order denies it itself";
+	return "it was never good here";
+}
+
+/* Support hears once that an order cannot be followed; what it denies is denied all the same. */
+static int tell_refused_order(struct node *n, const char *component, const struct decision *d)
+{
+	const char *id = d->order ? d->order->id : d->pin ? d->pin->id : NULL;
+	const char *version = d->order ? d->order->to : d->pin ? d->pin->version : NULL;
+	struct node_order done = { .result = RESULT_ORDER_REFUSED, .at = n->os->clock_real(n->os) };
+	int r;
+
+	if (!d->order_refused || !id || !version || state_order(n->state, id))
+		return 0;
+	STATE_SET(done.id, id);
+	STATE_SET(done.component, component);
+	(void) snprintf(done.detail, sizeof(done.detail), "order %s wants %s %s: %s", id, component, version,
+			order_trouble(n, component, version, d->order ? d->order->from : NULL));
+	r = update_note(n, RESULT_ORDER_REFUSED, component, NULL, done.detail);
+	if (r < 0)
+		return r;
+	log_warning("order-refused", "order=%s detail=%s", id, done.detail);
+	state_order_add(n->state, &done);
+	return node_save(n);
+}
+
 /* Orders before undo before rollouts; fetching ahead last. 0: nothing to do. */
 static int weight_of(const struct decision *d)
 {
@@ -223,6 +260,8 @@ static int consider(struct node *n, const char *component, struct choice *best)
 	int weight, r;
 
 	r = deny_from(n, component, &d);
+	if (r == 0)
+		r = tell_refused_order(n, component, &d);
 	if (r < 0)
 		return r;
 	if (d.until > 0)
@@ -900,6 +939,10 @@ static int still_wanted(struct node *n)
 	    (!d.rollout || str_eq(d.rollout->id, u->rollout))) {
 		if (d.kind == DECIDE_TARGET)
 			return 1;
+		/* It was approved when it began: what is missing now has expired or is asked for since. */
+		if (d.reason == REASON_NOT_APPROVED)
+			return update_fail_as(n, RESULT_NOT_APPROVED, -ERR_REFUSED, "%s",
+					      reason_sentence(d.reason));
 		STATE_SET(u->waiting_for, reason_name(d.reason));
 		if (d.until > 0)
 			wake_at(n, d.until);
@@ -909,8 +952,8 @@ static int still_wanted(struct node *n)
 	if (d.kind == DECIDE_TARGET)
 		return update_fail_as(n, RESULT_SUPERSEDED, -ECANCELED, "%s %s is wanted now", u->component,
 				      d.version[0] ? d.version : "absent");
-	return update_fail_as(n, RESULT_WITHDRAWN, -ECANCELED, "it is not wanted any more: %s",
-			      reason_sentence(d.reason));
+	return update_fail_as(n, d.reason == REASON_FLOOR ? RESULT_REVOKED : RESULT_WITHDRAWN, -ECANCELED,
+			      "it is not wanted any more: %s", reason_sentence(d.reason));
 }
 
 static int wait_refresh(struct node *n)

@@ -31,10 +31,7 @@ static char *text_of(const char *s)
 static int add_component(struct node *n, const char *name, struct report_component *out)
 {
 	const struct node_component *c = state_component(n->state, name);
-	struct decision d = node_decide(n, name);
-	const struct node_retry *retry;
-	enum reason reason = d.reason;
-	char window[512] = "";
+	const struct why w = node_why(n, name);
 
 	out->component = strdup(name);
 	if (c) {
@@ -52,22 +49,10 @@ static int add_component(struct node *n, const char *name, struct report_compone
 			x->seq = c->denials[i].seq;
 		}
 	}
-	if (d.kind != DECIDE_STAY && d.version) {
-		out->wants = text_of(d.version);
-		retry = state_retry(n->state, name, d.version);
-		if (d.kind == DECIDE_TARGET && retry && retry->not_before > node_now(n))
-			reason = REASON_RETRY;
-	}
-	out->why = strdup(reason_name(reason));
-	if (reason == REASON_WINDOW)
-		node_explain_window(n, d.rollout, window, sizeof(window));
-	else if (reason == REASON_INHIBITED)
-		node_explain_inhibitor(n, window, sizeof(window));
-	else if (reason == REASON_NOT_APPROVED)
-		node_explain_withheld(n, d.rollout, window, sizeof(window));
-	else if (reason == REASON_LEASE && n->lease_refusal[0])
-		(void) snprintf(window, sizeof(window), "%s", n->lease_refusal);
-	out->why_detail = strdup(window[0] ? window : reason_sentence(reason));
+	if (w.d.kind != DECIDE_STAY && w.d.version)
+		out->wants = text_of(w.d.version);
+	out->why = strdup(reason_name(w.reason));
+	out->why_detail = strdup(w.detail[0] ? w.detail : reason_sentence(w.reason));
 	return out->component && out->why && out->why_detail ? 0 : -ENOMEM;
 }
 

@@ -373,13 +373,21 @@ static int judge_part(struct node *n, const struct part *p, enum result number)
 	return 0;
 }
 
+/* The node's own way back ignores the floor, and says so: beside the end of the update, as news of its own. */
 static void add_below_floor(struct node *n, const struct part *p, char *detail, size_t size)
 {
 	const struct known_policy *policy = documents_policy(&n->docs, p->component);
+	const struct node_update *u = &n->state->update;
 	size_t len = strlen(detail);
+	char words[STATE_DETAIL_SIZE];
 
-	if (p->from[0] && policy && policy->present && !policy_permits(&policy->policy, p->from))
-		(void) snprintf(detail + len, size - len, " (%s)", catalogue_find(RESULT_BELOW_FLOOR)->sentence);
+	if (!p->from[0] || !policy || !policy->present || policy_permits(&policy->policy, p->from))
+		return;
+	(void) snprintf(detail + len, size - len, " (%s)", catalogue_find(RESULT_BELOW_FLOOR)->sentence);
+	(void) snprintf(words, sizeof(words), "%s runs %s again, which the policy does not permit", p->component,
+			p->from);
+	if (update_note(n, RESULT_BELOW_FLOOR, p->component, u->rollout[0] ? u->rollout : NULL, words) < 0)
+		log_error("below-floor-not-noted", "update=%s", u->id); /* the detail says it too */
 }
 
 int phase_rolled_back(struct node *n)

@@ -436,7 +436,10 @@ static int still_wanted(struct node *n)
 		return 0;
 	d = node_decide(n, u->component);
 	if (d.kind == DECIDE_STAY || !str_eq(d.version, u->to))
-		return update_fail_as(n, d.kind == DECIDE_TARGET ? RESULT_SUPERSEDED : RESULT_WITHDRAWN,
+		return update_fail_as(n,
+				      d.kind == DECIDE_TARGET	 ? RESULT_SUPERSEDED
+				      : d.reason == REASON_FLOOR ? RESULT_REVOKED
+								 : RESULT_WITHDRAWN,
 				      -ECANCELED, "it is not wanted any more: %s", reason_sentence(d.reason));
 	return 0;
 }

@@ -261,6 +261,10 @@ static int start_services(struct node *n)
 		if (r < 0)
 			services_log_tail(n->services, p.component, &a->log_tail);
 	}
+	if (r == -ERR_UNIT)
+		return update_fail_as(n, RESULT_SERVICE_MANAGER, r,
+				      "the unit of the service %s could not be started: nobody here starts units",
+				      name);
 	if (r < 0)
 		return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not start", name);
 	if (r == 0 && now - a->entered_ms > START_DEADLINE_MS)

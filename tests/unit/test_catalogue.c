@@ -106,6 +106,7 @@ static void test_errors_of_the_system(void **state)
 	assert_int_equal(catalogue_from_error(-EMFILE), RESULT_OUT_OF_RESOURCES);
 	assert_int_equal(catalogue_from_error(-ECONNREFUSED), RESULT_DOWNLOAD_FAILED);
 	assert_int_equal(catalogue_from_error(-EINVAL), RESULT_INTERNAL);
+	assert_int_equal(catalogue_from_error(-ERR_UNIT), RESULT_SERVICE_MANAGER);
 	assert_int_equal(catalogue_from_error(-100000), RESULT_INTERNAL);
 	for (int e = 1; e < 200; e++)
 		assert_non_null(catalogue_find(catalogue_from_error(-e)));

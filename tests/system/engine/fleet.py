@@ -141,8 +141,8 @@ class Fleet:
         return dict({"_type": kind, "spec_version": "1.0.31", "version": version, "expires": stamp(now + life),
                      "x-issued": stamp(now)}, **body)
 
-    def publish(self, life=259200):
-        """Everything as it stands, the timestamp last."""
+    def publish(self, life=259200, age=0):
+        """Everything as it stands, the timestamp last, signed `age` seconds ago."""
         entries = [{"id": i, "seq": r["seq"], "components": [r["component"]] + [w["component"] for w in r["with"]],
                     "path": f"rollouts/{i}.json"}
                    for i, r in self.rollouts.items()]
@@ -177,8 +177,8 @@ class Fleet:
         self.put(f"metadata/{self.version}.snapshot.json", envelope(
             self.signed("snapshot", self.version, 10**6, meta=meta), self.keys[self.bad.get("snapshot", "snapshot")]))
         self.put("metadata/timestamp.json", envelope(
-            self.signed("timestamp", self.version, life, meta={"snapshot.json": {"version": self.version}},
-                        **({"x-issued": stamp(time.time() + self.ahead)} if self.ahead else {})),
+            self.signed("timestamp", self.version, life - age, meta={"snapshot.json": {"version": self.version}},
+                        **({"x-issued": stamp(time.time() + self.ahead - age)} if self.ahead or age else {})),
             self.keys[self.bad.get("timestamp", "timestamp")]))
 
     def release(self, component, version, files, doc=None, artifact=None, path=None, tree=None, signed_digest=None,
@@ -261,9 +261,9 @@ class Node:
             f.write(text)
         os.chmod(path, mode)
 
-    def start(self):
+    def start(self, **env):
         self.process = subprocess.Popen([self.build + "/bin/selfright-agent", "run", "--config-dir", self.etc],
-                                        stdout=self.log, stderr=self.log)
+                                        stdout=self.log, stderr=self.log, env=dict(os.environ, **env))
 
     def kill(self, sig=signal.SIGKILL):
         self.process.send_signal(sig)
