@@ -9,6 +9,7 @@
 #include "agent/metrics.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/self.h"
 #include "agent/phase/watches.h"
 #include "agent/probe/probe.h"
 #include "agent/store/collect.h"
@@ -515,6 +516,8 @@ static void refresh(struct engine *e, bool pushed)
 	without = r < 0 && !n->docs.loaded && tuf_client_targets_signed(n->tuf);
 	if (r > 0 || (r == 0 && again) || without)
 		r = phase_verify(n) < 0 || n->refresh_error < 0 ? -ERR_REFUSED : r;
+	if (self_replace_root(n))
+		n->refresh_wanted = true; /* from the other one's repository, at once */
 	if (pushed) {
 		e->push_failures = r < 0 ? e->push_failures + (e->push_failures < 6) : 0;
 		e->push_at_ms = node_now_ms(n) + ((uint64_t) PUSH_SPACING_MS << e->push_failures);

@@ -4,12 +4,23 @@
 #include "agent/store/agents.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/timestamp.h"
 #include "base/version.h"
+#include "crypto/digest.h"
+#include "json/json.h"
+#include "os/durable.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
-enum { THRESHOLD = 2, ASK_AGAIN_MS = 10 * 1000 };
+#ifndef SELFRIGHT_DATADIR
+#define SELFRIGHT_DATADIR "/usr/share"
+#endif
+#define PACKAGED_ROOT SELFRIGHT_DATADIR "/selfright/root.json"
+
+enum { THRESHOLD = 2, ASK_AGAIN_MS = 10 * 1000, ROOT_MAX = 512 * 1024 };
 
 bool self_is_updated(const struct node *n)
 {
@@ -100,6 +111,88 @@ bool self_wake(struct node *n, bool target_is_current)
 	}
 	log_warning("agent-given-up", "update=%s detail=%s", u->id, u->detail);
 	return false;
+}
+
+/* --- the root it carries --- */
+
+struct carried {
+	char sha256[SHA256_HEX + 1];
+	int64_t expires;
+};
+
+static int describe(const struct buf *bytes, struct carried *ret)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	const char *expires;
+	int r = sha256_hex(bytes->data, bytes->len, ret->sha256);
+
+	if (r == 0)
+		r = json_parse(bytes->data, bytes->len, &json_limits_default, &doc);
+	if (r < 0)
+		return r;
+	expires = json_string(json_get(json_get(doc, "signed"), "expires"));
+	return expires ? timestamp_parse(expires, &ret->expires) : -ERR_FIELD_MISSING;
+}
+
+/* What the installed release carries; without one the package's, which is root's like everything it installs. */
+static int read_carried(const struct node *n, struct buf *ret)
+{
+	const struct node_component *c = state_component(n->state, AGENTS_COMPONENT);
+	char path[2 * STATE_VERSION_SIZE];
+	struct stat st;
+
+	if (c && c->version[0]) {
+		(void) snprintf(path, sizeof(path), "agent/%s/root.json", c->version);
+		return file_read(n->os, n->dirs->store, path, ROOT_MAX, ret);
+	}
+	if (lstat(PACKAGED_ROOT, &st) < 0 || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return -ENOENT;
+	return file_read(n->os, AT_FDCWD, PACKAGED_ROOT, ROOT_MAX, ret);
+}
+
+static bool is_lost(const struct node *n, const char *sha256)
+{
+	const struct known_policy *p = documents_policy(&n->docs, AGENTS_COMPONENT);
+
+	return p && p->present && string_list_has(&p->policy.lost_roots, sha256);
+}
+
+bool self_replace_root(struct node *n)
+{
+	CLEANUP(buf_done)
+	struct buf trusted = BUF_INIT(ROOT_MAX), bytes = BUF_INIT(ROOT_MAX);
+	struct carried old = { .expires = 0 }, new = { .expires = 0 };
+	int64_t now = node_now(n);
+	bool lost;
+	int r;
+
+	/* One on trial is not believed yet, whoever signed it. */
+	if (self_is_updated(n) || tuf_client_bytes(n->tuf, "root", &trusted) < 0 || describe(&trusted, &old) < 0)
+		return false;
+	lost = is_lost(n, old.sha256);
+	if (!lost && old.expires > now)
+		return false;
+	if (read_carried(n, &bytes) < 0 || describe(&bytes, &new) < 0)
+		return false;
+	/*
+	 * Never back: a root of the same line that was left behind, with keys revoked since, expires before the
+	 * one that is trusted now.
+	 */
+	if (str_eq(new.sha256, old.sha256) || new.expires <= now || new.expires <= old.expires ||
+	    is_lost(n, new.sha256))
+		return false;
+	r = tuf_client_init(n->tuf, bytes.data, bytes.len);
+	if (r < 0) {
+		log_error("root-not-replaced", "the root that the agent carries cannot be used: %s",
+			  tuf_client_error(n->tuf));
+		return false;
+	}
+	log_notice("trust-replaced", "reason=%s root=%s; the agent's release carried it",
+		   lost ? "lost" : "expired", new.sha256);
+	n->refresh_error = 0;
+	n->report_wanted = true;
+	return true;
 }
 
 int self_ask_controller(struct node *n)

@@ -33,6 +33,12 @@ void self_hand_over(struct node *n);
  */
 bool self_wake(struct node *n, bool target_is_current);
 
+/*
+ * DESIGN.md section 4 "Loss": if the trusted root has expired, or the agent's policy names it as lost, start
+ * from the one that the installed agent's release carries, or the package. True if that was done: refresh then.
+ */
+bool self_replace_root(struct node *n);
+
 /* The controller's answer to a question asked now; 1: it is there, 0: not yet. */
 NODISCARD int self_ask_controller(struct node *n);
 

@@ -7,6 +7,7 @@
  */
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/store/agents.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "crypto/digest.h"
@@ -475,6 +476,8 @@ static int read_policies(struct reading *v)
 {
 	int r = 0;
 
+	/* The agent's also where it came as a package: it says which roots are lost. */
+	r = read_policy(v, AGENTS_COMPONENT);
 	for (size_t i = 0; r == 0 && i < v->docs.rollout_count; i++) {
 		const struct rollout *rollout = &v->docs.rollouts[i].rollout;
 

@@ -55,6 +55,7 @@ layer(local agent/local INTERNAL base os json conf crypto model)
 target_compile_definitions(sr_local PRIVATE SELFRIGHT_LIBEXECDIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}")
 layer(probe agent/probe INTERNAL base os model fetch)
 layer(phase agent/phase INTERNAL store local probe tuf pack fetch model json crypto)
+target_compile_definitions(sr_phase PRIVATE SELFRIGHT_DATADIR="${CMAKE_INSTALL_FULL_DATADIR}")
 layer(agent agent INTERNAL phase store local probe)
 
 layer(repo server-stub/repo INTERNAL base os json conf crypto tree pack fetch tuf model signer)

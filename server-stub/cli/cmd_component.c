@@ -173,6 +173,10 @@ static int init(int argc, char **argv)
 
 static const char *team, *owner, *on_call, *passphrase_file, *request;
 static uint64_t key_count = 1, threshold = 1;
+static bool demo_single_key;
+
+/* The agent is root on every node: DESIGN.md section 4. Nodes refuse a release that one key signs. */
+enum { AGENT_THRESHOLD = 2 };
 
 /* The team's role: found published, or new with keys made here. */
 static int team_keys(struct publisher *p, const char *role, bool published, struct key_files *ret)
@@ -281,7 +285,7 @@ static int add_component(struct publisher *p, const char *component)
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 	struct json_node *list;
-	const struct json *unused;
+	const struct json *unused, *known;
 	char role[ID_MAX + 1];
 	bool delegated, published;
 	int r;
@@ -291,7 +295,21 @@ static int add_component(struct publisher *p, const char *component)
 	r = publisher_body(p, "targets", &targets);
 	if (r != CLI_OK)
 		return r;
-	delegated = role_find(json_get(targets, "signed"), role, &unused) != NULL;
+	known = role_find(json_get(targets, "signed"), role, &unused);
+	delegated = known != NULL;
+	if (str_eq(component, "agent") && !demo_single_key) {
+		uint64_t have = threshold;
+
+		if (known && json_need_u64(known, "threshold", 1, 1024, &have) < 0)
+			have = 0;
+		if (have < AGENT_THRESHOLD)
+			return cli_fail(
+				p->cli, CLI_REFUSED,
+				"whoever signs the agent has every node, so at least 2 keys must sign for %s: "
+				"--keys 2 --threshold 2 (for a demo: --demo-single-key, and "
+				"demo_single_key_agent in the nodes' agent.yaml)",
+				role);
+	}
 	published = repo_read_role(p->repo, role, &bytes) >= 0;
 	r = team_keys(p, role, delegated, &keys);
 	if (r == CLI_OK)
@@ -324,6 +342,9 @@ static int add(int argc, char **argv)
 		  .value = "N",
 		  .help = "how many of them must sign (1)",
 		  .number = &threshold },
+		{ .name = "demo-single-key",
+		  .help = "let one key sign the component `agent`, for a demo",
+		  .flag = &demo_single_key },
 		{ .name = "owner",
 		  .value = "TEXT",
 		  .help = "who owns it, for the policy (the team)",

@@ -77,12 +77,27 @@ static int advise_data(const struct release *r, struct string_list *ret)
 	return 0;
 }
 
+static int advise_agent(const struct release *r, struct string_list *ret)
+{
+	int e = 0;
+
+	if (r->service_count > 0 || r->data_count > 0)
+		e = add(ret, "services, data: a release of the agent has neither; " REFUSED);
+	if (e == 0 && r->compatible.count == 0)
+		e = add(ret,
+			"compatible: the agent's programs run on one kind of machine; name a label of such nodes, "
+			"e.g. {arch: amd64}");
+	return e;
+}
+
 int release_advice(const struct release *r, struct string_list *ret)
 {
 	int e = advise_proof(r, ret);
 
 	for (size_t i = 0; e == 0 && i < r->check_count; i++)
 		e = advise_check(&r->checks[i], ret);
+	if (e == 0 && strcmp(r->component, "agent") == 0)
+		e = advise_agent(r, ret);
 	if (e == 0 && strcmp(r->kind, "tree") != 0)
 		e = add(ret, "kind: %s; " REFUSED, r->kind);
 	return e < 0 ? e : advise_data(r, ret);

@@ -64,7 +64,7 @@ def agent_files(node, main=None, link=None, **more):
         with open(path, "rb") as f:
             return f.read()
     files = {"bin/selfright-agent": (0o755, main or program(node.build + "/later/selfright-agent"))}
-    for name, replaced in (("selfright-link", link), ("selfright-stage", None)):
+    for name, replaced in (("selfright-link", link), ("selfright-stage", None), ("selfright-log", None)):
         files["libexec/selfright/" + name] = (0o755, replaced or program(f"{node.programs}/{name}"))
     files.update({k: (0o644, v) for k, v in more.items()})
     return files
@@ -340,6 +340,136 @@ def killed_again_and_again(fleet, node):
     node.until("what is acknowledged is not said again", node.acknowledged)
     sequences = [r["sequence"] for r in node.reports()]
     assert sequences == sorted(set(sequences))
+
+
+@story
+def what_a_first_agent_needs_stays_readable(fleet, node):
+    """Documents of a later fleet: members nobody knew, a must[], a format. What this agent cannot understand it
+    says so; what it needs to get away from itself it reads."""
+    settled(fleet, node)
+    fleet.unknown = {"future": {"list": [1, {"deep": None}], "text": "\u00e4"}}
+    fleet.release("web", "1.1.0", web_files("1.1.0"), doc=dict(WEB, must=["quantum"]))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.release("content", "1.0.0", {"a": (0o644, b"")}, doc={"format": 2})
+    fleet.rollout("r3", "content", "1.0.0")
+    fleet.rollout("r4", "web", "1.1.0", must=["teleport"])
+    fleet.release("agent", "0.2.0", agent_files(node), doc=dict(PLAIN, **fleet.unknown, checks=[
+        {"name": "up", "exec": {"command": ["/bin/true"]}, "periodSeconds": 1, **fleet.unknown}]))
+    fleet.rollout("a-0-2-0", "agent", "0.2.0", future_window="always")
+    fleet.publish()
+    node.push()
+    node.until_result("good", "agent", "0.2.0", 40)
+    assert node.status()["agent"] == "0.2.0"
+    for component in ("web", "content"):
+        result = node.until_result("agent-too-old", component)
+        assert result["class"] == "rejected", result
+    assert any(x["rollout"] == "r4" and x["name"] == "agent-too-old" for x in node.results().values())
+    assert node.current() == "1.0.0" and node.running() == "1.0.0" and node.current("content") is None
+
+
+@story
+def on_trial_it_writes_what_its_predecessor_reads(fleet, node):
+    """The reader of 0.1.0, as it was, over the journal while a newer agent waits for its proof."""
+    settled(fleet, node)
+    files = agent_files(node)
+    files["bin/check"] = (0o755, b"#!/bin/sh\nexit 0\n")
+    offer(fleet, node, "0.2.0", files, doc={"probation": 4, "checks": [
+        {"name": "up", "exec": {"command": ["bin/check"]}, "periodSeconds": 1}]})
+    node.until("it is on trial", lambda: node.status()["agent"] == "0.2.0", 30)
+    said = subprocess.run([node.build + "/tests/reader_0_1_0", node.root + "/journal"], capture_output=True, text=True)
+    assert said.returncode == 0 and "update a-0-2-0/agent/1 agent probation" in said.stdout, said
+    assert "component web 1.0.0" in said.stdout and "component agent 0.2.0" in said.stdout, said
+    node.until_result("good", "agent", "0.2.0", 40)
+
+
+def root_of(node):
+    return hashlib.sha256(open(node.root + "/trust/root.json", "rb").read()).hexdigest()
+
+
+def lost_root_world(fleet, node):
+    """An agent whose release carries the root of a second line of keys; returns (old, new) hashes."""
+    old_keys = dict(fleet.keys)
+    for role in ("root", "timestamp", "snapshot", "targets"):
+        fleet.keys[role] = Key()
+    second, second_keys = envelope(fleet.root_signed(life=2 * 10**7), fleet.keys["root"]), dict(fleet.keys)
+    fleet.keys = old_keys
+    pid = settled(fleet, node)
+    offer(fleet, node, "0.2.0", agent_files(node, **{"root.json": second}))
+    node.until_result("good", "agent", "0.2.0", 40)
+    assert root_of(node) == hashlib.sha256(fleet.root).hexdigest(), "carried is not trusted"
+
+    def second_line():
+        fleet.keys = second_keys
+        fleet.put("metadata/1.root.json", second)
+        fleet.release("web", "1.1.0", web_files("1.1.0"))
+        fleet.rollout("r2", "web", "1.1.0")
+        fleet.publish()
+        node.push()
+    return pid, hashlib.sha256(fleet.root).hexdigest(), hashlib.sha256(second).hexdigest(), second_line
+
+
+def goes_on_from(node, new):
+    node.until("the carried root is trusted", lambda: root_of(node) == new, 30)
+    node.until_result("good", to="1.1.0", seconds=40)
+    assert node.running() == "1.1.0" and node.program() == "0.2.0"
+
+
+@story
+def a_lost_root_is_left_for_the_one_the_agent_carries(fleet, node):
+    pid, old, new, second_line = lost_root_world(fleet, node)
+    fleet.publish()  # nothing has happened to it: the carried one stays what it is
+    node.push()
+    time.sleep(1)
+    assert root_of(node) == old
+    fleet.listed["team-agent"]["agent/policy.json"] = json.dumps(
+        {"format": 1, "owner": "agent team", "approvals": [], "lost_roots": [old]}).encode()
+    fleet.publish()
+    node.push()
+    node.until("the carried root is trusted", lambda: root_of(node) == new, 30)
+    is_untouched(node, pid)
+    second_line()
+    goes_on_from(node, new)
+
+
+@story
+def an_expired_root_is_left_for_the_one_the_agent_carries(fleet, node):
+    pid, old, new, second_line = lost_root_world(fleet, node)
+    # The line goes on with a root that nobody renews: trusted, and soon expired.
+    fleet.put("metadata/2.root.json", envelope(fleet.root_signed(2, life=3), fleet.keys["root"]))
+
+    def replaced():
+        fleet.publish()
+        node.push()
+        time.sleep(0.5)
+        return root_of(node) == new
+    node.until("the carried root is trusted", replaced, 60)
+    os.unlink(fleet.repo + "/metadata/2.root.json")
+    is_untouched(node, pid)
+    second_line()
+    goes_on_from(node, new)
+
+
+@story
+def a_lost_root_is_not_left_for_an_older_one(fleet, node):
+    """The release carries a root that expires before the trusted one: one of the same line, left behind long ago."""
+    stranger = Key()
+    fleet_root, fleet.keys["root"] = fleet.keys["root"], stranger
+    older = envelope(fleet.root_signed(life=10**6), stranger)
+    fleet.keys["root"] = fleet_root
+    settled(fleet, node)
+    offer(fleet, node, "0.2.0", agent_files(node, **{"root.json": older}))
+    node.until_result("good", "agent", "0.2.0", 40)
+    old = root_of(node)
+    fleet.listed["team-agent"]["agent/policy.json"] = json.dumps(
+        {"format": 1, "owner": "agent team", "approvals": [], "lost_roots": [old]}).encode()
+    fleet.publish()
+    node.push()
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert root_of(node) == old
 
 
 def run_by_name(name, build):

@@ -115,6 +115,7 @@ class Fleet:
         self.approvers = {}  # name -> {"keys", "threshold"}
         self.bad = {}  # role -> key that signs instead
         self.ahead = 0  # seconds by which the timestamp says that it was made later
+        self.unknown = {}  # members that every document gets beside those this agent knows
         self.more = {}  # role -> further keys, all of which must sign with its own
         self.root = envelope(self.root_signed(), self.keys["root"])
         self.put("metadata/1.root.json", self.root)
@@ -123,9 +124,9 @@ class Fleet:
         """The next root, with the keys that the fleet has now; its own key stays."""
         self.put(f"metadata/{version}.root.json", envelope(self.root_signed(version), self.keys["root"]))
 
-    def root_signed(self, version=1):
+    def root_signed(self, version=1, life=10**7):
         top = ["root", "timestamp", "snapshot", "targets"]
-        return {"_type": "root", "spec_version": "1.0.31", "version": version, "expires": stamp(time.time() + 10**7),
+        return {"_type": "root", "spec_version": "1.0.31", "version": version, "expires": stamp(time.time() + life),
                 "consistent_snapshot": True, "keys": {self.keys[t].id: self.keys[t].object for t in top},
                 "roles": {t: {"keyids": [self.keys[t].id], "threshold": 1} for t in top}}
 
@@ -139,16 +140,16 @@ class Fleet:
     def signed(self, kind, version, life, **body):
         now = time.time()
         return dict({"_type": kind, "spec_version": "1.0.31", "version": version, "expires": stamp(now + life),
-                     "x-issued": stamp(now)}, **body)
+                     "x-issued": stamp(now)}, **body, **self.unknown)
 
     def publish(self, life=259200, age=0):
         """Everything as it stands, the timestamp last, signed `age` seconds ago."""
         entries = [{"id": i, "seq": r["seq"], "components": [r["component"]] + [w["component"] for w in r["with"]],
-                    "path": f"rollouts/{i}.json"}
+                    "path": f"rollouts/{i}.json", **self.unknown}
                    for i, r in self.rollouts.items()]
-        self.listed["rollouts"] = {f"rollouts/{i}.json": json.dumps(r).encode() for i, r in self.rollouts.items()}
+        self.listed["rollouts"] = {f"rollouts/{i}.json": json.dumps(dict(r, **self.unknown)).encode() for i, r in self.rollouts.items()}
         self.listed["rollouts"]["rollouts/index.json"] = json.dumps(
-            {"format": 1, "rollouts": entries, "freeze": self.freeze}).encode()
+            {"format": 1, "rollouts": entries, "freeze": self.freeze, **self.unknown}).encode()
         self.listed["support"] = {f"nodes/{n}.json": json.dumps(o).encode() for n, o in self.orders.items()}
         self.version += 1
         meta = {}
