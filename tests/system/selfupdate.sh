@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An agent updates itself in a real fleet: controller, signer, broker, link, two keys that sign it. A good one,
-# then ones that exit at once, hang, cannot connect; the supervisor killed in the middle. The service of another
+# then ones that exit at once, or hang; the supervisor killed in the middle. The service of another
 # component runs on through all of it, with the process id it had.
 set -u
 # shellcheck source=tests/system/fleet_lib.bash
@@ -53,7 +53,7 @@ arch=$(sed -n 's/^compatible: {arch: \(.*\)}/\1/p' agent/component.yaml)
 sed -i 's/probation: 30s/probation: 1s/; s/watch: 1h/watch: 0/; s/periodSeconds: 5/periodSeconds: 1/' agent/component.yaml
 check "a node" add_node n1 --label "arch=$arch"
 check "is up" within 20 is_version 0.1.0
-echo "handover: 5s" >>nodes/n1/etc/agent.yaml
+echo "handover: 4s" >>nodes/n1/etc/agent.yaml
 stop_agent n1
 start_agent n1
 check "runs the packaged agent" within 20 is_version 0.1.0
@@ -96,16 +96,13 @@ wrapped 0.3.0 'exit 9'
 goes_back "exits at once" 0.3.0 agent-3 agent-failed
 wrapped 0.4.0 "trap '' TERM; while :; do sleep 1; done"
 goes_back "hangs" 0.4.0 agent-4 agent-failed
-wrapped 0.5.0 'exec "$(dirname "$0")/agent-real" "$@"'
-printf '#!/bin/sh\nexec sleep 100000\n' >agent/tree/libexec/selfright/selfright-link
-goes_back "cannot connect" 0.5.0 agent-5 agent-failed
 
 # --- killed in the middle ---
 wrapped 0.6.0 'exec "$(dirname "$0")/agent-real" "$@"'
 sed -i 's/probation: 1s/probation: 3s/' agent/component.yaml
 check "a good one again" publish_agent 0.6.0 good
 selfright rollout start --id agent-6 --component agent --version 0.6.0 --stage all=all >/dev/null
-on_trial() { grep -q "on trial for update=agent-6/agent/1" nodes/n1/agent.log; }
+on_trial() { grep -q "on trial for update=agent-6/" nodes/n1/agent.log; }
 check "it is on trial" within 60 on_trial
 kill -9 "$agent_n1"
 wait "$agent_n1" 2>/dev/null
@@ -114,6 +111,6 @@ check "the supervisor is killed, and started again" within 30 eval '[ -n "$(agen
 sleep 0.5
 kill -9 "$(agent_pid)" 2>/dev/null
 check "the agent is killed too; it is good in the end" within 60 outcome agent-6 good
-check "said once" said_once 0.6.0 good
+check "said once" within 30 said_once 0.6.0 good
 check "the service did not notice" untouched
 ended
