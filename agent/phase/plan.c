@@ -12,6 +12,7 @@
 #include "agent/phase/self.h"
 #include "agent/probe/probe.h"
 #include "agent/store/data.h"
+#include "agent/store/agents.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
 #include "base/err.h"
@@ -824,7 +825,7 @@ static int check_part(struct node *n, const struct part *p, struct buf *bytes)
 		r = check_unchanged(n, p);
 	if (r == 0)
 		r = check_kind(n, p->release);
-	if (r == 0 && self_is_updated(n))
+	if (r == 0 && str_eq(p->component, AGENTS_COMPONENT))
 		r = self_check(n, p->release);
 	if (r == 0)
 		r = check_data(n, p->release);

@@ -64,6 +64,10 @@ int self_check(struct node *n, const struct release *rel)
 {
 	struct node_update *u = &n->state->update;
 
+	if (u->with_count > 0)
+		return update_fail_as(
+			n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+			"the agent is not swapped together with others: its hand-over is not theirs");
 	if (!supervisor_is_there(&n->supervisor) && !n->image)
 		return update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ERR_REFUSED,
 				      "this agent was not started by `selfright-recover --start`, so nobody could "

@@ -474,10 +474,9 @@ static int read_policy(struct reading *v, const char *component)
 
 static int read_policies(struct reading *v)
 {
-	int r = 0;
-
 	/* The agent's also where it came as a package: it says which roots are lost. */
-	r = read_policy(v, AGENTS_COMPONENT);
+	int r = read_policy(v, AGENTS_COMPONENT);
+
 	for (size_t i = 0; r == 0 && i < v->docs.rollout_count; i++) {
 		const struct rollout *rollout = &v->docs.rollouts[i].rollout;
 

@@ -265,6 +265,28 @@ def an_older_release_than_the_package_is_refused(fleet, node):
 
 
 @story
+def the_agent_goes_alone(fleet, node):
+    """Together with another component in one rename: refused, with either as the first."""
+    pid = settled(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.release("agent", "0.2.0", agent_files(node), doc=PLAIN)
+
+    def ref(component, version):
+        path = f"{component}/{version}/release.json"
+        return {"component": component, "path": path,
+                "sha256": hashlib.sha256(fleet.listed["team-" + component][path]).hexdigest()}
+    for first, version, other in (("web", "1.1.0", ref("agent", "0.2.0")), ("agent", "0.2.0", ref("web", "1.1.0"))):
+        fleet.rollout("both-" + first, first, version, **{"with": [other]})
+        fleet.publish()
+        node.push()
+        result = node.until_result("not-allowed", first)
+        assert "together" in result["detail"], result
+        del fleet.rollouts["both-" + first]
+    is_untouched(node, pid)
+    assert node.program() == "packaged" and node.current("agent") is None
+
+
+@story
 def returns_to_one_from_the_store(fleet, node):
     pid = settled(fleet, node)
     offer(fleet, node, "0.2.0", agent_files(node))
