@@ -12,6 +12,7 @@
 #include "agent/phase/self.h"
 #include "agent/phase/watches.h"
 #include "agent/probe/probe.h"
+#include "agent/store/agents.h"
 #include "agent/store/collect.h"
 #include "agent/store/generation.h"
 #include "agent/store/recover.h"
@@ -944,15 +945,15 @@ static void collect_leftovers(struct node *n)
 {
 	const struct node_update *u = &n->state->update;
 	uint64_t kept[] = { u->target_generation, u->fallback_generation };
-	struct generation_entry claimed[2 * PARTS_MAX];
+	struct generation_entry claimed[2 * PARTS_MAX + 1];
 	struct collect_options o = { .keep_versions = n->config->keep_versions };
 	int r;
 
 	if (update_is_active(n)) {
 		o.generations = kept;
 		o.generation_count = ARRAY_LEN(kept);
-		o.claimed = claimed;
 	}
+	o.claimed = claimed;
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
 
@@ -961,6 +962,12 @@ static void collect_leftovers(struct node *n)
 		(void) snprintf(claimed[2 * i + 1].component, sizeof(claimed[0].component), "%s", p.component);
 		(void) snprintf(claimed[2 * i + 1].version, sizeof(claimed[0].version), "%s", p.from);
 		o.claimed_count += 2;
+	}
+	if (n->supervisor.running[0]) {
+		struct generation_entry *own = &claimed[o.claimed_count++];
+
+		(void) snprintf(own->component, sizeof(own->component), "%s", AGENTS_COMPONENT);
+		(void) snprintf(own->version, sizeof(own->version), "%s", n->supervisor.running);
 	}
 	r = collect(n->store, &o, NULL);
 	if (r < 0)
@@ -1156,6 +1163,7 @@ static int start(struct engine *e, const char *config_dir)
 	if (!n->image)
 		start_services(n);
 	STATE_SET(n->state->boot_id, n->boot_id);
+	self_tell_difference(n);
 	r = node_save(n);
 	if (r == 0)
 		supervisor_ready(&n->supervisor);

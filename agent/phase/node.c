@@ -856,9 +856,15 @@ void node_collect(struct node *n, uint64_t generation)
 		.generations = &generation,
 		.generation_count = generation ? 1 : 0,
 	};
+	struct generation_entry running = { .component = AGENTS_COMPONENT };
 	struct collect_result done = { 0 };
-	int r = collect(n->store, &o, &done);
+	int r;
 
+	/* We may have been started from a version that nothing else keeps. */
+	STATE_SET(running.version, n->supervisor.running);
+	o.claimed = &running;
+	o.claimed_count = running.version[0] ? 1 : 0;
+	r = collect(n->store, &o, &done);
 	if (r < 0)
 		log_warning("collect-failed", "old versions stay until the next time: %s", err_text(r));
 	else if (done.versions + done.generations > 0)

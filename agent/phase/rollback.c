@@ -413,6 +413,9 @@ int phase_rolled_back(struct node *n)
 	n->state->stuck = false;
 	if (update_end(n, number, detail) < 0)
 		return -ENOMEM;
+	/* One that only stood in has told the end; the one it went back to is who should run. */
+	if (self_is_updated(n) && supervisor_is_there(&n->supervisor) && !self_runs(n, u->from))
+		self_hand_over(n);
 	node_collect(n, 0);
 	return PHASE_DONE;
 }

@@ -4,6 +4,7 @@
 #include "agent/store/agents.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/timestamp.h"
 #include "base/version.h"
 #include "crypto/digest.h"
@@ -63,6 +64,7 @@ static int check_signers(struct node *n, const char *path)
 int self_check(struct node *n, const struct release *rel)
 {
 	struct node_update *u = &n->state->update;
+	const struct node_component *c;
 
 	if (u->with_count > 0)
 		return update_fail_as(
@@ -82,8 +84,9 @@ int self_check(struct node *n, const struct release *rel)
 			"a release of the agent has neither services nor data[]: the agent itself is what "
 			"runs, and its journal is not copied");
 	u->handover_ms = n->config->handover_s * 1000;
-	/* What was good here before was signed well enough then. */
-	return u->cause == NODE_CAUSE_ROLLOUT ? check_signers(n, u->release_path) : 0;
+	/* What was good here before was signed well enough then; what comes from a stick is looked at like the rest. */
+	c = state_component(n->state, AGENTS_COMPONENT);
+	return c && component_was_good(c, rel->version) ? 0 : check_signers(n, u->release_path);
 }
 
 bool self_wake(struct node *n, bool target_is_current)
@@ -197,6 +200,25 @@ bool self_replace_root(struct node *n)
 	n->refresh_error = 0;
 	n->report_wanted = true;
 	return true;
+}
+
+void self_tell_difference(struct node *n)
+{
+	const struct node_component *c = state_component(n->state, AGENTS_COMPONENT);
+	const struct supervisor *s = &n->supervisor;
+	char sentence[200];
+	int r;
+
+	if (!c || !c->version[0] || self_is_updated(n) || self_runs(n, c->version) || !supervisor_is_there(s))
+		return;
+	if (!s->running[0] && s->packaged[0] && version_compare(s->packaged, c->version) > 0)
+		return; /* a newer package was installed: that is who should run */
+	(void) snprintf(sentence, sizeof(sentence), "agent %s does not start here; %s%s runs instead", c->version,
+			s->running[0] ? "" : "the packaged ", s->running[0] ? s->running : program_version);
+	log_warning("agent-not-current", "%s", sentence);
+	r = update_note(n, RESULT_AGENT_FAILED, AGENTS_COMPONENT, NULL, sentence);
+	if (r < 0)
+		log_warning("note-lost", "reason=%s", err_text(r));
 }
 
 int self_ask_controller(struct node *n)

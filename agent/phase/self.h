@@ -39,6 +39,9 @@ bool self_wake(struct node *n, bool target_is_current);
  */
 bool self_replace_root(struct node *n);
 
+/* Where another agent runs than the one that is current: say so, to the log and in the next report. */
+void self_tell_difference(struct node *n);
+
 /* The controller's answer to a question asked now; 1: it is there, 0: not yet. */
 NODISCARD int self_ask_controller(struct node *n);
 

@@ -14,7 +14,7 @@
 #define FILE_NAME "agents"
 #define PACKAGED_WORD "packaged"
 
-enum { FILE_MAX = 8192, FORMAT = 1 };
+enum { FORMAT = 1 };
 
 /* --- the file --- */
 
@@ -73,13 +73,19 @@ static int read_line(char *line, bool *has_format, struct agents *a)
 	return 0; /* a successor's */
 }
 
-static int parse(char *text, struct agents *ret)
+int agents_parse(const void *data, size_t len, struct agents *ret)
 {
 	struct agents a = { .known_count = 0 };
+	char text[AGENTS_FILE_MAX + 1];
 	bool has_format = false;
 	char *save = NULL;
 	int r = 0;
 
+	if (len > AGENTS_FILE_MAX || memchr(data ? data : "", 0, len))
+		return len > AGENTS_FILE_MAX ? -ERR_TOO_LARGE : -ERR_SYNTAX;
+	if (len > 0)
+		memcpy(text, data, len);
+	text[len] = '\0';
 	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save))
 		r = read_line(line, &has_format, &a);
 	if (r == 0 && !has_format)
@@ -92,21 +98,16 @@ static int parse(char *text, struct agents *ret)
 int agents_load(const struct os *os, int root_fd, struct agents *ret)
 {
 	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(FILE_MAX);
-	char text[FILE_MAX + 1];
+	struct buf bytes = BUF_INIT(AGENTS_FILE_MAX);
 	int r;
 
 	*ret = (struct agents){ .known_count = 0 };
-	r = file_read(os, root_fd, FILE_NAME, FILE_MAX, &bytes);
+	r = file_read(os, root_fd, FILE_NAME, AGENTS_FILE_MAX, &bytes);
 	if (r == -ENOENT)
 		return 0;
 	if (r == -ERR_TOO_LARGE || r == -EISDIR || r == -EINVAL || r == -ELOOP)
 		return 1;
-	if (r < 0)
-		return r;
-	memcpy(text, buf_str(&bytes), bytes.len);
-	text[bytes.len] = '\0';
-	return strlen(text) != bytes.len || parse(text, ret) < 0;
+	return r < 0 ? r : agents_parse(bytes.data, bytes.len, ret) < 0;
 }
 
 /* What programs and kernels say may hold anything; a line of ours ends once. */
@@ -117,23 +118,32 @@ static void one_line(char *text)
 			*p = '?';
 }
 
-int agents_save(const struct os *os, int root_fd, const struct agents *a)
+int agents_write(const struct agents *a, struct buf *out)
 {
-	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(FILE_MAX);
-	char how[AGENTS_HOW_SIZE];
-	int r = buf_addf(&text, "format %d\n", FORMAT);
+	char how[AGENTS_HOW_SIZE], trial[STATE_UPDATE_SIZE];
+	int r = buf_addf(out, "format %d\n", FORMAT);
 
 	for (size_t i = 0; r == 0 && i < a->known_count; i++)
-		r = buf_addf(&text, "known %s %s %" PRIu64 "\n", word_of(a->known[i].version),
+		r = buf_addf(out, "known %s %s %" PRIu64 "\n", word_of(a->known[i].version),
 			     a->known[i].proven ? "proven" : "unproven", a->known[i].starts);
-	if (r == 0 && a->trial[0])
-		r = buf_addf(&text, "trial %s\ntrial-starts %" PRIu64 "\ntrial-failed %s\n", a->trial,
-			     a->trial_starts, a->trial_failed ? "yes" : "no");
+	STATE_SET(trial, a->trial);
+	one_line(trial);
+	if (r == 0 && trial[0])
+		r = buf_addf(out, "trial %s\ntrial-starts %" PRIu64 "\ntrial-failed %s\n", trial, a->trial_starts,
+			     a->trial_failed ? "yes" : "no");
 	STATE_SET(how, a->trial_how);
 	one_line(how);
 	if (r == 0 && how[0])
-		r = buf_addf(&text, "trial-how %s\n", how);
+		r = buf_addf(out, "trial-how %s\n", how);
+	return r;
+}
+
+int agents_save(const struct os *os, int root_fd, const struct agents *a)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(AGENTS_FILE_MAX);
+	int r = agents_write(a, &text);
+
 	/* Its fsyncs, of the file and of the folder, make the promise: counted before the start. */
 	return r < 0 ? r : durable_write_file(os, root_fd, FILE_NAME, text.data, text.len, 0644);
 }

@@ -49,6 +49,10 @@ struct agents {
 
 /* Never fails for what is in the file: 1 if it was there but could not be used, 0, -ENOMEM, errors of the disk. */
 NODISCARD int agents_load(const struct os *os, int root_fd, struct agents *ret);
+/* The file's text, which may be anything. -ERR_SYNTAX and the like; `ret` is untouched then. */
+NODISCARD int agents_parse(const void *data, size_t len, struct agents *ret);
+NODISCARD int agents_write(const struct agents *a, struct buf *out);
+enum { AGENTS_FILE_MAX = 8192 };
 /* Durable on return of 0. */
 NODISCARD int agents_save(const struct os *os, int root_fd, const struct agents *a);
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum {
+	LAST_WORDS_MS = 500,
 	RESOLVE_MS = 5000,
 	CONNECT_MS = 10000,
 	SILENCE_MS = 90 * 1000,
@@ -435,12 +436,19 @@ static bool write_broker(struct passage *p)
 	return true;
 }
 
-/* Both ways until one side has ended and what it said is delivered. No more is read than was passed on. */
+/*
+ * Both ways until one side has ended and what it said is delivered. No more is read than was passed on.
+ * Told to stop it still delivers what the client said last: a DISCONNECT that is lost publishes the will.
+ */
 static void pass(struct passage *p)
 {
+	const struct os *os = p->relay->os;
+	uint64_t stop_at_ms = 0;
+
 	set_step(p->relay, RELAY_UP);
 	for (;;) {
-		struct pollfd fds[3] = { { .fd = p->relay->stop_fd, .events = POLLIN },
+		uint64_t now = os->clock_boot_ms(os);
+		struct pollfd fds[3] = { { .fd = stop_at_ms ? -1 : p->relay->stop_fd, .events = POLLIN },
 					 { .fd = p->client },
 					 { .fd = p->fd } };
 
@@ -450,13 +458,15 @@ static void pass(struct passage *p)
 			(short) ((flow_has_room(&p->up) ? POLLIN : 0) | (flow_is_empty(&p->down) ? 0 : POLLOUT));
 		fds[2].events =
 			(short) ((flow_has_room(&p->down) ? POLLIN : 0) | (flow_is_empty(&p->up) ? 0 : POLLOUT));
-		if (poll(fds, 3, -1) < 0) {
+		if (stop_at_ms && now >= stop_at_ms)
+			return;
+		if (poll(fds, 3, stop_at_ms ? (int) (stop_at_ms - now) : -1) < 0) {
 			if (errno == EINTR)
 				continue;
 			return;
 		}
 		if (fds[0].revents)
-			return;
+			stop_at_ms = now + LAST_WORDS_MS;
 		if (fds[1].revents & (POLLIN | POLLHUP | POLLERR) && flow_has_room(&p->up))
 			read_client(p);
 		if (fds[2].revents & (POLLIN | POLLHUP | POLLERR) && flow_has_room(&p->down))

@@ -111,6 +111,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c.probation_cap_s, 0);
 	assert_int_equal(c.link_deadline_s, 30 * 60);
 	assert_int_equal(c.report_s, 15 * 60);
+	assert_int_equal(c.handover_s, 5 * 60);
+	assert_false(c.demo_single_key_agent);
 	config_done(&c);
 	config_done(&c); /* twice is fine */
 }
@@ -127,7 +129,7 @@ static void test_everything(void **state)
 		    "broker: {host: 127.0.0.1, port: 1883}\nlabels: {site: oslo, zone: Europe/Oslo}\n"
 		    "users: {link: l, stage: s, component: c}\npoll: {with_broker: 2h, without_broker: 30s}\n"
 		    "keep_versions: 5\nmax_swaps_per_day: 9\nprobation_cap: 1h\nlink_deadline: 5m\nreport: 1m\n"
-		    "programs: /nowhere\n"
+		    "programs: /nowhere\nhandover: 90s\ndemo_single_key_agent: yes\n"
 		    "metrics: {file: /var/lib/x/selfright.prom, every: 30s}\n"
 		    "zone_data_months: 6\n"
 		    "inhibitors: [backup]\n",
@@ -145,6 +147,8 @@ static void test_everything(void **state)
 	assert_string_equal(labels_get(&c.vars, "port"), "80");
 	assert_string_equal(labels_get(&c.vars, "name"), "second"); /* later files win */
 	assert_int_equal(c.poll.without_broker_s, 30);
+	assert_int_equal(c.handover_s, 90);
+	assert_true(c.demo_single_key_agent);
 	assert_string_equal(c.metrics_file, "/var/lib/x/selfright.prom");
 	assert_int_equal(c.metrics_every_s, 30);
 	assert_int_equal(c.zone_data_months, 6);
@@ -193,6 +197,9 @@ static void test_complaints(void **state)
 	refused(MINIMAL "keep_versions: 0\n", "agent.yaml:3", "keep_versions");
 	refused(MINIMAL "poll: {with_broker: soon}\n", "agent.yaml:3", "soon");
 	refused(MINIMAL "poll: {with_broker: 0}\n", "agent.yaml:3", "second");
+	refused(MINIMAL "handover: 0\n", "agent.yaml:3", "second");
+	refused(MINIMAL "handover: 2d\n", "agent.yaml:3", "day");
+	refused(MINIMAL "demo_single_key_agent: maybe\n", "agent.yaml:3", "demo_single_key_agent");
 	refused(MINIMAL "proxy: proxy:3128\n", "agent.yaml:3", "http://");
 	refused(MINIMAL "proxy: http://\n", "agent.yaml:3", "http://");
 	refused(MINIMAL "proxy: 'http://a b'\n", "agent.yaml:3", "http://");

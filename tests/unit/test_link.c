@@ -230,6 +230,34 @@ static void it_says_when_it_is_connected(void **state)
 	assert_memory_equal(frame.data + 1, "MQTT 5", 6);
 }
 
+/* Another agent follows at once: presence says so, and the link goes by itself. */
+static void it_leaves_for_another_agent(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+	int status = 0;
+
+	start_broker(f);
+	start_link(f, true);
+	for (bool up = false; !up; up = frame.data[0] == 1)
+		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+	open_desk(f, "selfright/v1/demo/node/n1/presence");
+	run_desk(f, 10000, &f->messages, 1);
+	assert_non_null(strstr(f->payload, "\"online\":true"));
+	assert_null(strstr(f->payload, "handing-over"));
+	assert_int_equal(frame_send(&f->engine, LINK_LEAVE, 0, NULL, 0), 0);
+	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
+	/* It leaves by itself: our end of the socket is still open. */
+	assert_int_equal(waitpid(f->link, &status, 0), f->link);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	f->link = 0;
+	frame_conn_done(&f->engine);
+	run_desk(f, 10000, &f->messages, 2);
+	if (!strstr(f->payload, "\"state\":\"handing-over\""))
+		fail_msg("%u messages, the last: %s", f->messages, f->payload);
+	assert_non_null(strstr(f->payload, "\"online\":false"));
+}
+
 static void without_a_broker_it_says_so(void **state)
 {
 	struct fixture *f = *state;
@@ -402,6 +430,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(it_says_when_it_is_connected, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(it_leaves_for_another_agent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_a_broker_it_says_so, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_report_is_retained_and_kept_until_it_is_acknowledged, set_up,
 						tear_down),

@@ -333,6 +333,21 @@ def support_sends_the_agent_back(fleet, node):
 
 
 @story
+def one_that_does_not_start_any_more_is_named(fleet, node):
+    """Good once, unusable later: another one that works runs, and the node says so."""
+    settled(fleet, node)
+    offer(fleet, node, "0.2.0", agent_files(node))
+    node.until_result("good", "agent", "0.2.0", 40)
+    os.chmod(node.root + "/store/agent/0.2.0/bin/selfright-agent", 0o644)
+    node.kill(signal.SIGTERM)
+    node.start()
+    node.until("the packaged one runs", lambda: node.status()["agent"] == "0.1.0", 40)
+    assert node.program() == "packaged" and node.running() == "1.0.0"
+    node.until("it says why", lambda: any(
+        x["name"] == "agent-failed" and "0.2.0 does not start here" in x["detail"] for x in node.results().values()))
+
+
+@story
 def killed_again_and_again(fleet, node):
     """The supervisor, the agent, or both, at any moment of the update: it ends as it would have, once."""
     pid = settled(fleet, node)
