@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 enum {
+	PACKETS_AT_ONCE = 64,
 	CONNECT_TIMEOUT_MS = 10 * 1000, /* TCP; the kernel alone would try for 133 s (MQTT.md 1.3) */
 	CONNACK_TIMEOUT_MS = 30 * 1000,
 	SUBACK_TIMEOUT_MS = 30 * 1000,
@@ -568,6 +569,25 @@ static bool is_hung_up(const struct mqtt *m)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
+static bool more_has_come(const struct mqtt *m)
+{
+	struct pollfd p = { .fd = mosquitto_socket(m->mosq), .events = POLLIN };
+
+	return p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
+}
+
+/* The library reads a packet at a time; what came together is handed over together, so that it can be stored so. */
+static int read_packets(struct mqtt *m)
+{
+	int rc = mosquitto_loop_read(m->mosq, 1);
+
+	for (int i = 1;
+	     i < PACKETS_AT_ONCE && rc == MOSQ_ERR_SUCCESS && !m->over && m->phase == PHASE_UP && more_has_come(m);
+	     i++)
+		rc = mosquitto_loop_read(m->mosq, 1);
+	return rc;
+}
+
 void mqtt_poll_done(struct mqtt *m, short revents)
 {
 	int rc = MOSQ_ERR_SUCCESS;
@@ -581,7 +601,7 @@ void mqtt_poll_done(struct mqtt *m, short revents)
 		return;
 	if (revents & (POLLIN | POLLHUP | POLLERR)) {
 		m->heard_ms = now_ms(m);
-		rc = is_hung_up(m) ? MOSQ_ERR_CONN_LOST : mosquitto_loop_read(m->mosq, 1);
+		rc = is_hung_up(m) ? MOSQ_ERR_CONN_LOST : read_packets(m);
 	}
 	if (rc == MOSQ_ERR_SUCCESS && !m->over && (revents & POLLOUT || mosquitto_want_write(m->mosq)))
 		rc = mosquitto_loop_write(m->mosq, 1);

@@ -289,6 +289,7 @@ static int loop(struct serve *s, const struct cli *c)
 		if (stop_signal)
 			break;
 		mqtt_poll_done(s->mqtt, fds[mqtt_at].revents);
+		broker_settle(s);
 		web_poll_done(s->web);
 		broker_tick(s);
 		trust_tick(s);

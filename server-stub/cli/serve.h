@@ -29,7 +29,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ack;
 struct db;
+struct ingest_outcome;
 struct mqtt;
 struct repo;
 struct signer_client;
@@ -37,6 +39,7 @@ struct db_rollout;
 struct json;
 struct json_node;
 
+enum { SERVE_BATCH_MAX = 64 /* reports that share one wait for the disk */ };
 enum { SERVE_NAMES_MAX = 16, TOPIC_MAX = 256, ANNOUNCEMENT_MAX = 64 * 1024, SERVE_TEXT_MAX = 16 * 1024 * 1024 };
 
 struct serve_options {
@@ -78,6 +81,9 @@ struct serve {
 	char refilled[ID_MAX + 1]; /* up to this node; "": not begun */
 	char canary[24]; /* what we said to ourselves over this connection */
 	bool past_is_over; /* and heard: what was queued before is behind us */
+	bool batch; /* reports were stored that are not on the disk yet, */
+	struct ack *acks; /* SERVE_BATCH_MAX, and those taken are said when they are; of serve_broker */
+	size_t ack_count;
 	bool compared; /* what the broker kept from before this start */
 	uint64_t started_ms;
 
@@ -130,6 +136,8 @@ void broker_stop(struct serve *s);
 void broker_tick(struct serve *s);
 /* Nodes were removed or added: our own broker reads its access list again. */
 NODISCARD int broker_access_changed(struct serve *s);
+/* What was taken goes to the disk, and then its acknowledgements to the nodes. Cheap when there is nothing. */
+void broker_settle(struct serve *s);
 /* Connect as controller. */
 NODISCARD int broker_connect(struct serve *s);
 /*
@@ -215,7 +223,12 @@ NODISCARD int lease_release(struct serve *s, const char *node, const char *reaso
 
 /* --- serve_api.c --- */
 extern const struct web_route serve_routes[];
-/* A report that came by either road; *ret_ack (may stay empty) is the signed answer. */
+/* A report that came by either road: stored, and what is to be said to it. -errno: our own failure. */
+NODISCARD int serve_store_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+				 struct ingest_outcome *ret, bool *ret_refused);
+/* The signed answer, appended. */
+NODISCARD int serve_sign_ack(struct serve *s, const struct ack *ack, struct buf *ret);
+/* Both, for one that is answered at once; *ret_ack may stay empty. */
 NODISCARD int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
 				struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused);
 

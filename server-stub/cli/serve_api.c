@@ -61,8 +61,8 @@ static void write_ack(const void *what, struct json_node *object)
 	ack_write(what, object);
 }
 
-int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
-		      struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused)
+int serve_store_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+		       struct ingest_outcome *ret, bool *ret_refused)
 {
 	struct ingest_outcome o;
 	int r = ingest_report(s->db, s->fleet, node, data, len, serve_now(s), &o);
@@ -71,7 +71,7 @@ int serve_take_report(struct serve *s, const char *node, const void *data, size_
 		log_error("ingest-failed", "a report was not stored: node=%s error=%s", node, db_error(s->db));
 		return r;
 	}
-	snprintf(ret_text, text_size, "%s", o.text);
+	*ret = o;
 	if (o.timestamp)
 		restore_look(s, node, o.timestamp, data, len);
 	*ret_refused = o.verdict == INGEST_UNKNOWN || o.verdict == INGEST_UNSIGNED ||
@@ -82,13 +82,29 @@ int serve_take_report(struct serve *s, const char *node, const void *data, size_
 	else
 		log_debug("report-taken", "node=%s road=%s verdict=%s news=%u", node, road,
 			  ingest_verdict_name(o.verdict), o.news);
-	if (!o.acknowledge)
-		return 0;
-	r = trust_sign(s, write_ack, &o.ack, ret_ack);
+	return 0;
+}
+
+int serve_sign_ack(struct serve *s, const struct ack *ack, struct buf *ret)
+{
+	int r = trust_sign(s, write_ack, ack, ret);
+
 	if (r < 0)
 		log_error("ack-failed", "a report is stored, but its answer was not signed: node=%s error=%s",
-			  node, s->signer ? signer_error(s->signer) : "the signer is away");
+			  ack->node, s->signer ? signer_error(s->signer) : "the signer is away");
 	return r;
+}
+
+int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+		      struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused)
+{
+	struct ingest_outcome o;
+	int r = serve_store_report(s, node, data, len, road, &o, ret_refused);
+
+	if (r < 0)
+		return r;
+	snprintf(ret_text, text_size, "%s", o.text);
+	return o.acknowledge ? serve_sign_ack(s, &o.ack, ret_ack) : 0;
 }
 
 static void post_report(void *user, struct web_request *rq)

@@ -16,6 +16,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -415,6 +416,10 @@ int broker_access_changed(struct serve *s)
 
 void broker_stop(struct serve *s)
 {
+	if (s->db)
+		broker_settle(s);
+	free(s->acks);
+	s->acks = NULL;
 	mqtt_close(s->mqtt);
 	s->mqtt = NULL;
 	if (s->broker.pid > 0) {
@@ -561,17 +566,49 @@ static bool split_topic(const struct serve *s, const char *topic, char node[stat
 	return guard_id(node);
 }
 
+static void acknowledge(struct serve *s)
+{
+	for (size_t i = 0; i < s->ack_count; i++) {
+		CLEANUP(buf_done)
+		struct buf ack = BUF_INIT(16 * 1024);
+		char topic[TOPIC_MAX];
+
+		if (serve_sign_ack(s, &s->acks[i], &ack) < 0)
+			continue; /* said there; the node asks again */
+		snprintf(topic, sizeof(topic), "node/%s/ack", s->acks[i].node);
+		broker_publish(s, topic, ack.data, ack.len, false);
+	}
+	s->ack_count = 0;
+}
+
+void broker_settle(struct serve *s)
+{
+	if (!s->batch)
+		return;
+	s->batch = false;
+	if (db_batch_end(s->db) < 0) {
+		/* Nothing of it is acknowledged, so it comes again. */
+		log_error("ingest-failed", "%zu reports were not stored: %s", s->ack_count, db_error(s->db));
+		s->ack_count = 0;
+	}
+	acknowledge(s);
+}
+
+/* Into the batch of what came at once: the disk is waited for once, before the first acknowledgement leaves. */
 static void take_report(struct serve *s, const char *node, const void *data, size_t len)
 {
-	CLEANUP(buf_done)
-	struct buf ack = BUF_INIT(16 * 1024);
-	char topic[TOPIC_MAX], text[256];
+	struct ingest_outcome o;
 	bool refused = false;
 
-	if (serve_take_report(s, node, data, len, "mqtt", &ack, text, sizeof(text), &refused) < 0 || ack.len == 0)
+	if (s->ack_count == SERVE_BATCH_MAX)
+		broker_settle(s);
+	if (!s->batch)
+		s->batch = db_batch_begin(s->db) == 0; /* without one, the report's own transaction is durable */
+	if (serve_store_report(s, node, data, len, "mqtt", &o, &refused) < 0 || !o.acknowledge)
 		return;
-	snprintf(topic, sizeof(topic), "node/%s/ack", node);
-	broker_publish(s, topic, ack.data, ack.len, false);
+	s->acks[s->ack_count++] = o.ack;
+	if (!s->batch)
+		acknowledge(s);
 }
 
 static void take_lease(struct serve *s, const char *node, const void *data, size_t len)
@@ -613,9 +650,10 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		return;
 	if (strcmp(kind, "report") == 0)
 		take_report(s, node, payload, len);
-	else if (strcmp(kind, "lease") == 0 && s->past_is_over) /* nobody waits for the answers of yesterday */
+	else if (strcmp(kind, "lease") == 0 && s->past_is_over) { /* nobody waits for the answers of yesterday */
+		broker_settle(s); /* a place is on the disk before the answer leaves */
 		take_lease(s, node, payload, len);
-	else if (strcmp(kind, "get") == 0 && s->past_is_over)
+	} else if (strcmp(kind, "get") == 0 && s->past_is_over)
 		files_answer(s, node, payload, len);
 	else if (strcmp(kind, "event") == 0)
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
@@ -675,6 +713,9 @@ int broker_connect(struct serve *s)
 	};
 	int r;
 
+	s->acks = calloc(SERVE_BATCH_MAX, sizeof(*s->acks));
+	if (!s->acks)
+		return -ENOMEM;
 	snprintf(client, sizeof(client), "selfright-%s", s->fleet);
 	for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
 		snprintf(topics[i], sizeof(topics[i]), "selfright/v1/%s/%s", s->fleet, filters[i]);

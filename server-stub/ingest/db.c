@@ -27,7 +27,7 @@ struct db {
 	size_t touched_count;
 	bool touched_all;
 	int64_t last_event;
-	bool in_transaction;
+	bool in_transaction, in_batch;
 	char error[ERROR_BYTES];
 	int64_t budget_minute;
 	uint16_t spent[DB_BUDGET_COUNT][BUDGET_PLACES];
@@ -391,10 +391,18 @@ void db_close(struct db *db)
 	free(db);
 }
 
+/* After a failure that SQLite answered by rolling back everything, the rest of a batch must not commit by itself. */
+static int batch_stands(struct db *db)
+{
+	return db->in_batch && sqlite3_get_autocommit(db->handle) ? -ERR_DATABASE : 0;
+}
+
 int db_begin(struct db *db)
 {
-	int r = change(db, "BEGIN IMMEDIATE", NULL, "");
+	int r = batch_stands(db);
 
+	if (r == 0)
+		r = db->in_batch ? change(db, "SAVEPOINT one", NULL, "") : change(db, "BEGIN IMMEDIATE", NULL, "");
 	if (r == 0)
 		db->in_transaction = true;
 	return r;
@@ -402,24 +410,60 @@ int db_begin(struct db *db)
 
 int db_commit(struct db *db)
 {
-	int r = change(db, "COMMIT", NULL, "");
+	int r = db->in_batch ? change(db, "RELEASE one", NULL, "") : change(db, "COMMIT", NULL, "");
 
 	if (r == 0)
 		db->in_transaction = false;
 	return r;
 }
 
-void db_abort(struct db *db)
+/* What was taken back may have been seen already. */
+static void look_again(struct db *db)
 {
 	int64_t last = 0;
 
-	if (!db->in_transaction)
-		return;
-	(void) change(db, "ROLLBACK", NULL, ""); /* SQLite may have rolled back by itself already */
-	db->in_transaction = false;
 	touch(db, NULL);
 	if (query(db, "SELECT coalesce(max(id), 0) FROM events", read_number, &last, "") >= 0)
 		db->last_event = last;
+}
+
+void db_abort(struct db *db)
+{
+	if (!db->in_transaction)
+		return;
+	/* SQLite may have rolled back by itself already. */
+	if (db->in_batch) {
+		(void) change(db, "ROLLBACK TO one", NULL, "");
+		(void) change(db, "RELEASE one", NULL, "");
+	} else {
+		(void) change(db, "ROLLBACK", NULL, "");
+	}
+	db->in_transaction = false;
+	look_again(db);
+}
+
+int db_batch_begin(struct db *db)
+{
+	int r = change(db, "BEGIN IMMEDIATE", NULL, "");
+
+	if (r == 0)
+		db->in_batch = true;
+	return r;
+}
+
+int db_batch_end(struct db *db)
+{
+	int r = batch_stands(db);
+
+	if (r == 0)
+		r = change(db, "COMMIT", NULL, ""); /* the one fsync of all that was acknowledged for the batch */
+	db->in_batch = false;
+	if (r < 0) {
+		if (!sqlite3_get_autocommit(db->handle))
+			(void) change(db, "ROLLBACK", NULL, ""); /* nothing more can be done with it */
+		look_again(db);
+	}
+	return r;
 }
 
 /* --- nodes --- */

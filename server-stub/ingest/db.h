@@ -35,6 +35,14 @@ NODISCARD int db_begin(struct db *db);
 NODISCARD int db_commit(struct db *db);
 void db_abort(struct db *db);
 
+/*
+ * A batch: one wait for the disk for many changes. What is committed in it can be read at once and is
+ * durable when db_batch_end answers 0; after any other answer nothing of the batch is there. An
+ * abort undoes its own transaction alone. Batches do not nest, and none begins within a transaction.
+ */
+NODISCARD int db_batch_begin(struct db *db);
+NODISCARD int db_batch_end(struct db *db);
+
 /* Rises with every change that can matter to a rollout or an order. */
 uint64_t db_generation(const struct db *db);
 

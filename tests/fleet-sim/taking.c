@@ -26,7 +26,7 @@ struct taking {
 	struct voice *voices;
 	struct buf *envelopes;
 	char (*publics)[512];
-	size_t nodes, each;
+	size_t nodes, each, batch;
 	struct db *db;
 };
 
@@ -97,6 +97,8 @@ static int verify_all(struct taking *t)
 
 static int take_all(struct taking *t)
 {
+	int e = t->batch ? db_batch_begin(t->db) : 0;
+
 	for (size_t i = 0; i < t->nodes * t->each; i++) {
 		const struct voice *v = &t->voices[i % t->nodes];
 		struct ingest_outcome o;
@@ -110,8 +112,15 @@ static int take_all(struct taking *t)
 			fprintf(stderr, "fleet-sim: a report was not stored: %s\n", o.text);
 			return -ERR_REFUSED;
 		}
+		if (e == 0 && t->batch && i % t->batch == t->batch - 1) {
+			e = db_batch_end(t->db);
+			if (e == 0)
+				e = db_batch_begin(t->db);
+		}
+		if (e < 0)
+			return e;
 	}
-	return 0;
+	return t->batch && e == 0 ? db_batch_end(t->db) : e;
 }
 
 static int timed(int (*what)(struct taking *t), struct taking *t, double *ret_s, double *ret_cpu_s)
@@ -144,9 +153,9 @@ static int measure(struct taking *t, struct taking_result *ret)
 	return r;
 }
 
-int taking_run(size_t nodes, size_t reports_each, const char *folder, struct taking_result *ret)
+int taking_run(size_t nodes, size_t reports_each, size_t batch, const char *folder, struct taking_result *ret)
 {
-	struct taking t = { .nodes = nodes, .each = reports_each };
+	struct taking t = { .nodes = nodes, .each = reports_each, .batch = batch };
 	char path[PATH_MAX];
 	int r = snprintf(path, sizeof(path), "%s/fleet-sim-%d.db", folder, (int) getpid());
 

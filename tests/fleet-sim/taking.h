@@ -17,7 +17,8 @@ struct taking_result {
 	double verify_cpu_s, take_cpu_s; /* the same on the processor: machines are rarely alone */
 };
 
-/* `folder`: where the database is made, and removed again. */
-NODISCARD int taking_run(size_t nodes, size_t reports_each, const char *folder, struct taking_result *ret);
+/* `batch`: so many reports share one wait for the disk, 0: each has its own. `folder`: where the database is made, and removed again. */
+NODISCARD int taking_run(size_t nodes, size_t reports_each, size_t batch, const char *folder,
+			 struct taking_result *ret);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +49,105 @@ static int note_name(void *user, const char *node)
 {
 	(void) snprintf(user, 64, "%s", node);
 	return 0;
+}
+
+static int count_at(const char *path)
+{
+	struct db *other;
+	int n = 0;
+
+	assert_int_equal(db_open(path, &other), 0);
+	assert_int_equal(db_nodes(other, NULL, count_node, &n), 0);
+	db_close(other);
+	return n;
+}
+
+static void a_batch_is_there_when_it_has_ended(void **state)
+{
+	char path[] = "/tmp/test-db-batch-XXXXXX";
+	struct db *db;
+	int n = 0, fd = mkstemp(path);
+
+	(void) state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(db_open(path, &db), 0);
+	assert_int_equal(db_batch_begin(db), 0);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_node_add(db, "n1", "ID1", "TR1", "{}", 100), 0);
+	assert_int_equal(db_commit(db), 0);
+	db_abort(db); /* after a commit: nothing */
+	/* An abort takes its own back, and leaves the batch. */
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_node_add(db, "n2", "ID2", "TR2", "{}", 100), 0);
+	db_abort(db);
+	assert_int_equal(db_node_add(db, "n3", "ID3", "TR3", "{}", 100), 0); /* by itself, in it all the same */
+	assert_int_equal(db_nodes(db, NULL, count_node, &n), 0);
+	assert_int_equal(n, 2); /* can be read here at once, */
+	assert_int_equal(count_at(path), 0); /* and is nowhere else before its end */
+	assert_int_equal(db_batch_end(db), 0);
+	assert_int_equal(count_at(path), 2);
+	/* And again, and without a batch. */
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_node_add(db, "n4", "ID4", "TR4", "{}", 100), 0);
+	assert_int_equal(db_commit(db), 0);
+	assert_int_equal(count_at(path), 3);
+	/* A batch that the process does not live to end was never there. */
+	assert_int_equal(db_batch_begin(db), 0);
+	assert_int_equal(db_node_add(db, "n5", "ID5", "TR5", "{}", 100), 0);
+	db_close(db);
+	assert_int_equal(count_at(path), 3);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void a_batch_that_fails_leaves_nothing(void **state)
+{
+	char path[] = "/tmp/test-db-full-XXXXXX", label[4096];
+	struct rlimit whole, little;
+	struct db *db;
+	int n = 0, fd = mkstemp(path);
+	int64_t last;
+	uint64_t generation;
+
+	(void) state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(db_open(path, &db), 0);
+	assert_int_equal(db_node_add(db, "first", "ID", "TR", "{}", 100), 0);
+	last = db_last_event(db);
+	memset(label, 'x', sizeof(label) - 1);
+	label[sizeof(label) - 1] = 0;
+	assert_int_equal(db_batch_begin(db), 0);
+	for (int i = 0; i < 50; i++) {
+		char name[16];
+
+		(void) snprintf(name, sizeof(name), "n%d", i);
+		assert_int_equal(db_begin(db), 0);
+		assert_int_equal(db_event_add(db, &(struct db_event){ .at = 1, .kind = "x", .text = "x" }), 0);
+		assert_int_equal(db_node_add(db, name, "ID", "TR", label, 100), 0);
+		assert_int_equal(db_commit(db), 0);
+	}
+	assert_true(db_last_event(db) > last);
+	generation = db_generation(db);
+	/* The file may not grow: as on a full disk. */
+	(void) signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &whole), 0);
+	little = whole;
+	little.rlim_cur = 8192;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	n = db_batch_end(db);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &whole), 0);
+	assert_true(n < 0);
+	assert_true(db_last_event(db) == last);
+	assert_true(db_generation(db) > generation); /* whoever saw it looks again */
+	n = 0;
+	assert_int_equal(db_nodes(db, NULL, count_node, &n), 0);
+	assert_int_equal(n, 1);
+	/* And the next ones are as good as any. */
+	assert_int_equal(db_node_add(db, "next", "ID", "TR", "{}", 100), 0);
+	assert_int_equal(count_at(path), 2);
+	db_close(db);
+	assert_int_equal(unlink(path), 0);
 }
 
 static void a_removed_node_is_forgotten_but_its_name(void **state)
@@ -728,6 +828,8 @@ int main(void)
 		T(nodes_keep_their_keys),
 		T(a_removed_node_is_forgotten_but_its_name),
 		T(presence_is_forgotten),
+		cmocka_unit_test(a_batch_is_there_when_it_has_ended),
+		cmocka_unit_test(a_batch_that_fails_leaves_nothing),
 		T(who_is_down_is_told_by_group),
 		T(a_place_ends_by_what_the_node_signed),
 		T(orders_of_a_backup_wait_for_a_person),
