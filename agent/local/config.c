@@ -397,6 +397,9 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 	if (r < 0)
 		return r;
 	c->keep_versions = (unsigned) n;
+	r = conf_optional_bytes(map, "quota", 0, &c->quota_bytes, e);
+	if (r < 0)
+		return r;
 	r = conf_optional_u64(map, "max_swaps_per_day", 1, 10000, 6, &n, e);
 	if (r < 0)
 		return r;

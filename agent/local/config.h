@@ -67,6 +67,7 @@ struct config {
 	uint64_t metrics_every_s;
 	struct string_list inhibit_users; /* who may hold off updates, besides root */
 	unsigned keep_versions, max_swaps_per_day;
+	uint64_t quota_bytes; /* of the whole root folder; 0: none */
 	uint64_t probation_cap_s; /* 0: none */
 	uint64_t link_deadline_s, report_s;
 	uint64_t offline_grace_s; /* how long expired online metadata still count from a bundle; 0: not at all */

@@ -15,6 +15,7 @@
 #include "agent/store/agents.h"
 #include "agent/store/generation.h"
 #include "agent/store/seal.h"
+#include "agent/store/space.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/program.h"
@@ -739,6 +740,26 @@ static uint64_t add_up(uint64_t a, uint64_t b)
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+/* Of the whole folder, data and copies included; unlike the free space it needs no margin. */
+static int check_quota(struct node *n, uint64_t need)
+{
+	struct space used;
+	int r;
+
+	if (n->config->quota_bytes == 0)
+		return 0;
+	r = space_used(n->os, n->dirs->root, &used);
+	if (r < 0)
+		return update_fail(n, r, "what %s takes could not be counted: %s", n->config->root, err_text(r));
+	if (add_up(used.bytes, need) > n->config->quota_bytes)
+		return update_fail_as(
+			n, RESULT_NO_SPACE, -ENOSPC,
+			"it needs %llu bytes; the folder takes %llu of the %llu that its quota allows",
+			(unsigned long long) need, (unsigned long long) used.bytes,
+			(unsigned long long) n->config->quota_bytes);
+	return 0;
+}
+
 /* What the update takes until it is judged: downloads, trees and the copy of the data; what is staged is there already. */
 static int check_space(struct node *n)
 {
@@ -767,6 +788,9 @@ static int check_space(struct node *n)
 	files = add_up(files, data.files);
 	if (need == 0 && files == 0)
 		return 0;
+	r = check_quota(n, need);
+	if (r < 0)
+		return r;
 	r = n->os->fstatvfs(n->os, n->dirs->store, &v);
 	if (r < 0)
 		return update_fail(n, r, "the free space could not be read: %s", err_text(r));

@@ -195,6 +195,7 @@ static void test_complaints(void **state)
 	refused(MINIMAL "zone_data_months: many\n", "agent.yaml:3", "zone_data_months");
 	refused(MINIMAL "inhibitors: backup\n", "agent.yaml:3", "list");
 	refused(MINIMAL "keep_versions: 0\n", "agent.yaml:3", "keep_versions");
+	refused(MINIMAL "quota: much\n", "agent.yaml:3", "quota");
 	refused(MINIMAL "poll: {with_broker: soon}\n", "agent.yaml:3", "soon");
 	refused(MINIMAL "poll: {with_broker: 0}\n", "agent.yaml:3", "second");
 	refused(MINIMAL "handover: 0\n", "agent.yaml:3", "second");

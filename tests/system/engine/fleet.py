@@ -255,6 +255,7 @@ class Node:
                    '--url|--ca) shift 2;; *) args+=("$1"); shift;; esac; done\n'
                    f'[ -e {self.mail}/slow ] && sleep 3\n'
                    f'exec {self.programs}/stage-real --dir {fleet.repo} "${{args[@]}}"\n', 0o755)
+        self.mounted = False
         self.process, self.log = None, open(self.home + "/agent.log", "ab")
 
     def write(self, path, text, mode=0o644):
@@ -284,6 +285,9 @@ class Node:
                     os.killpg(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.root], check=True)
+            self.mounted = False
         self.log.close()
 
     def cli(self, *args):

@@ -1655,6 +1655,89 @@ def a_clock_that_runs_ahead(fleet, node):
     node.start()
     assert node.until_result("clock-ahead", component="agent")["class"] == "node"
     node.until_result("good", to="1.0.0")  # the signed time and the time since decide
+def big_files(version, size):
+    return dict(web_files(version), **{"blob": (0o644, os.urandom(size))})
+
+
+def on_a_small_disk(node, size):
+    """The node's folder on a file system of its own; False where we may not mount."""
+    os.mkdir(node.root)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", node.root],
+                      capture_output=True).returncode != 0:
+        print("    not run: mounting is not allowed here")
+        return False
+    node.mounted = True
+    return True
+
+
+@story
+def a_disk_that_fills_up_in_the_middle(fleet, node):
+    if not on_a_small_disk(node, "40m"):
+        return
+    install(fleet, node)
+    open(node.mail + "/slow", "w").close()
+    fleet.release("web", "1.1.0", big_files("1.1.0", 4 << 20))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until("it is being fetched", lambda: node.status()["state"] == "staging")
+    with open(node.root + "/somebody-else", "wb") as f:  # to the last byte
+        try:
+            while True:
+                f.write(bytes(65536))
+                f.flush()
+        except OSError:
+            pass
+    os.unlink(node.mail + "/slow")
+    node.until("it has failed", lambda: "state=failed" in open(node.home + "/agent.log").read())
+    node.until("the agent answers", lambda: node.status()["state"] == "idle")
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    assert node.why()["reason"] in ("retry", "none"), node.why()
+    os.unlink(node.root + "/somebody-else")
+    result = node.until_result("no-space", to="1.1.0")
+    assert result["class"] == "node", result
+    node.until_result("good", to="1.1.0", seconds=60)
+    assert node.current() == "1.1.0" and node.running() == "1.1.0" and node.component()["denied"] == []
+
+
+@story
+def too_few_inodes_are_seen_before(fleet, node):
+    os.mkdir(node.root)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=220,mode=755", "tmpfs", node.root],
+                      capture_output=True).returncode != 0:
+        print("    not run: mounting is not allowed here")
+        return
+    node.mounted = True
+    install(fleet, node)
+    files = dict(web_files("1.1.0"), **{f"f/{i}": (0o644, b"") for i in range(150)})
+    fleet.release("web", "1.1.0", files)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("no-space", to="1.1.0")
+    assert "files" in result["detail"], result
+    assert node.current() == "1.0.0" and not os.listdir(node.root + "/spool")
+
+
+@story
+def a_quota_holds_for_the_whole_folder(fleet, node):
+    with open(node.etc + "/agent.yaml", "a") as f:
+        f.write("quota: 6M\n")
+    install(fleet, node)
+    fleet.release("web", "1.1.0", big_files("1.1.0", 2 << 20))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    with open(node.root + "/data/web/kept", "wb") as f:
+        f.write(os.urandom(1 << 20))
+    fleet.release("web", "1.2.0", big_files("1.2.0", 2 << 20))
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("no-space", to="1.2.0")
+    assert "quota" in result["detail"] and result["class"] == "node", result
+    assert node.current() == "1.1.0" and not os.path.exists(node.root + "/store/web/1.2.0")
 
 
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
