@@ -47,6 +47,32 @@ check "it ends well" within 90 good_on n1 1.1.0
 check "and the controller knows" within 90 rollout_is second done
 check "no event is news twice" eval '[ -z "$(doubled)" ]'
 
+# --- a clock in 1970 and no NTP: a node of its own, with HTTPS and all ---
+faketime=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)
+start_agent_in_1970() { # NODE
+	# Programs get a clean environment, so the clock is faked by files in an /etc of this node's own.
+	local program='mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" &&
+		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc || exit 1
+		echo "@1970-01-02 00:00:00" >/etc/faketimerc
+		echo "$2" >/etc/ld.so.preload
+		exec selfright-agent run --config-dir "$3"'
+	mkdir "$tmp/etc-of-$1"
+	unshare --mount --propagation private bash -c "$program" fake "$tmp/etc-of-$1" "$faketime" \
+		"$tmp/nodes/$1/etc" >>"$tmp/nodes/$1/agent.log" 2>&1 &
+	eval "agent_$1=$!"
+	pids+=($!)
+}
+# A sanitizer's runtime must be loaded first, which a preloaded library prevents.
+if [ "$(id -u)" = 0 ] && [ -n "$faketime" ] && unshare --mount true 2>/dev/null && ! grep -q __asan_init "$bin/selfright-agent"; then
+	start_agent() { start_agent_in_1970 "$1"; }
+	check "a node wakes up in 1970" add_node n2
+	check "its clock says so" within 20 logged n2 "^1970-01-02T"
+	check "it gets its update all the same" within 60 runs n2 web 1.1.0
+	check "at that hour" logged n2 "^1970-01-02T.* swapped: .*to=1.1.0"
+	check "and reports it" within 60 believes n2 web 1.1.0
+	stop_agent n2
+fi
+
 # --- the doctor, as people call it ---
 check "the doctor knows which road is closed" says 1 "The first step that failed is 'https'" agent n1 doctor
 check "also for programs, and takes no session over" eval "agent n1 doctor --json | holds '.failed == \"https\" and
