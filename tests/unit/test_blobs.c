@@ -406,8 +406,7 @@ static void blocks_that_do_not_fit_their_file_are_none(void **state)
 		"{\"format\":1,\"id\":\"0011223344556677\",\"status\":\"ok\",\"length\":3,\"index\":1}\nabc",
 		"{\"format\":1,\"id\":\"0011223344556677\",\"status\":\"ok\",\"length\":3,\"index\":1}\n",
 		"{\"format\":1,\"id\":\"0011223344556677\",\"status\":\"maybe\",\"length\":3,\"index\":0}\nabc",
-		"{\"format\":1,\"id\":\"0011223344556677\",\"status\":\"not-found\",\"length\":3,\"index\":0}"
-		"\nabc",
+		"{\"format\":1,\"id\":\"0011223344556677\",\"status\":\"busy\",\"length\":3,\"index\":0}\nabc",
 	};
 	static const char good[] = "{\"format\":1,\"id\":\"0011223344556677\",\"status\":\"ok\",\"length\":3,"
 				   "\"index\":0,\"new\":1}\nabc";
