@@ -97,10 +97,15 @@ static void forget(pid_t pid)
 
 static void kill_all(void)
 {
+	int status;
+	pid_t pid;
+
 	for (size_t i = 0; i < tracee_count; i++)
 		(void) kill(tracees[i].pid, SIGKILL); /* gone is as good */
-	while (wait(NULL) > 0 || errno == EINTR)
-		;
+	/* A child that was just born is ours to end before it was ours to count. */
+	while ((pid = waitpid(-1, &status, __WALL)) > 0 || errno == EINTR)
+		if (pid > 0 && WIFSTOPPED(status))
+			(void) kill(pid, SIGKILL); /* gone is as good */
 	fprintf(stderr, "at_call: %lu calls, at %s\n", count, hit);
 	exit(137);
 }
