@@ -1,3 +1,8 @@
 #!/usr/bin/env bash
-# A sample of tests/crash-sweep: killed, refused and cut short at some calls of each scenario; all of them are in tests/nightly.
-exec "${SELFRIGHT_SOURCE:?}/tests/crash-sweep" --build "$1" --kind kill,recover,fail,short --sample "${CRASH_SAMPLE:-3}" --seed "${CRASH_SEED:-1}"
+# A sample of tests/crash-sweep: killed, refused and cut short at some calls of each scenario, the power cut under ext4
+# where loop devices are to be had, and a short life. All of it is in tests/nightly.
+sweep() { "${SELFRIGHT_SOURCE:?}/tests/crash-sweep" --build "$build" --seed "${CRASH_SEED:-1}" "$@"; }
+build=$1
+sweep --kind kill,recover,fail,short --sample "${CRASH_SAMPLE:-2}" &&
+	sweep --kind power --sample 5 --scenario update &&
+	sweep --kind long --sample 15
