@@ -5,6 +5,7 @@
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
+#include "agent/phase/watches.h"
 #include "agent/phase/phase.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
@@ -184,6 +185,7 @@ static void put_checks(struct node *n, struct json_node *root)
 	struct json_node *list = node_array(root, "checks");
 
 	node_see_checks(n);
+	watches_see(n);
 	for (size_t i = 0; i < n->seen_count; i++) {
 		const struct seen_check *k = &n->seen[i];
 		struct json_node *o = node_object(list, NULL);
@@ -195,7 +197,7 @@ static void put_checks(struct node *n, struct json_node *root)
 		put_text(o, "detail", k->detail);
 		node_integer(o, "runs", (int64_t) k->runs);
 		node_integer(o, "failures", (int64_t) k->failures);
-		put_time(o, "at", n->seen_at);
+		put_time(o, "at", k->at);
 	}
 }
 

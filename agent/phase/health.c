@@ -273,14 +273,45 @@ static void sleep_until_due(struct node *n, uint64_t now, uint64_t end_ms, uint6
 		a->wake_ms = end_ms;
 }
 
+/*
+ * The pause ends when the new version is ready: when each required check but the link has passed
+ * once. Where there are none it ended when the services ran (swap.c).
+ */
+static void note_ready(struct node *n, uint64_t now)
+{
+	struct attempt *a = &n->attempt;
+	size_t required = 0, passing = 0;
+
+	if (a->stopped_ms == 0)
+		return;
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part part = update_part(n, i);
+
+		for (size_t k = 0; part.checks->set && k < probe_set_count(part.checks->set); k++) {
+			const struct probe_status *p = probe_set_at(part.checks->set, k);
+
+			if (!p->check->required || p->check->kind == CHECK_LINK || p->state == PROBE_NOT_BLAMED)
+				continue;
+			required++;
+			passing += p->state == PROBE_PASSING;
+		}
+	}
+	if (required == 0 || passing < required)
+		return;
+	n->state->update.pause_ms = now - a->stopped_ms;
+	a->stopped_ms = 0;
+}
+
 static int judge(struct node *n)
 {
 	struct attempt *a = &n->attempt;
 	struct node_update *u = &n->state->update;
 	const struct probe_status *why = NULL;
 	uint64_t now = node_now_ms(n);
+	enum probe_verdict verdict = verdict_of_all(n, now, u->probation_ms, &why);
 
-	switch (verdict_of_all(n, now, u->probation_ms, &why)) {
+	note_ready(n, now);
+	switch (verdict) {
 	case PROBE_PASSED:
 		u->result = RESULT_GOOD;
 		return PHASE_DONE;

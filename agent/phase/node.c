@@ -487,36 +487,50 @@ bool node_zone_is_stale(const struct node *n)
 	       node_now(n) - n->docs.zone_published > (int64_t) n->config->zone_data_months * month;
 }
 
+static void see_drop(struct node *n, size_t i)
+{
+	memmove(&n->seen[i], &n->seen[i + 1], (n->seen_count - i - 1) * sizeof(n->seen[0]));
+	n->seen_count--;
+}
+
+void node_see_set(struct node *n, const char *component, const struct probe_set *set)
+{
+	size_t count = set ? probe_set_count(set) : 0;
+
+	for (size_t i = n->seen_count; count > 0 && i-- > 0;)
+		if (str_eq(n->seen[i].component, component))
+			see_drop(n, i);
+	for (size_t i = 0; i < count && i < ARRAY_LEN(n->seen); i++) {
+		const struct probe_status *p = probe_set_at(set, i);
+		struct seen_check *seen;
+
+		if (n->seen_count == ARRAY_LEN(n->seen))
+			see_drop(n, 0); /* the one seen longest ago */
+		seen = &n->seen[n->seen_count++];
+		*seen = (struct seen_check){ .runs = p->runs,
+					     .failures = p->failures,
+					     .at = n->os->clock_real(n->os) };
+		STATE_SET(seen->component, component);
+		STATE_SET(seen->name, p->check->name);
+		STATE_SET(seen->kind, check_kind_name(p->check->kind));
+		STATE_SET(seen->state, probe_state_name(p->state));
+		STATE_SET(seen->detail, p->detail);
+		clean_sentence(seen->detail);
+	}
+}
+
 void node_see_checks(struct node *n)
 {
 	const struct node_update *u = &n->state->update;
-	size_t count = 0;
 
 	/* What is seen before the swap is of the old version, and is not kept. */
 	if (u->state != NODE_PROBATION && u->state != NODE_WATCH)
 		return;
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part part = update_part(n, i);
-		const struct probe_set *set = part.checks->set;
 
-		for (size_t k = 0; set && k < probe_set_count(set) && count < ARRAY_LEN(n->seen); k++) {
-			const struct probe_status *p = probe_set_at(set, k);
-			struct seen_check *seen = &n->seen[count++];
-
-			*seen = (struct seen_check){ .runs = p->runs, .failures = p->failures };
-			STATE_SET(seen->component, part.component);
-			STATE_SET(seen->name, p->check->name);
-			STATE_SET(seen->kind, check_kind_name(p->check->kind));
-			STATE_SET(seen->state, probe_state_name(p->state));
-			STATE_SET(seen->detail, p->detail);
-			clean_sentence(seen->detail);
-		}
+		node_see_set(n, part.component, part.checks->set);
 	}
-	/* Before their first look there is nothing newer to say. */
-	if (count == 0)
-		return;
-	n->seen_count = count;
-	n->seen_at = n->os->clock_real(n->os);
 }
 
 static int compare_names(const void *a, const void *b)

@@ -97,6 +97,7 @@ const struct known_policy *documents_policy(const struct documents *d, const cha
 struct seen_check {
 	char component[ID_MAX + 1], name[ID_MAX + 1], kind[16], state[16], detail[120];
 	uint64_t runs, failures;
+	int64_t at; /* seconds since 1970 */
 };
 
 /* A downloaded file that has to be looked at before the network is asked: announcements (receive.c). */
@@ -247,9 +248,8 @@ struct node {
 	unsigned lease_refusals; /* in a row */
 	char lease_refusal[128]; /* the last one's reason */
 
-	struct seen_check seen[RELEASE_CHECKS_MAX]; /* of the last probation or watch of this run */
+	struct seen_check seen[RELEASE_CHECKS_MAX]; /* of each component's last probation or watch in this run */
 	size_t seen_count;
-	int64_t seen_at; /* 0: none yet */
 
 	char zone_told[16]; /* the edition of zone data that was called old */
 	uint32_t noted[NOTED_MAX]; /* hashes of sentences update_note told, newest last */
@@ -304,6 +304,8 @@ void node_explain_inhibitor(const struct node *n, char *out, size_t size);
 bool node_zone_is_stale(const struct node *n);
 /* Keep what the checks of the update under way say now. */
 void node_see_checks(struct node *n);
+/* The same for one component's; NULL: there are none, and what was seen stays. */
+void node_see_set(struct node *n, const char *component, const struct probe_set *set);
 /* Every component that is installed, named by a rollout or by an order, sorted; string_list_done() it. */
 NODISCARD int node_components(struct node *n, struct string_list *ret);
 

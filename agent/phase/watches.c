@@ -137,8 +137,10 @@ uint64_t watches_step(struct node *n)
 		struct watch *w = &n->watches->list[i];
 		const struct node_component *c = state_component(n->state, w->component);
 
-		if (w->component[0] && (!is_due(n, c) || !str_eq(c->version, w->version)))
+		if (w->component[0] && (!is_due(n, c) || !str_eq(c->version, w->version))) {
+			node_see_set(n, w->component, w->checks.set);
 			drop(w);
+		}
 	}
 	for (size_t i = 0; i < n->state->component_count; i++) {
 		struct node_component *c = n->state->components[i];
@@ -175,6 +177,13 @@ const char *watches_failed(const struct node *n, char *sentence, size_t size)
 			return n->watches->list[i].component;
 		}
 	return NULL;
+}
+
+void watches_see(struct node *n)
+{
+	for (size_t i = 0; n->watches && i < WATCHES_MAX; i++)
+		if (n->watches->list[i].component[0])
+			node_see_set(n, n->watches->list[i].component, n->watches->list[i].checks.set);
 }
 
 void watches_free(struct node *n)

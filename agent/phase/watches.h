@@ -31,6 +31,9 @@ size_t watches_prepare(const struct node *n, struct pollfd *fds, size_t max, int
 /* A component whose release has regressed, and in a sentence how; NULL: none. Borrowed until the next step. */
 const char *watches_failed(const struct node *n, char *sentence, size_t size);
 
+/* Keep what the checks say now (node_see_set). */
+void watches_see(struct node *n);
+
 /* Nothing is watched any more; NULL is fine. */
 void watches_free(struct node *n);
 

@@ -599,6 +599,7 @@ def hooks_run_in_turn_and_never_as_root(fleet, node):
     offer("1.3.0", "r4")
     result = node.until_result("good", to="1.3.0")
     assert [line.split()[0] for line in ran()] == ["preflight", "before_swap", "after_swap"]
+    assert result["pause_ms"] > 0, "the service was away until its check passed"
     assert result["pause_ms"] < result["duration_ms"], result
     if os.geteuid() == 0:
         pid = node.component()["services"][0]["pid"]
@@ -958,6 +959,13 @@ def a_person_at_the_console_sees_it_on_one_screen(fleet, node):
     fleet.rollout("r2", "web", "1.1.0")
     fleet.publish()
     node.push()
+    fleet.release("content", "1.0.0", content_files("1.0.0"), doc=CONTENT)
+    fleet.rollout("c1", "content", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", component="content", to="1.0.0")
+    seen = {(c["component"], c["state"]) for c in node.status()["checks"]}
+    assert seen >= {("web", "passing"), ("content", "passing")}, seen
     node.until("it is kept up to date", lambda: 'version="1.1.0"' in open(metrics).read()
                and 'result="good"' in open(metrics).read())
 
