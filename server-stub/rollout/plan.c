@@ -22,6 +22,7 @@ static void stage_done(struct plan_stage *s)
 	free(s->name);
 	string_list_done(&s->nodes);
 	labels_done(&s->labels);
+	labels_done(&s->prefer);
 }
 
 void plan_done(struct plan *p)
@@ -73,10 +74,10 @@ static int read_nodes(const struct conf *list, struct plan_stage *s, struct conf
 	return 0;
 }
 
-static int read_labels(const struct conf *map, struct plan_stage *s, struct conf_error *e)
+static int read_labels(const struct conf *map, struct labels *ret, struct conf_error *e)
 {
 	if (conf_kind(map) != CONF_MAP || conf_count(map) == 0)
-		return conf_fail(map, e, "expected labels as name: value, e.g. labels: {site: oslo}");
+		return conf_fail(map, e, "expected labels as name: value, e.g. {site: oslo}");
 	for (size_t i = 0; i < conf_count(map); i++) {
 		const struct conf *item = conf_at(map, i);
 		const char *value = conf_text(item);
@@ -86,7 +87,7 @@ static int read_labels(const struct conf *map, struct plan_stage *s, struct conf
 		if (!value)
 			return conf_fail(item, e, "expected a text as value of the label '%s'",
 					 conf_key_at(map, i));
-		r = labels_set(&s->labels, conf_key_at(map, i), value);
+		r = labels_set(ret, conf_key_at(map, i), value);
 		if (r == -ENOMEM)
 			return r;
 		if (r < 0)
@@ -121,7 +122,7 @@ static bool parse_share(const char *text, uint64_t *ret)
 
 static int read_stage(const struct conf *map, struct plan_stage *s, struct conf_error *e)
 {
-	const struct conf *nodes, *labels, *share;
+	const struct conf *nodes, *labels, *share, *count, *prefer;
 	const char *name;
 	bool all;
 	int r;
@@ -143,11 +144,24 @@ static int read_stage(const struct conf *map, struct plan_stage *s, struct conf_
 	nodes = conf_get(map, "nodes");
 	labels = conf_get(map, "labels");
 	share = conf_get(map, "share");
-	if ((nodes != NULL) + (labels || share) + all != 1)
-		return conf_fail(map, e, "expected one of nodes, labels and share, or all: true in the stage '%s'",
-				 name);
+	count = conf_get(map, "count");
+	prefer = conf_get(map, "prefer");
+	if ((nodes != NULL) + (labels || share || count) + all != 1)
+		return conf_fail(
+			map, e,
+			"expected one of nodes, labels with share or count, or all: true in the stage '%s'", name);
+	if (count && share)
+		return conf_fail(count, e, "expected a count or a share in the stage '%s', not both", name);
+	if (prefer && !count && !share)
+		return conf_fail(prefer, e,
+				 "expected a count or a share beside prefer: which of them all comes first?");
 	s->share = SHARE_ALL;
-	r = nodes ? read_nodes(nodes, s, e) : labels ? read_labels(labels, s, e) : 0;
+	r = nodes ? read_nodes(nodes, s, e) : labels ? read_labels(labels, &s->labels, e) : 0;
+	if (r == 0 && prefer)
+		r = read_labels(prefer, &s->prefer, e);
+	if (r == 0 && count)
+		r = conf_optional_u64(map, "count", 1, ROLLOUT_NODES_MAX, 1, &s->count, e);
+	s->by_choice = count || prefer;
 	if (r < 0)
 		return r;
 	if (share && !parse_share(conf_text(share), &s->share))
@@ -173,8 +187,8 @@ static int check_shares(const struct plan *p, const struct conf *list, struct co
 		for (size_t k = 0; k < i; k++) {
 			const struct plan_stage *now = &p->stages[i], *before = &p->stages[k];
 
-			if (!now->by_nodes && !before->by_nodes && same_labels(&now->labels, &before->labels) &&
-			    now->share <= before->share)
+			if (!now->by_nodes && !before->by_nodes && !now->by_choice && !before->by_choice &&
+			    same_labels(&now->labels, &before->labels) && now->share <= before->share)
 				return conf_fail(
 					conf_at(list, i), e,
 					"expected more than the stage '%s' selects already: shares are cumulative",
@@ -209,6 +223,66 @@ static int read_stages(const struct conf *map, struct plan *p, struct conf_error
 						 p->stages[i].name);
 	}
 	return check_shares(p, list, e);
+}
+
+/* --- profiles --- */
+
+/* Numbers of DESIGN.md section 10; whatever the plan says itself stands instead. */
+static const struct profile {
+	const char *name, *window; /* NULL: any time */
+	enum rollout_kind kind;
+	uint64_t min_age_s;
+	const char *stages;
+} profiles[] = {
+	{ "weekly", NULL, ROLLOUT_REGULAR, MIN_AGE_DEFAULT_S,
+	  "stages:\n"
+	  "  - {name: first, count: 2, prefer: {traffic: low}, soak: 12h}\n"
+	  "  - {name: few, count: 8, prefer: {traffic: low}, soak: 24h}\n"
+	  "  - {name: third, share: 33.33%, soak: 24h}\n"
+	  "  - {name: two-thirds, share: 66.67%, soak: 24h}\n"
+	  "  - {name: all, all: true}\n" },
+	{ "train", "01:00-05:00", ROLLOUT_REGULAR, MIN_AGE_DEFAULT_S,
+	  "stages:\n"
+	  "  - {name: dev, labels: {env: dev}, soak: 1h}\n"
+	  "  - {name: staging, labels: {env: staging}, soak: 12h}\n"
+	  "  - {name: canary, labels: {env: production}, count: 2, prefer: {traffic: low}, soak: 24h}\n"
+	  "  - {name: all, all: true}\n" },
+	{ "patch", NULL, ROLLOUT_PATCH, MIN_AGE_DEFAULT_S,
+	  "stages:\n"
+	  "  - {name: first, count: 2, prefer: {traffic: low}, soak: 30m}\n"
+	  "  - {name: few, count: 8, prefer: {traffic: low}, soak: 1h}\n"
+	  "  - {name: third, share: 33.33%, soak: 1h}\n"
+	  "  - {name: two-thirds, share: 66.67%, soak: 1h}\n"
+	  "  - {name: all, all: true}\n" },
+	{ "downgrade", NULL, ROLLOUT_DOWNGRADE, 0, "stages: [{name: all, all: true}]\n" },
+};
+
+static int read_profile(const struct conf *root, const struct profile **ret, struct conf_error *e)
+{
+	const struct conf *item = conf_get(root, "profile");
+
+	*ret = NULL;
+	if (!item)
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(profiles); i++)
+		if (str_eq(conf_text(item), profiles[i].name))
+			*ret = &profiles[i];
+	return *ret ? 0
+		    : conf_fail(item, e, "expected weekly, train, patch or downgrade, found '%s'",
+				conf_text(item) ? conf_text(item) : "");
+}
+
+static int read_own_or_profiled_stages(const struct conf *root, const struct profile *profile, struct plan *p,
+				       struct conf_error *e)
+{
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
+	int r;
+
+	if (!profile || conf_get(root, "stages"))
+		return read_stages(root, p, e);
+	r = conf_parse(profile->stages, strlen(profile->stages), profile->name, &f, e);
+	return r < 0 ? r : read_stages(conf_root(f), p, e);
 }
 
 static int read_gates(const struct conf *map, struct plan *p, struct conf_error *e)
@@ -285,6 +359,7 @@ static int read_with(const struct conf *map, struct plan *p, struct conf_error *
 
 static int read_plan(const struct conf *root, struct plan *p, struct conf_error *e)
 {
+	const struct profile *profile = NULL;
 	const char *component, *version, *kind;
 	int r, k;
 
@@ -302,7 +377,10 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 	if (!version_is_valid(version))
 		return conf_fail(conf_get(root, "version"), e, "expected a version like 1.2.3, found '%s'",
 				 version);
-	r = conf_optional_text(root, "kind", "regular", &kind, e);
+	r = read_profile(root, &profile, e);
+	if (r < 0)
+		return r;
+	r = conf_optional_text(root, "kind", profile ? rollout_kind_name(profile->kind) : "regular", &kind, e);
 	if (r < 0)
 		return r;
 	k = rollout_kind_parse(kind);
@@ -319,18 +397,21 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 	r = read_with(conf_get(root, "with"), p, e);
 	if (r < 0)
 		return r;
-	r = read_stages(root, p, e);
+	r = read_own_or_profiled_stages(root, profile, p, e);
 	if (r < 0)
 		return r;
 	r = read_gates(conf_get(root, "gates"), p, e);
 	if (r < 0)
 		return r;
-	r = conf_optional_seconds(root, "min_age", MIN_AGE_DEFAULT_S, &p->min_age_s, e);
+	r = conf_optional_seconds(root, "min_age", profile ? profile->min_age_s : MIN_AGE_DEFAULT_S, &p->min_age_s,
+				  e);
 	if (r < 0)
 		return r;
 	if (p->min_age_s > SOAK_MAX_S)
 		return conf_fail(conf_get(root, "min_age"), e, "expected at most 90d");
 	r = limits_read(root, p->kind, &p->limits, e);
+	if (r == 0 && profile && profile->window && !p->limits.window)
+		r = copy_text(profile->window, &p->limits.window);
 	if (r < 0)
 		return r;
 	return conf_reject_unknown(root, e);
@@ -375,13 +456,17 @@ static void write_stage(const struct plan_stage *s, struct json_node *o)
 
 		for (size_t i = 0; i < s->nodes.count; i++)
 			node_string(nodes, NULL, s->nodes.items[i]);
-	} else if (s->labels.count == 0 && s->share == SHARE_ALL) {
+	} else if (s->labels.count == 0 && s->share == SHARE_ALL && !s->by_choice) {
 		node_bool(o, "all", true);
 	} else {
 		if (s->labels.count)
 			labels_write(&s->labels, o, "labels");
 		if (s->share != SHARE_ALL)
 			node_stringf(o, "share", "%" PRIu64 ".%02" PRIu64 "%%", s->share / 100, s->share % 100);
+		if (s->count)
+			node_integer(o, "count", (int64_t) s->count);
+		if (s->prefer.count)
+			labels_write(&s->prefer, o, "prefer");
 	}
 	node_integer(o, "soak", (int64_t) s->soak_s);
 }
@@ -432,13 +517,16 @@ bool plan_stage_selects(const struct plan_stage *s, const char *node, const stru
 {
 	if (s->by_nodes)
 		return string_list_has(&s->nodes, node);
+	if (s->by_choice)
+		return false;
 	return labels_match(&s->labels, labels) && share < s->share;
 }
 
 bool plan_covers_all(const struct plan *p)
 {
 	for (size_t i = 0; i < p->stage_count; i++)
-		if (!p->stages[i].by_nodes && p->stages[i].labels.count == 0 && p->stages[i].share == SHARE_ALL)
+		if (!p->stages[i].by_nodes && !p->stages[i].by_choice && p->stages[i].labels.count == 0 &&
+		    p->stages[i].share == SHARE_ALL)
 			return true;
 	return false;
 }

@@ -6,10 +6,14 @@
  *   version: 1.1.0
  *   with: {waf: 2.0.0}                # swapped in the same rename, or nothing is
  *   kind: regular                     # patch, downgrade
+ *   profile: weekly                   # train, patch, downgrade: stages and kind where the plan says none
  *   stages:
  *     - name: canary
  *       nodes: [n1]                   # or labels: {site: oslo}, share: 25% (cumulative), or all: true
  *       soak: 12h                     # since the last node became good
+ *     - name: few
+ *       count: 8                      # chosen when it starts, the same again for the same fleet
+ *       prefer: {traffic: low}        # these first; with share as well
  *     - name: rest
  *       all: true
  *   gates: {max_failures: 0, max_node_failures: 10, silent_after: 30m, on_failure: halt}
@@ -45,6 +49,10 @@ struct plan_stage {
 	struct labels labels; /* else these ... */
 	uint64_t share; /* ... and this share of SHARE_ALL */
 	bool by_nodes;
+	/* Until plan_choose() makes nodes of it: so many of those with the labels, or the share of them. */
+	bool by_choice;
+	uint64_t count; /* 0: the share */
+	struct labels prefer; /* those with these first */
 	uint64_t soak_s;
 };
 
@@ -80,6 +88,19 @@ void plan_write(const struct plan *p, struct json_node *object);
 
 /* SHA-256 based place of a node in a rollout, 0 .. SHARE_ALL - 1 (DESIGN.md section 12 "Share"). */
 NODISCARD int plan_share(const char *rollout, const char *node, uint64_t *ret);
+
+struct plan_candidate {
+	const char *node;
+	const struct labels *labels;
+	bool able; /* heard of, old enough, not in quarantine: it can prove something */
+	uint64_t share; /* plan_share() */
+};
+/*
+ * Stages by count, or by share with a preference, become stages by nodes: of those with the labels that no earlier
+ * stage selects, the preferred ones first, then those that can prove something, then by share. The same fleet gives the
+ * same choice. -ENOENT: a stage, *ret_stage, finds nobody; -ERR_TOO_LARGE: more than a document may name.
+ */
+NODISCARD int plan_choose(struct plan *p, const struct plan_candidate *list, size_t count, size_t *ret_stage);
 
 /* Does the stage select the node? */
 bool plan_stage_selects(const struct plan_stage *s, const char *node, const struct labels *labels, uint64_t share);
