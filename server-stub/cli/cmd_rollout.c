@@ -38,7 +38,7 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 {
 	CLEANUP(buf_done)
 	struct buf copy = BUF_INIT(PLAN_MAX);
-	struct json_node *stage = node_object(stages, NULL), *nodes = NULL, *labels = NULL;
+	struct json_node *stage = node_object(stages, NULL), *nodes = NULL, *labels = NULL, *prefer = NULL;
 	char *rest, *item, *equals, *save = NULL;
 	int r = buf_add_str(&copy, text);
 
@@ -53,7 +53,7 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 	*equals = '\0';
 	node_string(stage, "name", rest);
 	/* A word without a colon goes on with the list before it. */
-	enum { NONE, NODES, LABELS } list = NONE;
+	enum { NONE, NODES, LABELS, PREFER } list = NONE;
 	for (item = strtok_r(equals + 1, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
 		char *value = strchr(item, ':');
 
@@ -68,7 +68,10 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 		} else if (str_starts(item, "labels:")) {
 			list = LABELS;
 			item = value + 1;
-		} else if (str_starts(item, "share:") || str_starts(item, "soak:")) {
+		} else if (str_starts(item, "prefer:")) {
+			list = PREFER;
+			item = value + 1;
+		} else if (str_starts(item, "share:") || str_starts(item, "soak:") || str_starts(item, "count:")) {
 			*value = '\0';
 			node_string(stage, item, value + 1);
 			list = NONE;
@@ -82,10 +85,15 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 			*equals = '\0';
 			labels = labels ? labels : node_object(stage, "labels");
 			node_string(labels, item, equals + 1);
+		} else if (list == PREFER && equals) {
+			*equals = '\0';
+			prefer = prefer ? prefer : node_object(stage, "prefer");
+			node_string(prefer, item, equals + 1);
 		} else {
 			return cli_fail(
 				c, CLI_USAGE,
-				"--stage %s: '%s' is none of all, nodes:, labels:NAME=VALUE, share:25%%, soak:1h",
+				"--stage %s: '%s' is none of all, nodes:, labels:NAME=VALUE, share:25%%, count:5, "
+				"prefer:NAME=VALUE, soak:1h",
 				text, item);
 		}
 	}
@@ -94,7 +102,7 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 
 struct start_options {
 	const char *id, *component, *version, *kind, *max_failures, *max_node_failures, *silent_after, *on_failure,
-		*min_age, *window, *notice, *spread, *disruption, *deadline;
+		*min_age, *window, *notice, *spread, *disruption, *deadline, *profile;
 	struct cli_values stages, with, blackouts, overrides;
 	bool dry_run, replace;
 };
@@ -157,10 +165,11 @@ static int plan_from_options(const struct cli *c, const struct start_options *o,
 	struct conf_error e = { "" };
 	int r;
 
-	if (!o->component || !o->version || o->stages.count == 0)
-		return cli_fail(c, CLI_USAGE,
-				"give a plan file, or --component, --version and --stage; see selfright rollout "
-				"start --help");
+	if (!o->component || !o->version || (o->stages.count == 0 && !o->profile))
+		return cli_fail(
+			c, CLI_USAGE,
+			"give a plan file, or --component, --version and --stage or --profile; see selfright "
+			"rollout start --help");
 	node_string(root, "component", o->component);
 	node_string(root, "version", o->version);
 	if (o->with.count > 0) {
@@ -177,8 +186,11 @@ static int plan_from_options(const struct cli *c, const struct start_options *o,
 			node_string(with, name, equals + 1);
 		}
 	}
-	node_string(root, "kind", o->kind);
-	stages = node_array(root, "stages");
+	if (o->kind)
+		node_string(root, "kind", o->kind);
+	if (o->profile)
+		node_string(root, "profile", o->profile);
+	stages = o->stages.count ? node_array(root, "stages") : NULL;
 	for (size_t i = 0; i < o->stages.count; i++) {
 		r = add_stage(stages, c, o->stages.items[i]);
 		if (r >= 0)
@@ -189,7 +201,9 @@ static int plan_from_options(const struct cli *c, const struct start_options *o,
 	node_string(gates, "max_node_failures", o->max_node_failures);
 	node_string(gates, "silent_after", o->silent_after);
 	node_string(gates, "on_failure", o->on_failure);
-	node_string(root, "min_age", o->min_age);
+	/* A profile brings its own. */
+	if (o->min_age || !o->profile)
+		node_string(root, "min_age", o->min_age ? o->min_age : "0");
 	r = add_limits(root, c, o);
 	if (r >= 0)
 		return r;
@@ -264,15 +278,32 @@ static void say_stages(const struct cli *c, const struct json *answer)
 	}
 }
 
-static int cmd_start(int argc, char **argv)
+/* Before anything starts: when at the earliest, and whose approval. */
+static void say_preview(const struct cli *c, const struct json *answer)
+{
+	const struct json *earliest = json_get(answer, "earliest"), *asks = json_get(answer, "asks");
+
+	for (size_t i = 0; i < json_count(earliest); i++)
+		cli_say(c, "stage %s opens at %s at the earliest", fleet_text(json_at(earliest, i), "stage"),
+			fleet_text(json_at(earliest, i), "opens"));
+	for (size_t i = 0; i < json_count(asks); i++) {
+		const struct json *o = json_at(asks, i);
+		const char *exempt = fleet_text(o, "exempt_label");
+
+		cli_say(c, "the policy of %s asks for the approval of %s in every stage%s%s",
+			fleet_text(o, "component"), fleet_text(o, "approver"),
+			*exempt ? ", but not on nodes labelled " : "", exempt);
+	}
+	if (json_count(asks) == 0)
+		cli_say(c, "nobody's approval is asked for");
+}
+
+static int start_or_preview(int argc, char **argv, bool preview)
 {
 	/* The options form is for people at a desk; a plan file has the careful default of a day. */
-	static struct start_options o = { .kind = "regular",
-					  .max_failures = "0",
-					  .max_node_failures = "10",
-					  .silent_after = "30m",
-					  .on_failure = "halt",
-					  .min_age = "0" };
+	static struct start_options o = {
+		.max_failures = "0", .max_node_failures = "10", .silent_after = "30m", .on_failure = "halt"
+	};
 	static const struct cli_option options[] = {
 		{ .name = "component", .value = "NAME", .help = "what", .text = &o.component },
 		{ .name = "version", .value = "VERSION", .help = "which published release", .text = &o.version },
@@ -284,6 +315,10 @@ static int cmd_start(int argc, char **argv)
 		  .value = "NAME=WHO",
 		  .help = "in order: NAME=all, NAME=nodes:n1,n2,soak:1h, NAME=labels:site=oslo,share:25%",
 		  .values = &o.stages },
+		{ .name = "profile",
+		  .value = "NAME",
+		  .help = "weekly, train, patch or downgrade, instead of stages",
+		  .text = &o.profile },
 		{ .name = "id",
 		  .value = "ID",
 		  .help = "its id (default: made of component and version)",
@@ -342,6 +377,15 @@ static int cmd_start(int argc, char **argv)
 		  .flag = &o.dry_run },
 		{ 0 },
 	};
+	static const struct cli_command previewing = {
+		.usage = "rollout plan PLAN.yaml | --component NAME --version VERSION --stage NAME=WHO...",
+		.summary = "what rollout start would do: which nodes, when at the earliest, whose approval",
+		.details = "Nothing starts. With the same --id, rollout start chooses the same nodes for the same "
+			   "fleet.",
+		.example = "selfright rollout plan --component web --version 1.1.0 --profile weekly",
+		.options = options,
+		.max_args = 1,
+	};
 	static const struct cli_command command = {
 		.usage = "rollout start PLAN.yaml | --component NAME --version VERSION --stage NAME=WHO...",
 		.summary = "bring a published release to the fleet, stage by stage",
@@ -357,11 +401,12 @@ static int cmd_start(int argc, char **argv)
 	const struct json *warnings;
 	struct plan plan = { 0 };
 	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = cli_open(preview ? &previewing : &command, argc, argv, &c);
 
 	if (r >= 0)
 		return r;
-	if (c.arg_count == 1 && (o.component || o.version || o.stages.count))
+	o.dry_run = o.dry_run || preview;
+	if (c.arg_count == 1 && (o.component || o.version || o.stages.count || o.profile))
 		return cli_fail(&c, CLI_USAGE, "give a plan file or options, not both");
 	r = c.arg_count == 1 ? plan_from_file(&c, c.args[0], &plan) : plan_from_options(&c, &o, &plan);
 	if (r >= 0)
@@ -382,12 +427,23 @@ static int cmd_start(int argc, char **argv)
 	for (size_t i = 0; i < json_count(warnings); i++)
 		cli_say(&c, "%swarning%s: %s", cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN),
 			json_string(json_at(warnings, i)));
-	if (o.dry_run)
+	if (o.dry_run) {
 		say_stages(&c, answer);
-	else
+		say_preview(&c, answer);
+	} else
 		cli_say(&c, "follow it: selfright rollout show %s, or selfright watch", fleet_text(answer, "id"));
 	fleet_say_published(&c, answer);
 	return CLI_OK;
+}
+
+static int cmd_start(int argc, char **argv)
+{
+	return start_or_preview(argc, argv, false);
+}
+
+static int cmd_plan(int argc, char **argv)
+{
+	return start_or_preview(argc, argv, true);
 }
 
 /* --- show, list --- */
@@ -623,6 +679,7 @@ static int cmd_undo(int argc, char **argv)
 int cmd_rollout(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
+		{ "plan", "what a rollout would do, before it starts", cmd_plan },
 		{ "start", "bring a published release to the fleet, stage by stage", cmd_start },
 		{ "show", "stages, nodes, and why the next stage is not open", cmd_show },
 		{ "list", "all rollouts", cmd_list },

@@ -6,6 +6,7 @@
  * serve_control rollouts: who belongs to which stage, what happens next, documents
  * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
+ * serve_plan    what a rollout would be: nodes chosen, times, approvals
  * serve_orders  orders of a restored backup: confirmed or withdrawn one by one
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_answer  what every handler says
@@ -204,6 +205,12 @@ NODISCARD int approvals_gather(struct serve *s, const char *id, size_t stage_cou
 NODISCARD int approvals_show(struct serve *s, const char *id, struct json_node *list);
 /* POST /v1/rollouts/<id>/approvals {"stage","expires","signatures":[{"keyid","sig"}],"by"} */
 void approvals_post(void *user, struct web_request *rq);
+
+/* --- serve_plan.c --- */
+/* Stages by count or preference become stages by nodes, for the rollout `id`; false: a complaint was sent. */
+NODISCARD bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struct plan *p);
+/* "earliest" by stage and "asks", whose approval the policies ask for: before anything starts. */
+void plan_preview(struct serve *s, struct json_node *o, const struct evaluation *e);
 
 /* --- serve_orders.c --- */
 /* GET /v1/orders: those of a restored backup that wait for a person. POST /v1/orders/<id>/{confirm,withdraw} {"by"} */

@@ -1345,6 +1345,7 @@ static bool nodes_are_known(struct serve *s, struct web_request *rq, const struc
 struct new_rollout {
 	struct plan plan;
 	char id[ID_MAX + 1], path[ID_MAX + VERSION_MAX + 32], sha256[SHA256_HEX + 1], replaces[ID_MAX + 1];
+	struct buf plan_text;
 	const char *plan_json, *by;
 };
 
@@ -1484,6 +1485,11 @@ static int write_warnings(struct serve *s, struct json_node *o, const struct new
 	for (size_t i = 0; r == 0 && i < advice.count; i++)
 		node_string(list, NULL, advice.items[i]);
 	string_list_done(&advice);
+	for (size_t k = 0; k < e->plan.stage_count; k++)
+		if (e->stages[k].selected == 0)
+			node_stringf(list, NULL,
+				     "stage '%s' selects no node that is known here: the next one waits for it",
+				     e->plan.stages[k].name);
 	for (size_t i = 0; i < e->count; i++)
 		young += e->members[i].selected && is_young(s, e, &e->members[i]);
 	if (young > 0)
@@ -1493,6 +1499,23 @@ static int write_warnings(struct serve *s, struct json_node *o, const struct new
 			young, young == 1 ? "was" : "were",
 			cli_span(span, sizeof(span), (int64_t) e->plan.min_age_s));
 	return r;
+}
+
+/* What is stored is what was understood, and chosen. */
+static bool resolve_rollout(struct serve *s, struct web_request *rq, struct new_rollout *n)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	int r;
+
+	if (!plan_resolve(s, rq, n->id, &n->plan))
+		return false;
+	plan_write(&n->plan, json_build_root(b));
+	r = json_build_text(b, false, &n->plan_text);
+	n->plan_json = buf_str(&n->plan_text);
+	if (r < 0)
+		web_fail(rq, 500, "%s", err_text(r));
+	return r == 0;
 }
 
 static void start_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
@@ -1505,7 +1528,7 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	uint64_t seq = 0;
 	int r;
 
-	if (!prepare_rollout(s, rq, doc, n))
+	if (!prepare_rollout(s, rq, doc, n) || !resolve_rollout(s, rq, n))
 		return;
 	r = dry_run ? 0 : store_rollout(s, n, &seq);
 	if (r < 0) {
@@ -1526,6 +1549,8 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	node_string(o, "component", n->plan.component);
 	node_string(o, "version", n->plan.version);
 	write_evaluation(s, o, &e);
+	if (dry_run)
+		plan_preview(s, o, &e);
 	r = write_warnings(s, o, n, dry_run && n->replaces[0] && !json_bool(json_get(doc, "replace"), false), &e);
 	if (r < 0)
 		log_warning("release-advice", "the release of rollout %s could not be looked at: %s", n->id,
@@ -1542,14 +1567,12 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 
 static void post_rollout(void *user, struct web_request *rq)
 {
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
 	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(BODY_MAX), clean = BUF_INIT(BODY_MAX);
+	struct buf text = BUF_INIT(BODY_MAX);
 	CLEANUP(json_freep)
 	struct json *doc = body_of(rq);
 	struct serve *s = user;
-	struct new_rollout n = { 0 };
+	struct new_rollout n = { .plan_text = BUF_INIT(BODY_MAX) };
 	struct conf_error error = { "" };
 	int r;
 
@@ -1566,16 +1589,9 @@ static void post_rollout(void *user, struct web_request *rq)
 		web_fail(rq, 422, "%s", error.text[0] ? error.text : err_text(r));
 		return;
 	}
-	/* What is stored is what was understood. */
-	plan_write(&n.plan, json_build_root(b));
-	r = json_build_text(b, false, &clean);
-	if (r < 0) {
-		web_fail(rq, 500, "%s", err_text(r));
-	} else {
-		n.plan_json = buf_str(&clean);
-		n.by = by_of(doc);
-		start_rollout(s, rq, doc, &n);
-	}
+	n.by = by_of(doc);
+	start_rollout(s, rq, doc, &n);
+	buf_done(&n.plan_text);
 	plan_done(&n.plan);
 }
 
