@@ -7,6 +7,7 @@
 #include "server-stub/rollout/documents.h"
 #include "server-stub/rollout/plan.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -193,6 +194,13 @@ static void broken_plans_name_file_line_and_expectation(void **state)
 		{ ALL "with: {agent: 2.0.0}\n", "p.yaml:4:", "updated alone" },
 		{ ALL "with: {dns: new}\n", "p.yaml:4:", "found 'new'" },
 		{ ALL "with: {DNS: 1.0.0}\n", "p.yaml:4:", "component's name" },
+		{ HEAD "stages:\n  - {name: a, count: 0}\n", "p.yaml:4:", "0" },
+		{ HEAD "stages:\n  - {name: a, count: 2, share: 10%}\n", "p.yaml:4:", "not both" },
+		{ HEAD "stages:\n  - {name: a, nodes: [n1], count: 2}\n", "p.yaml:4:", "one of nodes" },
+		{ HEAD "stages:\n  - {name: a, labels: {x: y}, prefer: {x: y}}\n", "p.yaml:4:", "comes first" },
+		{ HEAD "stages:\n  - {name: a, count: 2, prefer: low}\n", "p.yaml:4:", "name: value" },
+		{ HEAD "profile: fast\n", "p.yaml:3:", "found 'fast'" },
+		{ HEAD "profile: [weekly]\n", "p.yaml:3:", "weekly, train" },
 		{ ALL "window: at night\n", "p.yaml:4:", "window like Mon-Fri 22:00-04:00" },
 		{ ALL "window: [Mon 01:00-02:00]\n", "p.yaml:4:", "window like" },
 		{ ALL "blackout: Fri 12:00-24:00\n", "p.yaml:4:", "list of at most" },
@@ -350,6 +358,93 @@ static void documents_are_what_nodes_read(void **state)
 	buf_done(&again);
 }
 
+static struct plan plan_of(const char *text)
+{
+	struct conf_error e = { "" };
+	struct plan p = { 0 };
+
+	if (plan_parse(text, strlen(text), "p", &p, &e) < 0)
+		fail_msg("%s", e.text);
+	return p;
+}
+
+static void a_choice_is_stable_and_follows_the_preference(void **state)
+{
+	enum { NODES = 40 };
+	static const char text[] = HEAD "stages:\n  - {name: a, count: 3, prefer: {traffic: low}}\n"
+					"  - {name: b, share: 25%, prefer: {traffic: low}}\n"
+					"  - {name: c, all: true}\n";
+	struct plan_candidate list[NODES], reversed[NODES];
+	struct labels labels[2] = { { 0 }, { 0 } };
+	char names[NODES][16];
+	size_t stage = 99;
+	struct plan p = plan_of(text), q = plan_of(text);
+
+	(void) state;
+	assert_int_equal(labels_set(&labels[0], "traffic", "low"), 0);
+	assert_int_equal(labels_set(&labels[1], "traffic", "high"), 0);
+	for (size_t i = 0; i < NODES; i++) {
+		snprintf(names[i], sizeof(names[i]), "n%zu", i);
+		list[i] = (struct plan_candidate){ names[i], &labels[i % 4 != 0], i % 8 != 0, 0 };
+		assert_int_equal(plan_share("r", names[i], &list[i].share), 0);
+		reversed[NODES - 1 - i] = list[i];
+	}
+	assert_false(plan_stage_selects(&p.stages[0], "n4", &labels[0], 0));
+	assert_int_equal(plan_choose(&p, list, NODES, &stage), 0);
+	assert_int_equal(plan_choose(&q, reversed, NODES, &stage), 0);
+	assert_true(p.stages[0].by_nodes && p.stages[1].by_nodes);
+	assert_int_equal(p.stages[0].nodes.count, 3);
+	assert_int_equal(p.stages[1].nodes.count, 7); /* ten, and three of them are in before */
+	for (size_t k = 0; k < 2; k++)
+		for (size_t i = 0; i < p.stages[k].nodes.count; i++)
+			assert_string_equal(p.stages[k].nodes.items[i], q.stages[k].nodes.items[i]);
+	for (size_t i = 0; i < 3; i++) {
+		unsigned long n = strtoul(p.stages[0].nodes.items[i] + 1, NULL, 10);
+
+		assert_int_equal(n % 8, 4); /* little traffic, and able to prove something */
+		assert_false(string_list_has(&p.stages[1].nodes, p.stages[0].nodes.items[i]));
+	}
+	plan_done(&p);
+	plan_done(&q);
+	p = plan_of(HEAD "stages:\n  - {name: a, labels: {traffic: none}, count: 1}\n");
+	assert_int_equal(plan_choose(&p, list, NODES, &stage), -ENOENT);
+	assert_int_equal(stage, 0);
+	assert_false(plan_covers_all(&p));
+	plan_done(&p);
+	labels_done(&labels[0]);
+	labels_done(&labels[1]);
+}
+
+static void profiles_fill_in_what_the_plan_leaves_out(void **state)
+{
+	struct plan p = plan_of(HEAD "profile: weekly\n");
+
+	(void) state;
+	assert_int_equal(p.stage_count, 5);
+	assert_int_equal(p.stages[0].count, 2);
+	assert_string_equal(labels_get(&p.stages[0].prefer, "traffic"), "low");
+	assert_int_equal(p.stages[1].soak_s, 24 * 3600);
+	assert_int_equal(p.kind, ROLLOUT_REGULAR);
+	assert_true(plan_covers_all(&p));
+	plan_done(&p);
+	p = plan_of(HEAD "profile: patch\nstages: [{name: own, all: true}]\n");
+	assert_int_equal(p.kind, ROLLOUT_PATCH);
+	assert_int_equal(p.stage_count, 1);
+	plan_done(&p);
+	p = plan_of(HEAD "profile: downgrade\n");
+	assert_int_equal(p.kind, ROLLOUT_DOWNGRADE);
+	assert_int_equal(p.min_age_s, 0);
+	plan_done(&p);
+	p = plan_of(HEAD "profile: train\n");
+	assert_string_equal(p.limits.window, "01:00-05:00");
+	assert_int_equal(p.stage_count, 4);
+	plan_done(&p);
+	p = plan_of(HEAD "profile: train\nwindow: Sat 10:00-12:00\nmin_age: 2h\n");
+	assert_string_equal(p.limits.window, "Sat 10:00-12:00");
+	assert_int_equal(p.min_age_s, 7200);
+	plan_done(&p);
+}
+
 static void the_index_lists_what_is_in_force(void **state)
 {
 	enum { DAY = 86400 };
@@ -415,6 +510,8 @@ int main(void)
 		cmocka_unit_test(shares_follow_the_documented_hash),
 		cmocka_unit_test(stages_select_by_node_label_and_share),
 		cmocka_unit_test(documents_are_what_nodes_read),
+		cmocka_unit_test(a_choice_is_stable_and_follows_the_preference),
+		cmocka_unit_test(profiles_fill_in_what_the_plan_leaves_out),
 		cmocka_unit_test(the_index_lists_what_is_in_force),
 		cmocka_unit_test(a_rollout_of_several_stays_until_each_is_superseded),
 	};
