@@ -226,7 +226,7 @@ static void it_says_when_it_is_connected(void **state)
 	start_broker(f);
 	start_link(f, true);
 	for (bool up = false; !up; up = frame.data[0] == 1)
-		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	assert_memory_equal(frame.data + 1, "MQTT 5", 6);
 }
 
@@ -240,7 +240,7 @@ static void it_leaves_for_another_agent(void **state)
 	start_broker(f);
 	start_link(f, true);
 	for (bool up = false; !up; up = frame.data[0] == 1)
-		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	open_desk(f, "selfright/v1/demo/node/n1/presence");
 	run_desk(f, 10000, &f->messages, 1);
 	assert_non_null(strstr(f->payload, "\"online\":true"));
@@ -278,7 +278,7 @@ static void a_report_is_retained_and_kept_until_it_is_acknowledged(void **state)
 	start_link(f, true);
 	tell(f, LINK_REPORT, 41, "{\"signed\":{}}");
 	for (bool up = false; !up; up = frame.data[0] == 1)
-		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	usleep(200 * 1000);
 	open_desk(f, "selfright/v1/demo/node/n1/report");
 	run_desk(f, 3000, &f->messages, 1);
@@ -288,7 +288,7 @@ static void a_report_is_retained_and_kept_until_it_is_acknowledged(void **state)
 	/* A PUBACK deletes nothing; the verified ack does. */
 	assert_int_equal(fstatat(f->outbox, "report", &st, 0), 0);
 	assert_int_equal(mqtt_publish(f->desk, "selfright/v1/demo/node/n1/ack", "signed ack", 10, 1, false), 0);
-	assert_true(await_frame(f, LINK_ACK, &frame, 3000));
+	assert_true(await_frame(f, LINK_ACK, &frame, 30000));
 	assert_int_equal(frame.len, 10);
 	assert_int_equal(fstatat(f->outbox, "report", &st, 0), 0);
 	tell(f, LINK_ACKED, 41, "");
@@ -304,7 +304,7 @@ static void an_unacknowledged_report_is_sent_again_by_the_next_process(void **st
 
 	start_link(f, true); /* nobody listens yet */
 	tell(f, LINK_REPORT, 7, "again");
-	assert_true(await_frame(f, LINK_STATE, &frame, 3000));
+	assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	for (struct stat st; fstatat(f->outbox, "report", &st, 0) != 0;)
 		usleep(10 * 1000);
 	kill(f->link, SIGKILL);
@@ -328,7 +328,7 @@ static void announcements_are_expanded_and_bombs_dropped(void **state)
 	start_link(f, true);
 	open_desk(f, "selfright/v1/demo/node/n1/event");
 	for (bool up = false; !up; up = frame.data[0] == 1)
-		assert_true(await_frame(f, LINK_STATE, &frame, 5000));
+		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	run_desk(f, 300, NULL, 0);
 	assert_int_equal(gzip_compress(zeros, 3 << 20, &bomb), 0);
 	assert_int_equal(gzip_compress("{\"format\":1}", 12, &small), 0);
@@ -337,7 +337,7 @@ static void announcements_are_expanded_and_bombs_dropped(void **state)
 	assert_int_equal(mqtt_publish(f->desk, "selfright/v1/demo/node/n1/announce", small.data, small.len, 1,
 				      false),
 			 0);
-	assert_true(await_frame(f, LINK_ANNOUNCE, &frame, 3000));
+	assert_true(await_frame(f, LINK_ANNOUNCE, &frame, 30000));
 	assert_int_equal(frame.len, 12);
 	assert_memory_equal(frame.data, "{\"format\":1}", 12);
 	buf_done(&bomb);
@@ -383,7 +383,7 @@ static void events_wait_for_the_connection(void **state)
 	for (int i = 0; i < 100 && !f->desk_up; i++)
 		run_desk(f, 50, NULL, 0);
 	assert_int_equal(kill(f->link, SIGCONT), 0);
-	run_desk(f, 6000, &f->messages, 1);
+	run_desk(f, 60000, &f->messages, 1);
 	assert_int_equal(f->messages, 1);
 	assert_non_null(strstr(f->payload, "\"state\":\"staging\""));
 	assert_non_null(strstr(f->payload, "\"queue\":\""));
