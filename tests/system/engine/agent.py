@@ -64,8 +64,11 @@ def agent_files(node, main=None, link=None, **more):
         with open(path, "rb") as f:
             return f.read()
     files = {"bin/selfright-agent": (0o755, main or program(node.build + "/later/selfright-agent"))}
-    for name, replaced in (("selfright-link", link), ("selfright-stage", None), ("selfright-log", None)):
-        files["libexec/selfright/" + name] = (0o755, replaced or program(f"{node.programs}/{name}"))
+    for name in os.listdir(node.programs):
+        if name.startswith("selfright-"):
+            files["libexec/selfright/" + name] = (0o755, program(f"{node.programs}/{name}"))
+    if link:
+        files["libexec/selfright/selfright-link"] = (0o755, link)
     files.update({k: (0o644, v) for k, v in more.items()})
     return files
 
