@@ -154,7 +154,7 @@ static void wake_swapped(struct node *n)
 	if (generation_current(n->os, n->dirs->root, &current) < 0)
 		current = 0;
 	/* Whatever ran meanwhile may have written: what is put back must be what there was when it was stopped. */
-	if (u->state == NODE_SWAPPING && u->data_saved[0] && current != u->target_generation) {
+	if (u->state == NODE_SWAPPING && u->data_saved[0] && !u->data_from[0] && current != u->target_generation) {
 		u->state = NODE_STOPPING;
 		return;
 	}

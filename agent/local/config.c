@@ -530,6 +530,9 @@ static int take_component(const struct conf *map, const char *name, struct confi
 	r = take_list(map, "data", &c->data, e);
 	if (r < 0)
 		return r;
+	r = conf_optional_bool(map, "restore_data", false, &c->restore_data, e);
+	if (r < 0)
+		return r;
 	return conf_reject_unknown(map, e);
 }
 

@@ -34,6 +34,7 @@ struct config_component {
 	struct string_list users; /* further ones a release may ask for */
 	struct string_list units; /* of the service manager */
 	struct string_list data; /* prefixes */
+	bool restore_data; /* an order may put data back that was copied before a swap */
 };
 
 struct config {

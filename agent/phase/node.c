@@ -799,21 +799,48 @@ int update_check_dependants(struct node *n)
 	return 0;
 }
 
+static bool overlaps(const struct data_set *set, const struct data_item *item)
+{
+	size_t len = strlen(item->path);
+
+	for (size_t i = 0; i < set->item_count; i++) {
+		const char *other = set->items[i].path;
+		size_t n = strlen(other) < len ? strlen(other) : len;
+
+		if (str_eq(set->items[i].component, item->component) && strncmp(other, item->path, n) == 0 &&
+		    (other[n] == '\0' || other[n] == '/') && (item->path[n] == '\0' || item->path[n] == '/'))
+			return true;
+	}
+	return false;
+}
+
 bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE])
 {
 	const struct node_update *u = &n->state->update;
 
 	*ret = (struct data_set){ .at = node_now(n) };
+	/* What is put back with the swap must come again if that fails, whatever it was declared as. */
+	if (u->data_from[0]) {
+		free(n->attempt.data_text);
+		n->attempt.data_text = NULL;
+		if (data_items_of(n->os, n->dirs, u->data_from, ret, &n->attempt.data_text) < 0)
+			ret->item_count = 0; /* the swap will not find it either, and says so */
+		for (size_t i = 0; i < ret->item_count; i++)
+			ret->items[i].restore = true;
+	}
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
 
-		if (!*p.has_release || p.release->data_count == 0)
+		if (!*p.has_release || (p.release->data_count == 0 && !(i == 0 && u->data_from[0])))
 			continue;
-		for (size_t k = 0; k < p.release->data_count && ret->item_count < DATA_ITEMS_MAX; k++)
-			ret->items[ret->item_count++] =
-				(struct data_item){ .component = p.component,
-						    .path = p.release->data[k].path,
-						    .restore = p.release->data[k].restore_on_rollback };
+		for (size_t k = 0; k < p.release->data_count && ret->item_count < DATA_ITEMS_MAX; k++) {
+			const struct data_item item = { .component = p.component,
+							.path = p.release->data[k].path,
+							.restore = p.release->data[k].restore_on_rollback };
+
+			if (!overlaps(ret, &item))
+				ret->items[ret->item_count++] = item;
+		}
 		ret->moves[ret->move_count].component = p.component;
 		ret->moves[ret->move_count].from = p.from;
 		ret->moves[ret->move_count++].to = p.to;
@@ -853,7 +880,7 @@ int update_measure_data(struct node *n, struct data_size *ret)
 
 void node_collect_data(struct node *n)
 {
-	const char *claimed[] = { n->state->update.data_saved };
+	const char *claimed[] = { n->state->update.data_saved, n->state->update.data_from };
 	size_t removed = 0;
 	int r = data_collect(n->os, n->dirs, node_now(n), claimed, ARRAY_LEN(claimed), &removed);
 
@@ -1226,6 +1253,7 @@ void attempt_done(struct attempt *a)
 	buf_done(&a->stage_line);
 	command_done(&a->command);
 	data_save_free(a->data);
+	free(a->data_text);
 	for (size_t i = 0; i < ARRAY_LEN(a->with); i++) {
 		if (a->with[i].has_release)
 			release_done(&a->with[i].release);

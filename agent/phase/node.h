@@ -158,6 +158,7 @@ struct attempt {
 	uint64_t stopped_ms; /* when the service went away, 0: it did not */
 	uint64_t refresh_asked_ms; /* 0: not asked */
 	struct data_save *data; /* being copied */
+	char *data_text; /* what update_data borrows of data_from */
 
 	struct buf log_tail;
 	bool lease_asked, lease_granted;

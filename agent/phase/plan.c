@@ -361,6 +361,23 @@ static int add_parts(struct node *n, const struct decision *d)
 	return r;
 }
 
+/* Data is put back by an order only where this node says so too. */
+static void choose_data(struct node *n, const struct order_rollback *order)
+{
+	struct node_update *u = &n->state->update;
+	char name[DATA_NAME_SIZE];
+
+	if (!order || !order->restore_data)
+		return;
+	if (!config_component(n->config, u->component)->restore_data)
+		STATE_SET(u->detail,
+			  "the data stays as it is: components.d does not allow an order to put it back");
+	else if (data_find(n->os, n->dirs, u->component, u->to, name) < 0)
+		STATE_SET(u->detail, "the data stays as it is: no copy of that version's is kept here");
+	else
+		STATE_SET(u->data_from, name);
+}
+
 static int begin(struct node *n, const struct choice *choice)
 {
 	const struct decision *d = &choice->d;
@@ -393,6 +410,8 @@ static int begin(struct node *n, const struct choice *choice)
 	}
 	u->deny_from = d->deny_from;
 	n->attempt.started_ms = node_now_ms(n);
+	if (d->cause == CAUSE_ORDER_ROLLBACK)
+		choose_data(n, d->order);
 	r = add_parts(n, d);
 	/* A way back takes those along that came since; what brings something new breaks nobody (check). */
 	if (r == 0 && d->cause != CAUSE_ROLLOUT)

@@ -47,9 +47,18 @@ static int check_room(struct node *n)
 	return 0;
 }
 
-static bool must_stop(const struct part *p)
+/* Does its data change hands, so that nothing of it may run? */
+static bool stops_all(const struct node *n, const struct part *p)
 {
-	return (*p->has_release && p->release->data_count > 0) || (*p->has_old && asks_to_stop(p->old));
+	const struct node_update *u = &n->state->update;
+
+	return (*p->has_release && p->release->data_count > 0) ||
+	       (u->data_from[0] && str_eq(p->component, u->component));
+}
+
+static bool must_stop(const struct node *n, const struct part *p)
+{
+	return stops_all(n, p) || (*p->has_old && asks_to_stop(p->old));
 }
 
 static int stop_begin(struct node *n, bool copy)
@@ -73,9 +82,9 @@ static int stop_begin(struct node *n, bool copy)
 		const struct part p = update_part(n, i);
 
 		/* Where data is copied everything stops. */
-		if (*p.has_release && *p.has_old && p.release->data_count == 0)
+		if (*p.has_release && *p.has_old && !stops_all(n, &p))
 			node_keep_services(n, p.old, p.release);
-		services_stop(n->services, p.component, !*p.has_release || p.release->data_count == 0);
+		services_stop(n->services, p.component, !stops_all(n, &p));
 	}
 	a->stopped_ms = node_now_ms(n);
 	return 0;
@@ -141,7 +150,7 @@ int phase_stop(struct node *n)
 	for (size_t i = 0; i < update_part_count(n); i++) {
 		const struct part p = update_part(n, i);
 
-		stop = stop || must_stop(&p);
+		stop = stop || must_stop(n, &p);
 	}
 	if (!stop)
 		return PHASE_DONE;
@@ -219,6 +228,11 @@ static int change(struct node *n)
 	if (r < 0 && r != -ENOENT)
 		return update_fail(n, r, "the link to the current generation is not ours: %s", err_text(r));
 	if (r < 0 || number != u->target_generation) {
+		/* Before the link, as on the way back: where the link is, the data is. */
+		r = u->data_from[0] ? data_restore(n->os, n->dirs, u->data_from, true) : 0;
+		if (r < 0)
+			return update_fail(n, r, "the data of %s that was asked for could not be put back: %s",
+					   u->to, err_text(r));
 		r = generation_switch(n->os, n->dirs->root, u->target_generation);
 		if (r < 0)
 			return update_fail(n, r, "the link could not be swapped: %s", err_text(r));

@@ -171,6 +171,7 @@ struct node_update {
 	bool deny_from; /* the order wants `from` denied whatever the end is */
 	char data_saved
 		[STATE_PATH_SIZE]; /* where data[] was copied before the swap, below the root; "": nowhere */
+	char data_from[STATE_PATH_SIZE]; /* an earlier copy that is put back with the swap; "": none */
 	uint64_t result; /* of the catalogue; 0: none yet */
 	char detail[STATE_DETAIL_SIZE]; /* one sentence */
 	char waiting_for[64]; /* reason name while waiting */

@@ -190,6 +190,7 @@ static const struct field update_fields[] = {
 	OTHER(struct node_update, "network", KIND_BOOL, network),
 	OTHER(struct node_update, "deny-from", KIND_BOOL, deny_from),
 	TEXT(struct node_update, "data-saved", data_saved),
+	TEXT(struct node_update, "data-from", data_from),
 	OTHER(struct node_update, "result", KIND_U64, result),
 	TEXT(struct node_update, "detail", detail),
 	TEXT(struct node_update, "waiting-for", waiting_for),

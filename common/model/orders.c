@@ -11,6 +11,8 @@
 static const char *const known_fields[] = { "format", "node",	 "rollback", "pin", "hold",
 					    "retry",  "collect", "must",     NULL };
 
+static const char *const data_moves[] = { "keep", "restore" };
+
 static void parse_rollbacks(struct fields *f, struct node_orders *out)
 {
 	size_t n = fields_count(f, "rollback", 0, ORDERS_MAX);
@@ -27,6 +29,7 @@ static void parse_rollbacks(struct fields *f, struct node_orders *out)
 		o->reason = field_text(&e, "reason", &rule_text, true);
 		o->by = field_text(&e, "by", &rule_line, true);
 		o->issued = field_time(&e, "issued", false);
+		o->restore_data = field_choice(&e, "data", data_moves, ARRAY_LEN(data_moves), 0) == 1;
 		if (field_ok(f) && strcmp(o->from, o->to) == 0)
 			field_fail(&e, -ERR_FIELD_VALUE, "to", "must differ from \"from\"");
 		for (size_t k = 0; k < i && field_ok(f); k++)
@@ -178,6 +181,8 @@ static void write_rollbacks(struct json_node *array, const struct node_orders *o
 		node_string(e, "by", o->rollbacks[i].by);
 		if (o->rollbacks[i].issued != 0)
 			write_time(e, "issued", o->rollbacks[i].issued);
+		if (o->rollbacks[i].restore_data)
+			node_string(e, "data", "restore");
 	}
 }
 

@@ -122,6 +122,7 @@ void index_write(const struct rollout_index *i, struct json_node *object);
 struct order_rollback {
 	char *id, *component, *from, *to, *reason, *by;
 	int64_t issued; /* 0: not said */
+	bool restore_data; /* "data": "restore"; the node's own configuration must say so too */
 };
 struct order_pin {
 	char *id, *component, *version, *reason, *by;

@@ -565,7 +565,7 @@ static int follow(const struct cli *c, const char *node, const char *component, 
 static int cmd_node_rollback(int argc, char **argv)
 {
 	static const char *to, *from;
-	static bool withdraw, wait, force;
+	static bool withdraw, wait, force, restore_data;
 	static const struct cli_option options[] = {
 		{ .name = "to", .value = "VERSION", .help = "a version that was good on this node", .text = &to },
 		{ .name = "from",
@@ -577,6 +577,9 @@ static int cmd_node_rollback(int argc, char **argv)
 		  .help = "why, for the people who read it later",
 		  .text = &reason },
 		{ .name = "follow", .help = "wait until the node says it is there", .flag = &wait },
+		{ .name = "restore-data",
+		  .help = "put back the data that was copied before VERSION was left, where the node allows it",
+		  .flag = &restore_data },
 		{ .name = "force",
 		  .help = "send it although the node's reports do not show that VERSION was good there",
 		  .flag = &force },
@@ -632,6 +635,8 @@ static int cmd_node_rollback(int argc, char **argv)
 	node_string(json_build_root(b), "to", to);
 	if (force)
 		node_bool(json_build_root(b), "force", true);
+	if (restore_data)
+		node_bool(json_build_root(b), "restore_data", true);
 	if (from)
 		node_string(json_build_root(b), "from", from);
 	node_string(json_build_root(b), "reason", reason);

@@ -903,6 +903,7 @@ static void post_rollback(void *user, struct web_request *rq)
 			       .from = from,
 			       .to = to,
 			       .reason = reason,
+			       .restore_data = json_bool(json_get(doc, "restore_data"), false),
 			       .by = by_of(doc) };
 	give_order(s, rq, &o, text, "node-rollback");
 }

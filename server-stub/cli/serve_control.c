@@ -861,7 +861,8 @@ static int add_order(struct node_orders *o, const struct db_order *row)
 						 .to = text_or_null(row->to),
 						 .reason = text_or_null(row->reason),
 						 .by = text_or_null(row->by),
-						 .issued = row->issued };
+						 .issued = row->issued,
+						 .restore_data = row->restore_data };
 	} else if (strcmp(row->kind, "retry") == 0) {
 		list = realloc(o->retries, (o->retry_count + 1) * sizeof(*o->retries));
 		if (!list)

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 6, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 7, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -108,6 +108,7 @@ static const char *const migrations[] = {
 	"ALTER TABLE nodes ADD COLUMN event_queue TEXT;"
 	"ALTER TABLE nodes ADD COLUMN event_number INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE nodes ADD COLUMN event_dropped INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE orders ADD COLUMN restore_data INTEGER NOT NULL DEFAULT 0;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -1398,10 +1399,10 @@ int db_order_add(struct db *db, const struct db_order *o)
 	touch_order(db, o->node, o->component);
 	return change(db,
 		      "INSERT INTO orders (id, node, kind, component, from_version, to_version, reason, by, "
-		      "issued, until, unconfirmed)"
-		      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-		      NULL, "ssssssssiib", o->id, o->node, o->kind, o->component, o->from, o->to, o->reason, o->by,
-		      o->issued, o->until, o->unconfirmed);
+		      "issued, until, unconfirmed, restore_data)"
+		      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+		      NULL, "ssssssssiibb", o->id, o->node, o->kind, o->component, o->from, o->to, o->reason,
+		      o->by, o->issued, o->until, o->unconfirmed, o->restore_data);
 }
 
 struct each_order {
@@ -1425,6 +1426,7 @@ static int give_order(void *context, sqlite3_stmt *row)
 		.until = sqlite3_column_int64(row, 9),
 		.withdrawn_at = sqlite3_column_int64(row, 10),
 		.unconfirmed = sqlite3_column_int(row, 11) != 0,
+		.restore_data = sqlite3_column_int(row, 12) != 0,
 	};
 
 	return e->each(e->user, &o);
@@ -1437,7 +1439,7 @@ int db_orders(struct db *db, const char *node, int64_t now, int (*each)(void *us
 	int r = query(
 		db,
 		"SELECT id, node, kind, component, from_version, to_version, reason, by, issued, until, "
-		"withdrawn_at, unconfirmed"
+		"withdrawn_at, unconfirmed, restore_data"
 		" FROM orders WHERE (?1 IS NULL OR node = ?1)"
 		" AND (?2 = 0 OR (withdrawn_at = 0 AND (until = 0 OR until > ?2))) ORDER BY node, issued, rowid",
 		give_order, &e, "si", node, now);

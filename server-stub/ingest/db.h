@@ -271,6 +271,7 @@ struct db_order {
 	const char *component, *from, *to, *reason, *by; /* may be NULL */
 	int64_t issued, until; /* until 0: no end */
 	int64_t withdrawn_at; /* 0: live, unless `until` has passed */
+	bool restore_data; /* rollback: the copy from before comes back with the version */
 	bool unconfirmed; /* of a restored backup: in force only once a person confirms it */
 };
 NODISCARD int db_order_add(struct db *db, const struct db_order *o);

@@ -6,7 +6,8 @@
 static const char good[] =
 	"{'format':1,'node':'n1','rollback':[{'id':'o1','component':'web','from':'1.1.0','to':'1.0.0','reason':'"
 	"slow',"
-	"'by':'ann','issued':'2026-11-21T09:30:00Z'}],'pin':[{'id':'o2','component':'waf','version':'2.0.0',"
+	"'by':'ann','issued':'2026-11-21T09:30:00Z','data':'restore'}],'pin':[{'id':'o2','component':'waf','"
+	"version':'2.0.0',"
 	"'reason':'test','by':'bob'}],'hold':{'until':'2026-11-28T00:00:00Z','reason':'audit','by':'ann'},"
 	"'retry':[{'id':'o3','component':'web','issued':'2026-11-21T09:30:00Z','expires':'2026-11-22T09:30:00Z'}],"
 	"'collect':[{'id':'o4','set':'logs','issued':'2026-11-21T09:30:00Z','expires':'2026-11-22T09:30:00Z'}],'x'"
@@ -64,6 +65,7 @@ static void test_every_order_is_read(void **state)
 	assert_string_equal(o.rollbacks[0].to, "1.0.0");
 	assert_string_equal(o.rollbacks[0].by, "ann");
 	assert_int_equal(o.rollbacks[0].issued, 1795253400);
+	assert_true(o.rollbacks[0].restore_data);
 	assert_string_equal(o.pins[0].version, "2.0.0");
 	assert_int_equal(o.hold.until, 1795824000);
 	assert_string_equal(o.hold.reason, "audit");

@@ -221,6 +221,7 @@ static void any_update(struct node_update *u)
 	u->result = any_number();
 	ANY_TEXT(u->detail);
 	ANY_TEXT(u->waiting_for);
+	ANY_TEXT(u->data_from);
 	any_id(u->blamed, sizeof(u->blamed), false);
 	u->with_count = choose(STATE_WITH_MAX + 1);
 	for (size_t i = 0; i < u->with_count; i++) {

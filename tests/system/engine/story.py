@@ -1083,6 +1083,39 @@ def data_stays_when_a_later_rollback_comes(fleet, node):
     assert rows(node) == ["1.0.0", "1.1.0", "1.0.0"], rows(node)
 
 
+def ordered_back_with_data(fleet, node):
+    install_with_data(fleet, node)
+    fleet.release("web", "1.1.0", data_files("1.1.0"), doc=DATA)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.orders["n1"]["rollback"][0]["data"] = "restore"
+    fleet.publish()
+    node.push()
+    result = node.until_result("rolled-back")
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    return result
+
+
+@story
+def data_comes_back_where_order_and_node_both_say_so(fleet, node):
+    node.write(node.etc + "/components.d/web.yaml", "restore_data: true\n")
+    ordered_back_with_data(fleet, node)
+    assert rows(node) == ["1.0.0", "1.0.0"], rows(node)
+    displaced = [s for s in os.listdir(node.root + "/saved")
+                 if os.path.exists(f"{node.root}/saved/{s}/displaced-0/rows")]
+    assert len(displaced) == 1, os.listdir(node.root + "/saved")
+
+
+@story
+def data_stays_where_only_the_order_says_so(fleet, node):
+    result = ordered_back_with_data(fleet, node)
+    assert rows(node) == ["1.0.0", "1.1.0", "1.0.0"], rows(node)
+    assert "components.d" in result["detail"], result
+
+
 @story
 def data_comes_back_from_recover_too(fleet, node):
     install_with_data(fleet, node)
