@@ -55,6 +55,17 @@ static void put_time(struct json_node *o, const char *name, int64_t at)
 
 /* --- why --- */
 
+/* Can the version before read the data of this one? Who sends it back should know. */
+static void put_data(struct node *n, struct json_node *o, const struct node_component *c)
+{
+	struct release release = { 0 };
+
+	if (!c || !c->version[0] || manifest_load(n, c->name, c->version, &release) < 0)
+		return;
+	node_bool(o, "data_compatible_back", release.data_compatible_back);
+	release_done(&release);
+}
+
 static void put_why(struct node *n, struct json_node *o, const char *component)
 {
 	const struct node_component *c = state_component(n->state, component);
@@ -73,6 +84,7 @@ static void put_why(struct node *n, struct json_node *o, const char *component)
 	node_string(o, "change", reason_change(w.reason));
 	put_text(o, "detail", w.detail);
 	put_time(o, "until", w.until);
+	put_data(n, o, c);
 }
 
 static void refuse_unknown(const struct string_list *names, const char *component, struct buf *answer)
@@ -148,6 +160,7 @@ static void put_component(struct node *n, struct json_node *o, const char *compo
 		node_string(d, "cause", node_denial_cause_name(c->denials[i].cause));
 	}
 	put_time(o, "until", w.until);
+	put_data(n, o, c);
 	put_services(n, o, component);
 	put_last(o, results, component);
 }

@@ -196,6 +196,9 @@ static void show_why(const struct json *answer)
 		printf("  changes: %s\n", text_of(c, "change", "?"));
 		if (json_string(json_get(c, "until")))
 			printf("  until:   %s\n", text_of(c, "until", ""));
+		if (!json_bool(json_get(c, "data_compatible_back"), true))
+			printf("  data:    the version before cannot read it; a later rollback leaves it as it "
+			       "is\n");
 	}
 }
 

@@ -1144,6 +1144,21 @@ def data_that_cannot_go_back_asks_for_more(fleet, node):
 
 
 @story
+def data_that_cannot_go_back_is_shown(fleet, node):
+    install_with_data(fleet, node)
+    assert node.why()["data_compatible_back"] is True
+    fleet.release("web", "1.1.0", data_files("1.1.0"), doc=dict(DATA, data_compatible_back=False))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert node.why()["data_compatible_back"] is False and node.component()["data_compatible_back"] is False
+    text = subprocess.run([node.build + "/bin/selfright-agent", "why", "--config-dir", node.etc],
+                          capture_output=True, text=True, timeout=60).stdout
+    assert "cannot read it" in text, text
+
+
+@story
 def data_that_is_not_allowed_is_refused(fleet, node):
     node.write(node.etc + "/components.d/web.yaml", "data: [cache/]\n")
     result = refused(fleet, node, "not-allowed", doc=DATA)
