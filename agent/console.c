@@ -7,6 +7,7 @@
 #include "agent/phase/node.h"
 #include "agent/phase/watches.h"
 #include "agent/phase/phase.h"
+#include "agent/rehearse.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
 #include "agent/trust.h"
@@ -690,6 +691,26 @@ static void answer_repair(struct node *n, const struct json *request, struct buf
 	node_string(o, "version", version);
 }
 
+static void answer_rehearse(struct node *n, const struct json *request, struct buf *answer, struct json_node *o)
+{
+	const char *what = json_string(json_get(request, "what"));
+
+	if (!n->config->rehearse) {
+		control_refuse(answer, CONTROL_REFUSED,
+			       "this node's configuration does not allow rehearsals (agent.yaml: rehearse: true)");
+		return;
+	}
+	if (!what || rehearse_arm(n->rehearsal, what) < 0) {
+		control_refuse(
+			answer, CONTROL_USAGE,
+			"rehearse takes STEP:FAULT, a state of an update and one of kill, ENOSPC, EIO, EMFILE, "
+			"ENOMEM");
+		return;
+	}
+	log_warning("rehearsal-armed", "what=%s", what);
+	node_string(o, "what", what);
+}
+
 bool console_changes(const char *command)
 {
 	/* Who may inhibit is judged with the request; it changes nothing an update is in the middle of. */
@@ -726,6 +747,8 @@ void console_answer(void *user, const struct control_peer *peer, const struct js
 		answer_inhibit(n, peer, request, answer, o);
 	else if (str_eq(command, "repair"))
 		answer_repair(n, request, answer, o);
+	else if (str_eq(command, "rehearse"))
+		answer_rehearse(n, request, answer, o);
 	else if (str_eq(command, "install"))
 		answer_install(n, request, answer, o);
 	else if (str_eq(command, "install-status"))

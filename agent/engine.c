@@ -2,6 +2,7 @@
 
 #include "agent/console.h"
 #include "agent/install.h"
+#include "agent/rehearse.h"
 #include "agent/link/protocol.h"
 #include "agent/local/control.h"
 #include "agent/local/inhibit.h"
@@ -91,6 +92,7 @@ struct engine {
 	int metrics_error; /* why the last one was not; told when it changes */
 	uint64_t collect_at_ms; /* old copies of data */
 	struct backoff poll_backoff;
+	struct rehearsal rehearsal;
 	const struct engine_install *install; /* this run is for a bundle alone; NULL: it is the agent */
 };
 
@@ -1217,6 +1219,11 @@ static void engine_done(struct engine *e)
 	free(e);
 }
 
+static void entered(struct node *n, enum update_state s)
+{
+	rehearse_enter(n->rehearsal, s);
+}
+
 static struct engine *engine_new(void)
 {
 	struct engine *e = calloc(1, sizeof(*e));
@@ -1225,7 +1232,10 @@ static struct engine *engine_new(void)
 	if (!e)
 		return NULL;
 	n = &e->node;
-	n->os = &os_posix;
+	rehearse_init(&e->rehearsal);
+	n->os = &e->rehearsal.os;
+	n->rehearsal = &e->rehearsal;
+	n->entered = entered;
 	n->engine = e;
 	n->pump = pump;
 	n->documents_fd = n->manifests_fd = n->supervisor.fd = -1;

@@ -885,6 +885,26 @@ static int command_verify(const struct arguments *a)
 	return v.damaged == v.repaired ? CONTROL_OK : CONTROL_ERROR;
 }
 
+static int command_rehearse(const struct arguments *a)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	int exit_code;
+
+	if (!a->operand) {
+		say_error(a, "rehearse needs STEP:FAULT (see selfright-agent rehearse --help)");
+		return CONTROL_USAGE;
+	}
+	node_string(json_build_root(b), "command", "rehearse");
+	node_string(json_build_root(b), "what", a->operand);
+	exit_code = ask(a, b, &answer);
+	if (answer)
+		printf("the next update meets %s, once\n", a->operand);
+	return exit_code;
+}
+
 static int command_version(const struct arguments *a)
 {
 	if (a->json)
@@ -923,6 +943,8 @@ static const struct command commands[] = {
 	{ "verify", "hash stored versions against what was signed; restore what is damaged",
 	  "[COMPONENT [VERSION]] [--repair] [--bundle FILE]", "selfright-agent verify web --repair",
 	  command_verify },
+	{ "rehearse", "let a step of the next update fail, or the agent be killed in it, once", "STEP:FAULT",
+	  "selfright-agent rehearse swapping:kill", command_rehearse },
 	{ "version", "the version of this agent", "", "selfright-agent version", command_version },
 };
 

@@ -65,6 +65,8 @@ static void enter_idle(struct node *n)
 {
 	state_update_clear(n->state);
 	attempt_done(&n->attempt);
+	if (n->entered)
+		n->entered(n, STATE_IDLE);
 	/* If it is not saved the end is run again after a restart, which gives the same. */
 	(void) !node_save(n);
 	n->replan = true;
@@ -105,6 +107,8 @@ static int enter(struct node *n, enum update_state next)
 	leave(n);
 	u->state = (enum node_update_state) next;
 	r = node_save(n);
+	if (n->entered)
+		n->entered(n, next);
 	/* What stops services or swaps must be in the journal first; the way back never waits for a full disk. */
 	if (r < 0 && (next == STATE_STOPPING || next == STATE_SWAPPING)) {
 		u->state = before;

@@ -431,6 +431,9 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 	r = conf_optional_seconds(map, "report", 15 * 60, &c->report_s, e);
 	if (r < 0)
 		return r;
+	r = conf_optional_bool(map, "rehearse", false, &c->rehearse, e);
+	if (r < 0)
+		return r;
 	r = conf_optional_seconds(map, "offline_grace", 0, &c->offline_grace_s, e);
 	if (r < 0)
 		return r;

@@ -71,6 +71,7 @@ struct config {
 	uint64_t quota_bytes; /* of the whole root folder; 0: none */
 	uint64_t probation_cap_s; /* 0: none */
 	uint64_t link_deadline_s, report_s;
+	bool rehearse; /* `selfright-agent rehearse` may make an update fail or kill the agent */
 	uint64_t offline_grace_s; /* how long expired online metadata still count from a bundle; 0: not at all */
 	uint64_t handover_s; /* how long a new agent may take to prove itself */
 	bool demo_single_key_agent; /* take agent releases that one key signs */

@@ -33,6 +33,7 @@
 
 struct bundle;
 struct private_key;
+struct rehearsal;
 struct watches;
 struct zone;
 struct services;
@@ -204,6 +205,8 @@ struct node {
 	size_t prefetched_count, prefetched_bytes;
 	bool use_pushed_timestamp; /* this refresh may take the pushed one */
 
+	struct rehearsal *rehearsal; /* what an operator asked to fail */
+	void (*entered)(struct node *n, enum update_state s); /* told of every state; NULL: nobody listens */
 	struct bundle *bundle; /* an installation from it is under way; NULL: none */
 	bool ask_bundle; /* metadata come from it just now */
 	bool stopping; /* the process was told to end: long work is given up */

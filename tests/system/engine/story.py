@@ -1848,6 +1848,37 @@ def killed_again_and_again(fleet, node):
     assert sequences == sorted(set(sequences))
 
 
+@story
+def what_could_happen_is_rehearsed(fleet, node):
+    install(fleet, node)
+    code, answer = node.cli("rehearse", "swapping:kill")
+    assert code == 4 and "rehearse: true" in answer["error"], answer
+    node.kill()
+    with open(node.etc + "/agent.yaml", "a") as f:
+        f.write("rehearse: true\n")
+    node.start()
+    node.until("it runs", lambda: node.cli("status")[0] == 0)
+    for wrong in ("swapping", "swapping:fire", "dancing:kill", ":"):
+        assert node.cli("rehearse", wrong)[0] == 2, wrong
+    assert node.cli("rehearse", "swapping:kill")[0] == 0
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    assert node.process.wait(20) == -signal.SIGKILL
+    node.start()
+    node.until_result("good", to="1.1.0")
+    # A disk that is full from the first byte on: nothing changes, the reason is named, and it is tried again.
+    assert node.cli("rehearse", "staging:ENOSPC")[0] == 0
+    fleet.release("web", "1.2.0", web_files("1.2.0"))
+    fleet.rollout("r3", "web", "1.2.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("no-space", to="1.2.0")
+    assert result["class"] == "node" and node.running() == "1.1.0", result
+    node.until_result("good", to="1.2.0", seconds=40)
+
+
 def stuck(fleet, node):
     """1.1.0 fails in probation, and 1.0.0, to which it must go back, has lost a file and cannot be fetched."""
     install(fleet, node)
