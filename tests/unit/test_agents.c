@@ -365,8 +365,7 @@ static void a_damaged_file_is_one_that_knows_nothing(void **state)
 		"format 1\nknown 0.2.0 proven -1\n",
 		"format 1\ntrial-starts many\n",
 		"format 1\nlonely\n",
-		"\x7f"
-		"ELF",
+		"\177ELF",
 	};
 	struct agents a;
 	char *large;
