@@ -1796,6 +1796,57 @@ def a_quota_holds_for_the_whole_folder(fleet, node):
     assert node.current() == "1.1.0" and not os.path.exists(node.root + "/store/web/1.2.0")
 
 
+def failures_of(node, version):
+    return [x for x in node.results().values() if x.get("to") == version and x["name"] == "check-failed"]
+
+
+@story
+def a_retry_is_done_once_however_often_it_is_listed(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0", broken=True))
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("check-failed", to="1.1.0")
+    fleet.orders["n1"] = {"format": 1, "node": "n1", "retry": [
+        {"id": "retry-1", "component": "web", "issued": stamp(time.time()), "expires": stamp(time.time() + 3600)}]}
+    fleet.publish()
+    node.push()
+    node.until("it is tried again", lambda: len(failures_of(node, "1.1.0")) == 2)
+    assert [d["cause"] for d in node.component()["denied"]] == ["unfit"]
+    for _ in range(2):  # the same document again, and after a restart
+        fleet.publish()
+        node.push()
+        time.sleep(1)
+        node.kill()
+        node.start()
+        node.until("it is back", lambda: node.why()["reason"] == "denied")
+    assert len(failures_of(node, "1.1.0")) == 2 and node.current() == "1.0.0"
+    assert open(node.home + "/agent.log").read().count("order-retry") == 1
+
+
+@story
+def swaps_by_rollouts_are_limited_by_the_day_and_orders_are_not(fleet, node):
+    with open(node.etc + "/agent.yaml", "a") as f:
+        f.write("max_swaps_per_day: 2\n")
+    install(fleet, node)
+    for version, id in (("1.1.0", "r2"), ("1.2.0", "r3")):
+        fleet.release("web", version, web_files(version))
+        fleet.rollout(id, "web", version)
+        fleet.publish()
+        node.push()
+        if version == "1.1.0":
+            node.until_result("good", to=version)
+    node.until("tomorrow", lambda: node.why()["reason"] == "daily-limit")
+    node.until("it is fetched ahead", lambda: staged(node, "1.2.0"))
+    assert node.current() == "1.1.0"
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until_result("rolled-back")
+    assert node.current() == "1.0.0"
+
+
 KILL_STATES = ["planned", "staging", "staged", "waiting", "stopping", "swapping", "probation", "rolling-back"]
 
 
