@@ -14,6 +14,7 @@ enum {
 	WATCH_PERIOD_MAX_MS = 5 * 60 * 1000, /* unless the check itself is slower */
 	FLAP_RUNS_MIN = 16, /* below them a few failures say nothing */
 	FLAP_RUNS_MAX = 64,
+	BASELINE_AGAIN_MS = 2000, /* what failed before the swap is asked again then, or after its period */
 };
 
 static const char *const state_names[] = { [PROBE_PENDING] = "pending",
@@ -114,7 +115,8 @@ uint64_t probe_set_baseline_ms(const struct probe_set *set)
 
 	for (size_t i = 0; i < set->count; i++) {
 		const struct release_check *c = set->probes[i].status.check;
-		uint64_t own = c->timeout_s;
+		uint64_t own = c->timeout_s * c->failure_threshold +
+			       BASELINE_AGAIN_MS / 1000 * (c->failure_threshold - 1);
 
 		if (c->kind == CHECK_METRIC)
 			own += c->metric.before_s;
@@ -200,13 +202,13 @@ static void fail(struct probe *p, uint64_t now_ms)
 	enter(p, is_blamed(p) ? PROBE_FAILING : PROBE_NOT_BLAMED, now_ms);
 }
 
-static void count_failure(const struct probe_set *set, struct probe *p, uint64_t now_ms)
+static void count_failure(struct probe *p, uint64_t now_ms)
 {
 	p->status.failures++;
 	p->status.failed_in_a_row++;
 	p->passed_in_a_row = 0;
 	remember(p, true);
-	if (set->mode == PROBE_BASELINE || p->status.failed_in_a_row >= p->status.check->failure_threshold) {
+	if (p->status.failed_in_a_row >= p->status.check->failure_threshold) {
 		fail(p, now_ms);
 	} else if (flaps(p)) {
 		char last[256];
@@ -226,11 +228,15 @@ static void count_run(const struct probe_set *set, struct probe *p, enum run_end
 	p->status.runs++;
 	p->inconclusive = end == RUN_INCONCLUSIVE;
 	if (baseline)
-		p->settled = end != RUN_INCONCLUSIVE || now_ms >= set->started_ms + learning_ms(p);
+		p->settled =
+			end == RUN_HELD || (end == RUN_INCONCLUSIVE && now_ms >= set->started_ms + learning_ms(p));
 	if (end == RUN_INCONCLUSIVE)
 		return;
 	if (end != RUN_HELD) {
-		count_failure(set, p, now_ms);
+		count_failure(p, now_ms);
+		/* One failure of a busy moment must not excuse the release: it failed before only if it keeps failing. */
+		if (baseline)
+			p->settled = p->status.failed_in_a_row >= check->failure_threshold;
 		return;
 	}
 	p->status.failed_in_a_row = 0;
@@ -245,6 +251,8 @@ static uint64_t period_ms(const struct probe_set *set, const struct probe *p)
 {
 	uint64_t own = p->status.check->period_s * 1000, slow = own * WATCH_SLOWER;
 
+	if (set->mode == PROBE_BASELINE && p->status.failed_in_a_row > 0)
+		return own < BASELINE_AGAIN_MS ? own : BASELINE_AGAIN_MS;
 	if (set->mode != PROBE_WATCH || p->status.state != PROBE_PASSING || p->status.failed_in_a_row > 0)
 		return own;
 	if (slow > WATCH_PERIOD_MAX_MS)
@@ -394,8 +402,9 @@ static void settle(const struct probe_set *set, struct probe *p, uint64_t now_ms
 	if (other && other->settled) {
 		run_say(&p->detail, "not run: %s does not hold", other->status.check->name);
 		p->started_ms = now_ms;
-		p->settled = true;
 		end_run(set, p, other->status.state == PROBE_PENDING ? RUN_INCONCLUSIVE : RUN_FAILED, now_ms);
+		if (other->status.state != PROBE_PENDING)
+			fail(p, now_ms);
 		p->settled = true;
 		return;
 	}
@@ -404,6 +413,8 @@ static void settle(const struct probe_set *set, struct probe *p, uint64_t now_ms
 	run_say(&p->detail, "no answer of the controller before the swap");
 	p->started_ms = now_ms;
 	end_run(set, p, RUN_FAILED, now_ms);
+	fail(p, now_ms);
+	p->settled = true;
 }
 
 void probe_set_step(struct probe_set *set, uint64_t now_ms)

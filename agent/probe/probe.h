@@ -1,9 +1,10 @@
 /*
  * probe - the checks of a release, run without ever blocking (DESIGN.md section 9).
  *
- * A set holds one probe per check of a release. In PROBE_BASELINE each runs once,
- * at once, against what runs before the swap (metrics and rates of log lines until
- * they have a value); what failed there is not blamed on the release. In PROBE_PROBATION they run as Kubernetes runs its probes:
+ * A set holds one probe per check of a release. In PROBE_BASELINE each runs at once,
+ * against what runs before the swap, until it holds, or fails failureThreshold times
+ * in a row (metrics and rates of log lines until they have a value); what failed
+ * there is not blamed on the release. In PROBE_PROBATION they run as Kubernetes runs its probes:
  * initialDelaySeconds, then every periodSeconds, each run for at most
  * timeoutSeconds, successThreshold and failureThreshold runs in a row decide; what
  * fails two of five runs again and again fails as well. PROBE_WATCH is the same at a
