@@ -1,5 +1,6 @@
 #include "base/err.h"
 #include "base/text.h"
+#include "base/timestamp.h"
 #include "base/version.h"
 #include "conf/conf.h"
 #include "json/build.h"
@@ -565,6 +566,62 @@ static int cmd_show(int argc, char **argv)
 	return c.arg_count ? show_one(&c, c.args[0]) : list_all(&c);
 }
 
+static int cmd_explain(int argc, char **argv)
+{
+	static const char *at;
+	static const struct cli_option options[] = {
+		{ .name = "at", .value = "TIME", .help = "then, as 2026-11-21T18:00:00Z (now)", .text = &at },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "rollout explain ID [--at TIME]",
+		.summary = "why the next stage was, or is, not open: the decision of that time, made again",
+		.details = "What the scheduler was given is kept whenever it did something, and at most once a "
+			   "minute "
+			   "while it\nwaits; from it the same function says the same again.",
+		.example = "selfright rollout explain web-1-1-0 --at 2026-11-21T18:00:00Z",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+	static const char *const headings[] = { "node", "state", "good since", "what" };
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	const struct json *nodes;
+	struct cli_table *t;
+	char path[PATH_BYTES];
+	struct cli c;
+	int64_t when;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "rollout", c.args[0]);
+	if (r >= 0)
+		return r;
+	if (at && timestamp_parse(at, &when) < 0)
+		return cli_fail(&c, CLI_USAGE, "--at takes a time like 2026-11-21T18:00:00Z");
+	snprintf(path, sizeof(path), "/v1/rollouts/%s/explain%s%s", c.args[0], at ? "?at=" : "", at ? at : "");
+	r = fleet_send(&c, "GET", path, NULL, &answer);
+	if (r != CLI_OK || c.json)
+		return r;
+	cli_say(&c, "at %s, by what was known at %s:", fleet_text(answer, "at"), fleet_text(answer, "recorded"));
+	cli_say(&c, "  %s, stage %s: %s", fleet_text(answer, "action"), fleet_text(answer, "stage"),
+		fleet_text(answer, "why"));
+	nodes = json_get(answer, "nodes");
+	t = cli_table_new(headings, ARRAY_LEN(headings));
+	for (size_t i = 0; i < json_count(nodes); i++) {
+		const struct json *n = json_at(nodes, i);
+
+		cli_table_cell(t, CLI_PLAIN, "  %s", fleet_text(n, "node"));
+		cli_table_cell(t, colour_of(fleet_text(n, "state")), "%s%s", fleet_text(n, "state"),
+			       json_bool(json_get(n, "silent"), false) ? " (silent)" : "");
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(n, "good_since"));
+		cli_table_cell(t, CLI_DIM, "%s", fleet_text(n, "detail"));
+	}
+	cli_table_print(&c, t);
+	return CLI_OK;
+}
+
 static int cmd_list(int argc, char **argv)
 {
 	static const struct cli_command command = {
@@ -682,6 +739,7 @@ int cmd_rollout(int argc, char **argv)
 		{ "plan", "what a rollout would do, before it starts", cmd_plan },
 		{ "start", "bring a published release to the fleet, stage by stage", cmd_start },
 		{ "show", "stages, nodes, and why the next stage is not open", cmd_show },
+		{ "explain", "why it did what it did, or waits, now or then", cmd_explain },
 		{ "list", "all rollouts", cmd_list },
 		{ "pause", "nobody starts the swap until it is resumed", cmd_pause },
 		{ "resume", "go on", cmd_resume },

@@ -7,6 +7,7 @@
  * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
  * serve_plan    what a rollout would be: nodes chosen, times, approvals
+ * serve_explain a past decision made again from what is kept of it
  * serve_orders  orders of a restored backup: confirmed or withdrawn one by one
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_answer  what every handler says
@@ -211,6 +212,10 @@ void approvals_post(void *user, struct web_request *rq);
 NODISCARD bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struct plan *p);
 /* "earliest" by stage and "asks", whose approval the policies ask for: before anything starts. */
 void plan_preview(struct serve *s, struct json_node *o, const struct evaluation *e);
+
+/* --- serve_explain.c --- */
+/* GET /v1/rollouts/<id>/explain?at=TIME */
+void explain_get(void *user, struct web_request *rq);
 
 /* --- serve_orders.c --- */
 /* GET /v1/orders: those of a restored backup that wait for a person. POST /v1/orders/<id>/{confirm,withdraw} {"by"} */

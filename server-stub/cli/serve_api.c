@@ -2068,6 +2068,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },
 	{ "POST", "/v1/rollouts", WEB_UNIX, BODY_MAX, post_rollout, 0 },
 	{ "GET", "/v1/rollouts/*", WEB_UNIX, 0, get_rollout, 0 },
+	{ "GET", "/v1/rollouts/*/explain", WEB_UNIX, 0, explain_get, 0 },
 	{ "POST", "/v1/rollouts/*/approvals", WEB_UNIX, BODY_MAX, approvals_post, 0 },
 	{ "POST", "/v1/rollouts/*/*", WEB_UNIX, BODY_MAX, post_rollout_verb, 0 },
 	{ "GET", "/v1/freeze", WEB_UNIX, 0, get_freezes, 0 },

@@ -9,6 +9,7 @@
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/documents.h"
+#include "server-stub/rollout/replay.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +23,10 @@ enum {
 	BUSY_SHARE = 4, /* look again after this many times the time the last look took */
 	DOCUMENTS_MAX = 4096, /* in one publication */
 	ANNOUNCE_AT_ONCE = 16,
+	DECISION_SPACING_S = 60,
+	DECISION_ROWS = 100000, /* of members, in all kept decisions of a rollout, more or less */
+	DECISIONS_LEAST = 20,
+	DECISIONS_MOST = 500,
 };
 
 /* --- evaluation --- */
@@ -180,7 +185,8 @@ static int gather_stage(void *user, const struct db_stage *row)
 	return 0;
 }
 
-static int decide_next(struct evaluation *e, enum rollout_state state, int64_t now)
+/* in->members is the caller's. */
+static int make_input(struct evaluation *e, enum rollout_state state, int64_t now, struct schedule_input *ret)
 {
 	struct schedule_member *members = calloc(e->count ? e->count : 1, sizeof(*members));
 	struct schedule_input in = {
@@ -198,8 +204,19 @@ static int decide_next(struct evaluation *e, enum rollout_state state, int64_t n
 		members[in.member_count].node = m->node;
 		members[in.member_count++].detail = m->detail[0] ? m->detail : NULL;
 	}
+	*ret = in;
+	return 0;
+}
+
+static int decide_next(struct evaluation *e, enum rollout_state state, int64_t now)
+{
+	struct schedule_input in;
+	int r = make_input(e, state, now, &in);
+
+	if (r < 0)
+		return r;
 	schedule(&in, &e->decision);
-	free(members);
+	free((void *) (uintptr_t) in.members);
 	return 0;
 }
 
@@ -277,6 +294,61 @@ static int open_stage(struct serve *s, const char *id, const struct evaluation *
 	return serve_record(s, "stage", NULL, e->plan.component, text, "controller", "open-stage", id);
 }
 
+struct last_decision {
+	int64_t at;
+	bool waited;
+};
+
+static int note_decision(void *user, const struct db_decision *row)
+{
+	*(struct last_decision *) user = (struct last_decision){ row->at, strcmp(row->action, "wait") == 0 };
+	return 0;
+}
+
+/*
+ * Kept for `rollout explain`: what is done always, what is waited for when it is something else, and not more than
+ * once a minute, as every report of a node changes the sentence.
+ */
+static int keep_decision(struct serve *s, const char *id, struct evaluation *e, const char *note)
+{
+	static const char *const names[] = { [SCHEDULE_NOTHING] = "wait",
+					     [SCHEDULE_OPEN] = "open",
+					     [SCHEDULE_HALT] = "halt",
+					     [SCHEDULE_PAUSE] = "pause",
+					     [SCHEDULE_DONE] = "done" };
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(SERVE_TEXT_MAX);
+	struct schedule_input in;
+	size_t keep = DECISION_ROWS / (e->count + 1);
+	struct last_decision last = { 0, false };
+	int64_t now = serve_now(s);
+	int r;
+
+	if (e->decision.action == SCHEDULE_NOTHING) {
+		r = db_decision_at(s->db, id, INT64_MAX, note_decision, &last);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (last.waited && (strcmp(note, e->decision.why) == 0 || now - last.at < DECISION_SPACING_S))
+			return 0;
+	}
+	r = make_input(e, ROLLOUT_RUNNING, now, &in);
+	if (r < 0)
+		return r;
+	r = replay_write(&in, &text);
+	free((void *) (uintptr_t) in.members);
+	if (r == 0)
+		r = db_decision_add(s->db,
+				    &(struct db_decision){ .rollout = id,
+							   .at = now,
+							   .action = names[e->decision.action],
+							   .why = e->decision.why,
+							   .input = buf_str(&text) },
+				    keep < DECISIONS_LEAST  ? DECISIONS_LEAST
+				    : keep > DECISIONS_MOST ? DECISIONS_MOST
+							    : (unsigned) keep);
+	return r;
+}
+
 /* When time alone may change the answer: a soak or an age ends, a node turns silent. */
 static int64_t next_look(const struct serve *s, const struct evaluation *e)
 {
@@ -300,6 +372,8 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 	r = db_begin(s->db);
 	if (r == 0)
 		r = store_members(s, id, &e);
+	if (r == 0)
+		r = keep_decision(s, id, &e, note);
 	if (r == 0) {
 		switch (e.decision.action) {
 		case SCHEDULE_NOTHING:

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 7, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 8, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -109,6 +109,10 @@ static const char *const migrations[] = {
 	"ALTER TABLE nodes ADD COLUMN event_number INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE nodes ADD COLUMN event_dropped INTEGER NOT NULL DEFAULT 0;",
 	"ALTER TABLE orders ADD COLUMN restore_data INTEGER NOT NULL DEFAULT 0;",
+	"CREATE TABLE decisions (id INTEGER PRIMARY KEY, rollout TEXT NOT NULL REFERENCES rollouts, at INTEGER "
+	"NOT NULL,"
+	" action TEXT NOT NULL, why TEXT NOT NULL, input TEXT NOT NULL) STRICT;"
+	"CREATE INDEX decisions_of_rollout ON decisions (rollout, at, id);",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -1150,6 +1154,51 @@ int db_stages(struct db *db, const char *rollout, int (*each)(void *user, const 
 		      give_stage, &e, "s", rollout);
 
 	return r > 0 ? 0 : r;
+}
+
+int db_decision_add(struct db *db, const struct db_decision *d, unsigned keep)
+{
+	int r = change(db, "INSERT INTO decisions (rollout, at, action, why, input) VALUES (?1, ?2, ?3, ?4, ?5)",
+		       NULL, "sisss", d->rollout, d->at, d->action, d->why, d->input);
+
+	if (r < 0)
+		return r;
+	return change(
+		db,
+		"DELETE FROM decisions WHERE rollout = ?1 AND id <= (SELECT id FROM decisions WHERE rollout = ?1"
+		" ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+		NULL, "si", d->rollout, (int64_t) keep);
+}
+
+struct each_decision {
+	int (*each)(void *user, const struct db_decision *row);
+	void *user;
+};
+
+static int give_decision(void *context, sqlite3_stmt *row)
+{
+	struct each_decision *e = context;
+	const struct db_decision d = {
+		.rollout = text_at(row, 0),
+		.at = sqlite3_column_int64(row, 1),
+		.action = text_at(row, 2),
+		.why = text_at(row, 3),
+		.input = text_at(row, 4),
+	};
+
+	return e->each(e->user, &d);
+}
+
+int db_decision_at(struct db *db, const char *rollout, int64_t at,
+		   int (*each)(void *user, const struct db_decision *row), void *user)
+{
+	struct each_decision e = { each, user };
+	int r = query(db,
+		      "SELECT rollout, at, action, why, input FROM decisions WHERE rollout = ?1 AND at <= ?2"
+		      " ORDER BY at DESC, id DESC LIMIT 1",
+		      give_decision, &e, "si", rollout, at);
+
+	return r == 0 ? -ENOENT : r > 0 ? 0 : r;
 }
 
 int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t now)

@@ -204,6 +204,17 @@ NODISCARD int db_stages(struct db *db, const char *rollout, int (*each)(void *us
 			void *user);
 NODISCARD int db_stage_open(struct db *db, const char *rollout, size_t position, int64_t now);
 
+/* What the scheduler was given and said, so that it can be asked again (rollout/replay.h). */
+struct db_decision {
+	const char *rollout, *action, *why, *input; /* input: JSON */
+	int64_t at;
+};
+/* The newest `keep` of a rollout stay. */
+NODISCARD int db_decision_add(struct db *db, const struct db_decision *d, unsigned keep);
+/* The newest one that is not after `at`; -ENOENT. */
+NODISCARD int db_decision_at(struct db *db, const char *rollout, int64_t at,
+			     int (*each)(void *user, const struct db_decision *row), void *user);
+
 /* One approver's signature for one stage (DESIGN.md section 4 "Approval"); those with one `expires` belong together. */
 struct db_approval {
 	const char *rollout, *keyid, *sig, *by; /* hex, hex; `by` may be NULL */

@@ -48,6 +48,11 @@ check "a stage that selects nobody is said" says 0 "selects no node" plan --stag
 check "the real one takes the nodes that were shown" eval "selfright rollout start --component web --version 1.0.0 \
 	--stage first=count:2,prefer:traffic=low --stage rest=all --json >real.json && [ \"\$(stage_nodes first <first.json)\" = \"\$(stage_nodes first <real.json)\" ]"
 check "and nodes read them by name" eval "api 'http://x/v1/target?path=rollouts/web-1-0-0.json' | holds '.stages[0].select.nodes | length == 2'"
+check "why the second stage is not open" says 0 "waits for 2 of 2 nodes" selfright rollout explain web-1-0-0
+check "what it did is made again from what was kept" eval "selfright rollout explain web-1-0-0 --json | holds '.action == \"wait\" and .why == .recorded_why and (.nodes | length) == 2'"
+check "before it began nothing was decided" says 3 "nothing was decided" selfright rollout explain web-1-0-0 --at 2020-01-01T00:00:00Z
+check "a time is a time" says 2 "2026-11-21T18:00:00Z" selfright rollout explain web-1-0-0 --at noon
+check "no such rollout" says 3 "no rollout" selfright rollout explain none
 cat >plan.yaml <<'PLAN'
 component: web
 version: 1.0.0

@@ -1,6 +1,8 @@
 /* The schedule as a table, and what must hold for any fleet. */
 #include "model/catalogue.h"
 #include "model/decide.h"
+#include "conf/conf.h"
+#include "server-stub/rollout/replay.h"
 #include "server-stub/rollout/schedule.h"
 
 #include <setjmp.h>
@@ -396,9 +398,64 @@ static void no_fleet_breaks_the_rules(void **state)
 	}
 }
 
+static void a_decision_is_made_again_from_what_was_kept(void **state)
+{
+	static const char text[] =
+		"component: web\nversion: 1.1.0\nstages: [{name: a, nodes: [n1, n2], soak: 1h}, "
+		"{name: b, all: true}]\nmin_age: 0s\n";
+	static const char *const broken[] = {
+		"", "{}", "[]", "{\"state\":\"running\",\"now\":1,\"stages\":[],\"members\":[]}",
+		"{\"state\":\"running\",\"now\":1,\"stages\":[[true,1,1],[false,0,1]],"
+		"\"members\":[[\"n1\",9,\"good\",false,1,1,\"\"]]}"
+	};
+	struct schedule_stage stages[] = { { true, 1000, 2 }, { false, 0, 3 } };
+	struct schedule_member members[] = {
+		{ .node = "n1", .stage = 0, .state = MEMBER_GOOD, .since = 1500, .added_at = 1 },
+		{ .node = "n2",
+		  .stage = 0,
+		  .state = MEMBER_GOOD,
+		  .since = 2000,
+		  .added_at = 1,
+		  .detail = "it \"says\" so" },
+		{ .node = "n3", .stage = 1, .state = MEMBER_WAITING, .silent = true, .added_at = 7 },
+	};
+	struct conf_error e = { "" };
+	struct schedule_decision first, second;
+	struct buf kept = BUF_INIT(10000);
+	struct replay past;
+	struct plan plan;
+
+	(void) state;
+	assert_int_equal(plan_parse(text, strlen(text), "p", &plan, &e), 0);
+	struct schedule_input in = { &plan, ROLLOUT_RUNNING, stages, members, 3, 3000 };
+	schedule(&in, &first);
+	assert_int_equal(replay_write(&in, &kept), 0);
+	assert_int_equal(replay_read(kept.data, kept.len, &plan, &past), 0);
+	schedule(&past.input, &second);
+	assert_int_equal(second.action, first.action);
+	assert_string_equal(second.why, first.why);
+	assert_int_equal(second.wake_at, first.wake_at);
+	assert_string_equal(past.members[1].detail, "it \"says\" so");
+	assert_true(past.members[2].silent);
+	assert_null(past.members[0].detail);
+	/* Later, while nothing else happened: the soak is over. */
+	assert_int_equal(first.action, SCHEDULE_NOTHING);
+	past.input.now = 2000 + 3600;
+	schedule(&past.input, &second);
+	assert_int_equal(second.action, SCHEDULE_OPEN);
+	assert_int_equal(second.stage, 1);
+	replay_done(&past);
+	replay_done(&past);
+	for (size_t i = 0; i < ARRAY_LEN(broken); i++)
+		assert_true(replay_read(broken[i], strlen(broken[i]), &plan, &past) < 0);
+	buf_done(&kept);
+	plan_done(&plan);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_decision_is_made_again_from_what_was_kept),
 		cmocka_unit_test(results_decide_what_a_node_is),
 		cmocka_unit_test(every_number_of_the_catalogue_is_judged),
 		cmocka_unit_test(what_is_under_way_and_already_there),

@@ -1,0 +1,122 @@
+/*
+ * GET /v1/rollouts/<id>/explain?at=TIME: the decision of then, made again by the same pure function from what it was
+ * given (rollout/replay.h), and the nodes it was about.
+ */
+#include "base/err.h"
+#include "base/timestamp.h"
+#include "conf/conf.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "server-stub/cli/serve.h"
+#include "server-stub/cli/serve_answer.h"
+#include "server-stub/ingest/db.h"
+#include "server-stub/rollout/replay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct explained {
+	const char *id;
+	int64_t at;
+	struct plan plan;
+	bool has_plan;
+	struct json_node *o;
+};
+
+static int read_its_plan(void *user, const struct db_rollout *row)
+{
+	struct explained *x = user;
+	struct conf_error error;
+	int r = plan_parse(row->plan, strlen(row->plan), "plan", &x->plan, &error);
+
+	x->has_plan = r == 0;
+	node_string(x->o, "component", row->component);
+	node_string(x->o, "version", row->version);
+	node_string(x->o, "state_now", row->state);
+	return r;
+}
+
+static void write_members(struct json_node *o, const struct schedule_input *in, size_t stage)
+{
+	struct json_node *list = node_array(o, "nodes");
+
+	for (size_t i = 0; i < in->member_count; i++) {
+		const struct schedule_member *m = &in->members[i];
+		struct json_node *row;
+
+		if (m->stage != stage)
+			continue;
+		row = node_object(list, NULL);
+		node_string(row, "node", m->node);
+		node_string(row, "state", member_state_name(m->state));
+		node_bool(row, "silent", m->silent);
+		node_time(row, "good_since", m->since);
+		node_time(row, "added", m->added_at);
+		node_string(row, "detail", m->detail);
+	}
+}
+
+static int replay(void *user, const struct db_decision *row)
+{
+	struct explained *x = user;
+	struct replay past;
+	struct schedule_decision d;
+	int r = replay_read(row->input, strlen(row->input), &x->plan, &past);
+
+	if (r < 0)
+		return r;
+	node_time(x->o, "recorded", row->at);
+	node_string(x->o, "recorded_action", row->action);
+	node_string(x->o, "recorded_why", row->why);
+	/* Nothing that counts was reported between the record and then. */
+	past.input.now = x->at;
+	schedule(&past.input, &d);
+	node_string(x->o, "action",
+		    d.action == SCHEDULE_NOTHING ? "wait"
+		    : d.action == SCHEDULE_OPEN	 ? "open"
+		    : d.action == SCHEDULE_HALT	 ? "halt"
+		    : d.action == SCHEDULE_PAUSE ? "pause"
+						 : "done");
+	node_string(x->o, "why", d.why);
+	node_string(x->o, "stage", x->plan.stages[d.stage].name);
+	node_time(x->o, "wake_at", d.wake_at);
+	/* A stage that opens does so for the one before it. */
+	write_members(x->o, &past.input, d.action == SCHEDULE_OPEN && d.stage > 0 ? d.stage - 1 : d.stage);
+	replay_done(&past);
+	return 0;
+}
+
+void explain_get(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct serve *s = user;
+	struct explained x = { .id = id_arg(rq, 0, "rollout"), .at = serve_now(s), .o = json_build_root(b) };
+	const char *at = web_query(rq, "at");
+	int r;
+
+	if (!x.id)
+		return;
+	if (at && timestamp_parse(at, &x.at) < 0) {
+		web_fail(rq, 400, "?at= is a time like 2026-11-21T18:00:00Z");
+		return;
+	}
+	node_string(x.o, "id", x.id);
+	node_time(x.o, "at", x.at);
+	r = db_rollouts(s->db, x.id, read_its_plan, &x);
+	if (r == -ENOENT) {
+		web_fail(rq, 404, "there is no rollout '%s'; selfright rollout list shows all", x.id);
+		return;
+	}
+	if (r == 0)
+		r = db_decision_at(s->db, x.id, x.at, replay, &x);
+	if (r == -ENOENT)
+		web_fail(rq, 404, "nothing was decided about '%s' before then, or it is not kept any more", x.id);
+	else if (r < 0)
+		fail_database(s, rq, r);
+	else
+		answer(rq, 200, b);
+	if (x.has_plan)
+		plan_done(&x.plan);
+}
