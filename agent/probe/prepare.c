@@ -296,7 +296,7 @@ static int prepare_https(const struct probe_context *c, const struct http_words 
 static int prepare_http(const struct probe_context *c, struct probe *p)
 {
 	CLEANUP(http_words_done)
-	struct http_words w = { NULL };
+	struct http_words w = { 0 };
 	const struct release_check *check = p->status.check;
 	const struct release_http *h = &check->http;
 	int r = expand_http(c, h, &w);

@@ -404,9 +404,12 @@ static void a_decision_is_made_again_from_what_was_kept(void **state)
 		"component: web\nversion: 1.1.0\nstages: [{name: a, nodes: [n1, n2], soak: 1h}, "
 		"{name: b, all: true}]\nmin_age: 0s\n";
 	static const char *const broken[] = {
-		"", "{}", "[]", "{\"state\":\"running\",\"now\":1,\"stages\":[],\"members\":[]}",
-		"{\"state\":\"running\",\"now\":1,\"stages\":[[true,1,1],[false,0,1]],"
-		"\"members\":[[\"n1\",9,\"good\",false,1,1,\"\"]]}"
+		"",
+		"{}",
+		"[]",
+		"{\"state\":\"running\",\"now\":1,\"stages\":[],\"members\":[]}",
+		("{\"state\":\"running\",\"now\":1,\"stages\":[[true,1,1],[false,0,1]],"
+		 "\"members\":[[\"n1\",9,\"good\",false,1,1,\"\"]]}"),
 	};
 	struct schedule_stage stages[] = { { true, 1000, 2 }, { false, 0, 3 } };
 	struct schedule_member members[] = {
