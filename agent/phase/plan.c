@@ -1249,6 +1249,7 @@ static int wait_notify(struct node *n)
 static void baseline_note(struct node *n, const struct part *p)
 {
 	struct node_update *u = &n->state->update;
+	char quoted[300];
 
 	for (size_t i = 0; i < probe_set_count(p->checks->set) && u->baseline_count < STATE_BASELINE_MAX; i++) {
 		const struct probe_status *s = probe_set_at(p->checks->set, i);
@@ -1263,8 +1264,10 @@ static void baseline_note(struct node *n, const struct part *p)
 			u->link_before = b->passed;
 		if (!b->passed)
 			log_info("check-failed-before",
-				 "it is not blamed on the release: update=%s component=%s check=%s", u->id,
-				 p->component, s->check->name);
+				 "it is not blamed on the release: update=%s component=%s check=%s state=%s "
+				 "detail=%s",
+				 u->id, p->component, s->check->name, probe_state_name(s->state),
+				 log_quote(quoted, sizeof(quoted), s->detail));
 	}
 }
 
