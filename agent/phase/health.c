@@ -398,8 +398,8 @@ static int health_of_agent(struct node *n)
 	}
 	r = begin_all(n, PROBE_PROBATION);
 	if (r < 0)
-		return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
-				      err_text(r));
+		return update_fail_as(n, catalogue_blame(RESULT_CHECK_FAILED, r), r,
+				      "the checks could not be prepared: %s", err_text(r));
 	r = PHASE_DONE;
 	follow_link(n);
 	u->result = 0;
@@ -436,8 +436,8 @@ int phase_health(struct node *n)
 		return r;
 	r = begin_all(n, PROBE_PROBATION);
 	if (r < 0)
-		return update_fail_as(n, RESULT_CHECK_FAILED, r, "the checks could not be prepared: %s",
-				      err_text(r));
+		return update_fail_as(n, catalogue_blame(RESULT_CHECK_FAILED, r), r,
+				      "the checks could not be prepared: %s", err_text(r));
 	follow_link(n);
 	return judge(n);
 }

@@ -208,7 +208,7 @@ static int apply_all_services(struct node *n)
 					      "a service of %s asks for what components.d does not allow",
 					      p.component);
 		if (r < 0)
-			return update_fail_as(n, RESULT_SERVICE_FAILED, r,
+			return update_fail_as(n, catalogue_blame(RESULT_SERVICE_FAILED, r), r,
 					      "the services of %s could not be prepared: %s", p.component,
 					      err_text(r));
 	}
@@ -307,7 +307,7 @@ static int run_hook(struct node *n, const struct part *p)
 		r = root ? hook_begin(n, p->release, hook, root) : -ENOMEM;
 		free(root);
 		if (r < 0)
-			return update_fail_as(n, RESULT_HOOK_FAILED, r,
+			return update_fail_as(n, catalogue_blame(RESULT_HOOK_FAILED, r), r,
 					      "the hook after_swap could not be started: %s", err_text(r));
 	}
 	r = command_step(&a->command, node_now_ms(n));

@@ -141,3 +141,20 @@ enum result catalogue_from_error(int r)
 		return of_error[e - ERR_BASE_ - 1] != 0 ? of_error[e - ERR_BASE_ - 1] : RESULT_INTERNAL;
 	return of_errno(e);
 }
+
+enum result catalogue_blame(enum result number, int r)
+{
+	switch (r < 0 ? -r : r) {
+	case ENOSPC:
+	case EDQUOT:
+	case EIO:
+	case EROFS:
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+	case EAGAIN:
+		return catalogue_from_error(r);
+	default:
+		return number;
+	}
+}

@@ -74,6 +74,12 @@ struct catalogue_row {
 const struct catalogue_row *catalogue_find(int number); /* NULL: unknown */
 const struct catalogue_row *catalogue_at(size_t index); /* NULL behind the last */
 
+/*
+ * What a step that failed with `r` says of the release, if it says anything: `number`, unless the node itself
+ * had no space, memory or descriptors, or its disk refused. A good release is not denied for a full disk.
+ */
+enum result catalogue_blame(enum result number, int r);
+
 /* The entry an error of err.h stands for when nothing better is known. */
 enum result catalogue_from_error(int r);
 

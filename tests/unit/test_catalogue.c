@@ -124,6 +124,22 @@ static void test_what_is_not_there(void **state)
 	assert_string_equal(result_class_name((enum result_class) 99), "unknown");
 }
 
+static void test_the_nodes_own_shortage_is_not_the_release(void **state)
+{
+	static const int shortages[] = { ENOSPC, EIO, EROFS, ENOMEM, EMFILE, ENFILE, EAGAIN };
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(shortages) / sizeof(shortages[0]); i++) {
+		const struct catalogue_row *row =
+			catalogue_find(catalogue_blame(RESULT_SERVICE_FAILED, -shortages[i]));
+
+		assert_non_null(row);
+		assert_int_equal(row->class, CLASS_NODE);
+	}
+	assert_int_equal(catalogue_blame(RESULT_SERVICE_FAILED, -ENOENT), RESULT_SERVICE_FAILED);
+	assert_int_equal(catalogue_blame(RESULT_CHECK_FAILED, -ERR_CHILD), RESULT_CHECK_FAILED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -135,6 +151,7 @@ int main(void)
 		cmocka_unit_test(test_every_error_of_ours_stands_for_something),
 		cmocka_unit_test(test_errors_of_the_system),
 		cmocka_unit_test(test_what_is_not_there),
+		cmocka_unit_test(test_the_nodes_own_shortage_is_not_the_release),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
