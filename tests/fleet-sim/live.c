@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "crypto/digest.h"
 #include "json/json.h"
 #include "model/catalogue.h"
 #include "model/decide.h"
@@ -31,7 +32,7 @@ enum {
 	STAGING_MS = 500, /* at most; a node's own moment in it by its number */
 	PROBATION_MS = 1000,
 	CANARIES = 10,
-	DOCUMENTS_MAX = 8,
+	DOCUMENTS_MAX = 64,
 };
 
 enum phase { PHASE_IDLE, PHASE_STAGING, PHASE_PROBATION };
@@ -65,6 +66,8 @@ struct live {
 	struct connection *connections;
 	struct rollout documents[DOCUMENTS_MAX]; /* newest last; the old stay for those who go by them */
 	size_t document_count;
+	uint8_t heard[DOCUMENTS_MAX][SHA256_BYTES]; /* announcements */
+	size_t heard_count;
 	size_t connected, acknowledged, good;
 	uint64_t announced_ms; /* the rollout, first */
 	uint64_t opened_ms; /* its second stage */
@@ -333,7 +336,7 @@ static int take_document(struct live *l, const char *text, size_t *ret_bytes)
 	return 0;
 }
 
-/* The first connection that hears of something new reads it; every connection lets its nodes decide. */
+/* It is read once; every connection lets its own nodes decide. */
 static int read_announcement(struct live *l, const void *payload, size_t len)
 {
 	CLEANUP(buf_done)
@@ -378,12 +381,26 @@ static void note_what_is_open(struct live *l, size_t len)
 	}
 }
 
+/* The first of all connections to hear it? They are not in step, and an old one must not become the newest. */
+static bool is_news(struct live *l, const void *payload, size_t len)
+{
+	uint8_t digest[SHA256_BYTES];
+
+	if (sha256_of(payload, len, digest) < 0)
+		return false;
+	for (size_t i = 0; i < l->heard_count && i < DOCUMENTS_MAX; i++)
+		if (memcmp(l->heard[i], digest, sizeof(digest)) == 0)
+			return false;
+	memcpy(l->heard[l->heard_count++ % DOCUMENTS_MAX], digest, sizeof(digest));
+	return true;
+}
+
 static void take_announcement(struct connection *c, const void *payload, size_t len)
 {
 	struct live *l = c->live;
 	const struct rollout *r;
 
-	if (c->number == 0) {
+	if (is_news(l, payload, len)) {
 		int e = read_announcement(l, payload, len);
 
 		if (e < 0 && l->error == 0)
@@ -641,9 +658,14 @@ static int command(struct live *l, const char *const *words)
 static int start_rollout(struct live *l, const char *version, const char *stages)
 {
 	char path[PATH_MAX];
-	const char *const words[] = {
-		l->o->selfright, "rollout", "start", path, "--id", version[2] == '1' ? "sim-1" : "sim-2", NULL
-	};
+	const char *const words[] = { l->o->selfright,
+				      "rollout",
+				      "start",
+				      path,
+				      "--replace",
+				      "--id",
+				      version[2] == '1' ? "sim-1" : "sim-2",
+				      NULL };
 	FILE *f;
 	int r;
 
@@ -668,7 +690,7 @@ static int roll_out(struct live *l)
 	uint64_t from = now_ms();
 	int r;
 
-	for (size_t i = 0; i < CANARIES; i++) {
+	for (size_t i = 0; i < CANARIES && 2 * i < l->o->nodes; i++) {
 		size_t len = strlen(stages);
 
 		snprintf(stages + len, sizeof(stages) - len, "%s%s", i ? ", " : "", l->nodes[i].voice.node);
