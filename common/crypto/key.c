@@ -26,6 +26,7 @@ enum {
 	ED25519_BYTES = 32,
 	ED25519_SIGNATURE_BYTES = 64,
 	P256_POINT_BYTES = 65,
+	P256_SIGNATURE_MAX = 72, /* ASN.1 DER of two numbers */
 	EC_KEY_DER_MAX = 256, /* a P-256 key in SEC 1 is 121 bytes */
 	EC_KEY_PEM_MAX = 512,
 	PBKDF2_ROUNDS = 600000,
@@ -259,6 +260,24 @@ int public_key_identity(const struct public_key *k, uint8_t ret[static SHA256_BY
 	return r < 0 ? r : sha256_of(value, len + 1, ret);
 }
 
+/* For libcrypto, by way of the key's SEC 1 form; mbedTLS has checked it. */
+static int load_fast(struct private_key *k)
+{
+	unsigned char der[EC_KEY_DER_MAX];
+	const unsigned char *at;
+	int len;
+
+	/* It writes to the end of the buffer. */
+	len = mbedtls_pk_write_key_der(&k->pk, der, sizeof(der));
+	if (len > 0) {
+		at = der + sizeof(der) - len;
+		k->fast = d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, len);
+	}
+	mbedtls_platform_zeroize(der, sizeof(der));
+	ERR_clear_error(); /* libcurl reads the same queue */
+	return k->fast ? 0 : -ENOMEM;
+}
+
 static int new_private_key(struct private_key **ret)
 {
 	struct private_key *k = calloc(1, sizeof(*k));
@@ -284,6 +303,9 @@ int private_key_generate(struct private_key **ret)
 		r = mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(k->pk), crypto_random, NULL);
 	if (r != 0)
 		return crypto_error(r, ERR_KEY);
+	r = load_fast(k);
+	if (r < 0)
+		return r;
 	*ret = k;
 	k = NULL;
 	return 0;
@@ -372,6 +394,9 @@ int private_key_load(const void *pem, size_t len, const char *passphrase, struct
 		return r;
 	if (!crypto_pk_has_curve(&k->pk, MBEDTLS_ECP_DP_SECP256R1) || !crypto_pk_is_pair(&k->pk, &k->pk))
 		return -ERR_KEY;
+	r = load_fast(k);
+	if (r < 0)
+		return r;
 	*ret = k;
 	k = NULL;
 	return 0;
@@ -382,6 +407,7 @@ void private_key_free(struct private_key *k)
 	if (!k)
 		return;
 	mbedtls_pk_free(&k->pk); /* wipes the numbers */
+	EVP_PKEY_free(k->fast); /* as well */
 	mbedtls_platform_zeroize(k, sizeof(*k));
 	free(k);
 }
@@ -397,26 +423,9 @@ static int save_plain(const struct private_key *k, struct buf *out)
 	return r;
 }
 
-/* PKCS#8 of the key, from its SEC 1 form. */
 static PKCS8_PRIV_KEY_INFO *to_pkcs8(const struct private_key *k)
 {
-	unsigned char der[EC_KEY_DER_MAX];
-	const unsigned char *at;
-	PKCS8_PRIV_KEY_INFO *info = NULL;
-	EVP_PKEY *key = NULL;
-	int len;
-
-	/* It writes to the end of the buffer. */
-	len = mbedtls_pk_write_key_der((mbedtls_pk_context *) (uintptr_t) &k->pk, der, sizeof(der));
-	if (len > 0) {
-		at = der + sizeof(der) - len;
-		key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, len);
-	}
-	if (key)
-		info = EVP_PKEY2PKCS8(key);
-	EVP_PKEY_free(key);
-	mbedtls_platform_zeroize(der, sizeof(der));
-	return info;
+	return EVP_PKEY2PKCS8(k->fast);
 }
 
 static int save_encrypted(const struct private_key *k, const char *passphrase, struct buf *out)
@@ -467,20 +476,13 @@ int private_key_public_pem(const struct private_key *k, struct buf *out)
 
 int private_key_sign(const struct private_key *k, const void *message, size_t len, struct buf *ret_sig)
 {
-	mbedtls_pk_context *pk = (mbedtls_pk_context *) (uintptr_t) &k->pk;
-	unsigned char sig[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
-	uint8_t digest[SHA256_BYTES];
-	size_t sig_len = 0;
-	int r;
+	unsigned char sig[P256_SIGNATURE_MAX];
+	size_t sig_len = sizeof(sig);
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	bool done = context && EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, k->fast) == 1 &&
+		    EVP_DigestSign(context, sig, &sig_len, message, len) == 1;
 
-	r = sha256_of(message, len, digest);
-	if (r < 0)
-		return r;
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-	r = mbedtls_pk_sign(pk, MBEDTLS_MD_SHA256, digest, sizeof(digest), sig, sizeof(sig), &sig_len,
-			    crypto_random, NULL);
-#else
-	r = mbedtls_pk_sign(pk, MBEDTLS_MD_SHA256, digest, sizeof(digest), sig, &sig_len, crypto_random, NULL);
-#endif
-	return r == 0 ? buf_add(ret_sig, sig, sig_len) : crypto_error(r, ERR_KEY);
+	EVP_MD_CTX_free(context);
+	ERR_clear_error(); /* libcurl reads the same queue */
+	return done ? buf_add(ret_sig, sig, sig_len) : -ENOMEM; /* the key is a good one */
 }
