@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 enum { HOUR = 3600, DAY = 24 * HOUR, START = 1835740800 /* a Saturday in March: clocks change */ };
-enum { WORLDS = 25, NODES = 36, DAYS = 35 };
+enum { WORLDS = 16, NODES = 36, DAYS = 35 };
 
 static uint64_t random_state;
 
@@ -256,11 +256,48 @@ static void test_nor_where_links_fail(void **state)
 	run_worlds(false);
 }
 
+/* Whatever was being decided, told or published when it went away for two hours: it ends as if it had been there. */
+static void test_the_controller_may_be_away_at_any_moment(void **state)
+{
+	static const char plan[] =
+		"stages:\n- {name: one, nodes: [n00001], soak: 1h}\n- {name: two, share: 40%, soak: 1h}\n"
+		"- {name: three, all: true, soak: 1h}\n";
+
+	(void) state;
+	for (unsigned minute = 0; minute < 5 * 60; minute += 3) {
+		struct witness w = { .world = minute };
+		const struct sim_options o = { .seed = 1,
+					       .nodes = 24,
+					       .start = START,
+					       .steady = true,
+					       .on_swap = on_swap,
+					       .on_step = on_step,
+					       .user = &w };
+		struct sim_release *release;
+		struct sim_rollout *r;
+		struct sim *s;
+
+		assert_int_equal(sim_open(&o, &s), 0);
+		assert_int_equal(sim_release(s, SIM_FINE, 0, &release), 0);
+		assert_int_equal(sim_start(s, release, plan, &r), 0);
+		assert_int_equal(sim_run(s, START + (int64_t) minute * 60), 0);
+		sim_controller(s, false);
+		assert_int_equal(sim_run(s, sim_now(s) + 2 * HOUR), 0);
+		sim_controller(s, true);
+		assert_int_equal(sim_run(s, START + 2 * DAY), 0);
+		assert_int_equal(r->state, ROLLOUT_DONE);
+		assert_int_equal(w.swaps, 24); /* each once */
+		assert_int_equal(release->reached, 24);
+		sim_close(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_forbidden_happens_in_any_world),
 		cmocka_unit_test(test_nor_where_links_fail),
+		cmocka_unit_test(test_the_controller_may_be_away_at_any_moment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
