@@ -651,6 +651,7 @@ static int begin_context(struct node *n, const struct part *p)
 		.helper = k->helper,
 		.data = k->data,
 		.since_at = n->state->update.swapped_at,
+		.late = n->os->clock_real(n->os) - n->state->update.swapped_at > 60,
 	};
 	return 0;
 }

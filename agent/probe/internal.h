@@ -61,7 +61,6 @@ struct probe_set {
 	const struct probe_context *context;
 	enum probe_mode mode;
 	uint64_t started_ms;
-	int64_t started_at; /* seconds since 1970, for comparing with files' times */
 	struct probe *probes;
 	size_t count;
 };

@@ -94,7 +94,7 @@ static enum run_end end_log_run(const struct probe_set *set, struct probe *p, ui
 	bool first = p->kinds->run_count == 0;
 
 	/* What came before this watch, or this start of the agent, began is not of its first minute. */
-	if (first && set->mode == PROBE_WATCH)
+	if (first && (set->mode == PROBE_WATCH || set->context->late))
 		p->kinds->errors = 0;
 	log_kinds_end_run(p->kinds, now_ms);
 	if (set->mode == PROBE_BASELINE && first && log->max_per_minute != UINT64_MAX) {

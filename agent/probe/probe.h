@@ -61,6 +61,7 @@ struct probe_context {
 	const char *systemctl, *journalctl; /* NULL: from PATH, and only where systemd runs */
 	const char *helper; /* the path of selfright-probe; NULL: from PATH */
 	const char *data; /* the component's data folder: where relative files are; NULL: they are refused */
+	bool late; /* the swap was more than a minute ago: what a log holds by now did not come in the last minute */
 	int64_t since_at; /* seconds since 1970: a status file that is older says nothing; 0: any */
 };
 

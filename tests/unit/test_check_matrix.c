@@ -566,6 +566,32 @@ static void test_what_was_noisy_before_is_not_blamed(void **state)
 	assert_int_equal(run_until(f, 1000, &why), PROBE_UNPROVEN);
 }
 
+/* An agent that was started again reads what came since the swap once more: for the kinds, not for the rate. */
+static void test_a_restart_makes_no_minute_of_an_hour(void **state)
+{
+	struct fixture *f = *state;
+	static const char check[] = "{\"name\":\"c\",\"log\":{\"file\":\"log\",\"maxPerMinute\":3,"
+				    "\"maxNewKinds\":9},\"periodSeconds\":1}";
+	char value[PROBE_VALUE_MAX];
+
+	learn(f, check, value);
+	for (int i = 0; i < 20; i++)
+		append(f, "log", "error: as often as once in three minutes\n");
+	f->context.late = true;
+	set_with(f, PROBE_PROBATION, check);
+	probe_set_before(f->set, "c", value);
+	while (probe_set_at(f->set, 0)->runs < 1)
+		turn(f);
+	assert_int_equal(probe_set_at(f->set, 0)->state, PROBE_PASSING);
+	assert_string_equal(probe_set_at(f->set, 0)->detail, "0 error lines in a minute, 1 new kind");
+	f->context.late = false; /* right after the swap they count */
+	set_with(f, PROBE_PROBATION, check);
+	probe_set_before(f->set, "c", value);
+	while (probe_set_at(f->set, 0)->runs < 1)
+		turn(f);
+	assert_int_equal(probe_set_at(f->set, 0)->failures, 1);
+}
+
 static void test_a_log_is_followed_over_its_rotation(void **state)
 {
 	struct fixture *f = *state;
@@ -703,11 +729,13 @@ static unsigned flap(struct fixture *f, enum probe_mode mode, unsigned runs, uns
 static void test_a_soak_with_a_flapping_check(void **state)
 {
 	struct fixture *f = *state;
+	const char *more = getenv("SOAK_RUNS"); /* tests/nightly */
+	unsigned runs = more ? (unsigned) strtoul(more, NULL, 10) : 100;
 	enum probe_verdict v;
 
-	(void) flap(f, PROBE_PROBATION, 100, 1, 4, &v);
+	(void) flap(f, PROBE_PROBATION, runs, 1, 4, &v);
 	assert_int_equal(v, PROBE_IN_PROGRESS);
-	(void) flap(f, PROBE_WATCH, 100, 1, 10, &v);
+	(void) flap(f, PROBE_WATCH, runs, 1, 10, &v);
 	assert_int_equal(v, PROBE_IN_PROGRESS);
 	assert_true(flap(f, PROBE_PROBATION, 200, 1, 2, &v) < 40);
 	assert_int_equal(v, PROBE_FAILED);
@@ -747,15 +775,11 @@ static void test_a_watch_is_slow_until_something_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_every_kind_outcome_and_phase),
-		T(test_a_metric_is_bounded_by_its_own_earlier_value),
-		T(test_what_was_noisy_before_is_not_blamed),
-		T(test_a_log_is_followed_over_its_rotation),
-		T(test_a_status_from_before_the_swap_says_nothing),
-		T(test_in_declared_order_where_they_depend),
-		T(test_what_it_comes_after_must_stand_above_it),
-		T(test_a_soak_with_a_flapping_check),
-		T(test_a_watch_is_slow_until_something_fails),
+		T(test_every_kind_outcome_and_phase),	     T(test_a_metric_is_bounded_by_its_own_earlier_value),
+		T(test_what_was_noisy_before_is_not_blamed), T(test_a_restart_makes_no_minute_of_an_hour),
+		T(test_a_log_is_followed_over_its_rotation), T(test_a_status_from_before_the_swap_says_nothing),
+		T(test_in_declared_order_where_they_depend), T(test_what_it_comes_after_must_stand_above_it),
+		T(test_a_soak_with_a_flapping_check),	     T(test_a_watch_is_slow_until_something_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

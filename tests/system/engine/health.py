@@ -173,6 +173,21 @@ def the_log_of_a_unit_needs_leave(fleet, node):
     assert node.current() == "1.0.0"
 
 
+@story
+def a_restart_keeps_what_was_before(fleet, node):
+    """The agent dies in probation: its successor still knows what the metric was before the swap."""
+    install(fleet, node)
+    data_file(node, "load.prom", "load 5\n")
+    offer(fleet, node, "1.1.0", with_checks(check("load", initialDelaySeconds=4, metric={
+        "file": "load.prom", "select": "load", "maxOfBefore": "2"}), probation=600))
+    node.until("probation", lambda: node.status()["state"] == "probation")
+    node.kill()
+    data_file(node, "load.prom", "load 11\n")
+    node.start()
+    node.until_result("check-failed", to="1.1.0", seconds=60)
+    assert "before the swap it was 5" in result_of(node, "1.1.0")["detail"], result_of(node, "1.1.0")
+
+
 # --- the watch ---
 
 @story
