@@ -25,7 +25,6 @@ enum {
 
 struct private_key {
 	mbedtls_pk_context pk; /* P-256 */
-	struct evp_pkey_st *fast; /* the same for libcrypto, which signs */
 };
 
 /* The kernel's generator, in the form mbedTLS calls. */

@@ -6,10 +6,8 @@
 
 #include <mbedtls/platform_util.h>
 #include <mbedtls/rsa.h>
-#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/x509.h>
@@ -25,8 +23,6 @@ enum {
 	PSS_SALT_BYTES = 32,
 	ED25519_BYTES = 32,
 	ED25519_SIGNATURE_BYTES = 64,
-	P256_POINT_BYTES = 65,
-	P256_SIGNATURE_MAX = 72, /* ASN.1 DER of two numbers */
 	EC_KEY_DER_MAX = 256, /* a P-256 key in SEC 1 is 121 bytes */
 	EC_KEY_PEM_MAX = 512,
 	PBKDF2_ROUNDS = 600000,
@@ -38,7 +34,7 @@ enum scheme { SCHEME_P256, SCHEME_P384, SCHEME_RSA_PSS, SCHEME_ED25519 };
 struct public_key {
 	enum scheme scheme;
 	mbedtls_pk_context pk; /* all but Ed25519 */
-	EVP_PKEY *fast; /* Ed25519, and P-256 beside mbedTLS' */
+	EVP_PKEY *ed25519;
 	uint8_t ed25519_raw[ED25519_BYTES];
 };
 
@@ -60,43 +56,12 @@ static int load_ed25519(struct public_key *k, const char *hex)
 
 	if (r < 0)
 		return -ERR_KEY;
-	k->fast = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, k->ed25519_raw, sizeof(k->ed25519_raw));
-	if (!k->fast) {
+	k->ed25519 = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, k->ed25519_raw, sizeof(k->ed25519_raw));
+	if (!k->ed25519) {
 		ERR_clear_error(); /* libcurl reads the same queue */
 		return -ENOMEM;
 	}
 	return 0;
-}
-
-/*
- * P-256 by libcrypto too: its arithmetic for this curve is more than ten times as fast as that of mbedTLS 2.28, and
- * a controller checks a signature with each report. What is loaded was parsed, and its point checked, by mbedTLS.
- */
-static int load_p256(struct public_key *k)
-{
-	static char group[] = "prime256v1";
-	mbedtls_ecp_keypair *ec = mbedtls_pk_ec(k->pk);
-	uint8_t point[P256_POINT_BYTES];
-	size_t len;
-	EVP_PKEY_CTX *context;
-	int r;
-
-	r = mbedtls_ecp_point_write_binary(&ec->MBEDTLS_PRIVATE(grp), &ec->MBEDTLS_PRIVATE(Q),
-					   MBEDTLS_ECP_PF_UNCOMPRESSED, &len, point, sizeof(point));
-	if (r != 0)
-		return crypto_error(r, ERR_KEY);
-
-	OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-				OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, len),
-				OSSL_PARAM_construct_end() };
-
-	context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-	if (!context || EVP_PKEY_fromdata_init(context) != 1 ||
-	    EVP_PKEY_fromdata(context, &k->fast, EVP_PKEY_PUBLIC_KEY, params) != 1)
-		k->fast = NULL;
-	EVP_PKEY_CTX_free(context);
-	ERR_clear_error(); /* libcurl reads the same queue */
-	return k->fast ? 0 : -ENOMEM; /* the point is a good one */
 }
 
 static bool holds_what_the_scheme_claims(const struct public_key *k)
@@ -139,8 +104,6 @@ int public_key_load(const char *type, const char *scheme, const char *text, stru
 		r = crypto_public_pem_parse(text, &k->pk);
 		if (r == 0 && !holds_what_the_scheme_claims(k))
 			r = -ERR_KEY;
-		if (r == 0 && k->scheme == SCHEME_P256)
-			r = load_p256(k);
 	}
 	if (r < 0)
 		return r;
@@ -154,23 +117,22 @@ void public_key_free(struct public_key *k)
 	if (!k)
 		return;
 	mbedtls_pk_free(&k->pk);
-	EVP_PKEY_free(k->fast);
+	EVP_PKEY_free(k->ed25519);
 	free(k);
 }
 
-static int verify_fast(const struct public_key *k, const void *message, size_t len, const uint8_t *sig,
-		       size_t sig_len)
+static int verify_ed25519(const struct public_key *k, const void *message, size_t len, const uint8_t *sig,
+			  size_t sig_len)
 {
-	const EVP_MD *hash = k->scheme == SCHEME_P256 ? EVP_sha256() : NULL; /* Ed25519 has its own */
 	EVP_MD_CTX *context;
 	int r;
 
-	if (k->scheme == SCHEME_ED25519 && sig_len != ED25519_SIGNATURE_BYTES)
+	if (sig_len != ED25519_SIGNATURE_BYTES)
 		return -ERR_SIGNATURE;
 	context = EVP_MD_CTX_new();
 	if (!context)
 		return -ENOMEM;
-	if (EVP_DigestVerifyInit(context, NULL, hash, NULL, k->fast) != 1)
+	if (EVP_DigestVerifyInit(context, NULL, NULL, NULL, k->ed25519) != 1)
 		r = -ENOMEM; /* the key is a good one */
 	else
 		r = EVP_DigestVerify(context, sig, sig_len, message, len) == 1 ? 0 : -ERR_SIGNATURE;
@@ -202,12 +164,15 @@ int public_key_verify(const struct public_key *k, const void *message, size_t le
 
 	if (sig_len == 0 || !sig)
 		return -ERR_SIGNATURE;
-	if (k->fast)
-		return verify_fast(k, message, len, sig, sig_len);
+	if (k->scheme == SCHEME_ED25519)
+		return verify_ed25519(k, message, len, sig, sig_len);
 	r = k->scheme == SCHEME_P384 ? sha384_of(message, len, digest) : sha256_of(message, len, digest);
 	if (r < 0)
 		return r;
 	switch (k->scheme) {
+	case SCHEME_P256:
+		r = mbedtls_pk_verify(pk, MBEDTLS_MD_SHA256, digest, 32, sig, sig_len);
+		break;
 	case SCHEME_P384:
 		r = mbedtls_pk_verify(pk, MBEDTLS_MD_SHA384, digest, 48, sig, sig_len);
 		break;
@@ -215,7 +180,6 @@ int public_key_verify(const struct public_key *k, const void *message, size_t le
 		r = mbedtls_pk_verify_ext(MBEDTLS_PK_RSASSA_PSS, &pss, pk, MBEDTLS_MD_SHA256, digest, 32, sig,
 					  sig_len);
 		break;
-	case SCHEME_P256:
 	case SCHEME_ED25519:
 		return -ERR_SIGNATURE; /* not reached */
 	}
@@ -260,24 +224,6 @@ int public_key_identity(const struct public_key *k, uint8_t ret[static SHA256_BY
 	return r < 0 ? r : sha256_of(value, len + 1, ret);
 }
 
-/* For libcrypto, by way of the key's SEC 1 form; mbedTLS has checked it. */
-static int load_fast(struct private_key *k)
-{
-	unsigned char der[EC_KEY_DER_MAX];
-	const unsigned char *at;
-	int len;
-
-	/* It writes to the end of the buffer. */
-	len = mbedtls_pk_write_key_der(&k->pk, der, sizeof(der));
-	if (len > 0) {
-		at = der + sizeof(der) - len;
-		k->fast = d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, len);
-	}
-	mbedtls_platform_zeroize(der, sizeof(der));
-	ERR_clear_error(); /* libcurl reads the same queue */
-	return k->fast ? 0 : -ENOMEM;
-}
-
 static int new_private_key(struct private_key **ret)
 {
 	struct private_key *k = calloc(1, sizeof(*k));
@@ -303,9 +249,6 @@ int private_key_generate(struct private_key **ret)
 		r = mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(k->pk), crypto_random, NULL);
 	if (r != 0)
 		return crypto_error(r, ERR_KEY);
-	r = load_fast(k);
-	if (r < 0)
-		return r;
 	*ret = k;
 	k = NULL;
 	return 0;
@@ -394,9 +337,6 @@ int private_key_load(const void *pem, size_t len, const char *passphrase, struct
 		return r;
 	if (!crypto_pk_has_curve(&k->pk, MBEDTLS_ECP_DP_SECP256R1) || !crypto_pk_is_pair(&k->pk, &k->pk))
 		return -ERR_KEY;
-	r = load_fast(k);
-	if (r < 0)
-		return r;
 	*ret = k;
 	k = NULL;
 	return 0;
@@ -407,7 +347,6 @@ void private_key_free(struct private_key *k)
 	if (!k)
 		return;
 	mbedtls_pk_free(&k->pk); /* wipes the numbers */
-	EVP_PKEY_free(k->fast); /* as well */
 	mbedtls_platform_zeroize(k, sizeof(*k));
 	free(k);
 }
@@ -423,9 +362,26 @@ static int save_plain(const struct private_key *k, struct buf *out)
 	return r;
 }
 
+/* PKCS#8 of the key, from its SEC 1 form. */
 static PKCS8_PRIV_KEY_INFO *to_pkcs8(const struct private_key *k)
 {
-	return EVP_PKEY2PKCS8(k->fast);
+	unsigned char der[EC_KEY_DER_MAX];
+	const unsigned char *at;
+	PKCS8_PRIV_KEY_INFO *info = NULL;
+	EVP_PKEY *key = NULL;
+	int len;
+
+	/* It writes to the end of the buffer. */
+	len = mbedtls_pk_write_key_der((mbedtls_pk_context *) (uintptr_t) &k->pk, der, sizeof(der));
+	if (len > 0) {
+		at = der + sizeof(der) - len;
+		key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, len);
+	}
+	if (key)
+		info = EVP_PKEY2PKCS8(key);
+	EVP_PKEY_free(key);
+	mbedtls_platform_zeroize(der, sizeof(der));
+	return info;
 }
 
 static int save_encrypted(const struct private_key *k, const char *passphrase, struct buf *out)
@@ -476,13 +432,20 @@ int private_key_public_pem(const struct private_key *k, struct buf *out)
 
 int private_key_sign(const struct private_key *k, const void *message, size_t len, struct buf *ret_sig)
 {
-	unsigned char sig[P256_SIGNATURE_MAX];
-	size_t sig_len = sizeof(sig);
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	bool done = context && EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, k->fast) == 1 &&
-		    EVP_DigestSign(context, sig, &sig_len, message, len) == 1;
+	mbedtls_pk_context *pk = (mbedtls_pk_context *) (uintptr_t) &k->pk;
+	unsigned char sig[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+	uint8_t digest[SHA256_BYTES];
+	size_t sig_len = 0;
+	int r;
 
-	EVP_MD_CTX_free(context);
-	ERR_clear_error(); /* libcurl reads the same queue */
-	return done ? buf_add(ret_sig, sig, sig_len) : -ENOMEM; /* the key is a good one */
+	r = sha256_of(message, len, digest);
+	if (r < 0)
+		return r;
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+	r = mbedtls_pk_sign(pk, MBEDTLS_MD_SHA256, digest, sizeof(digest), sig, sizeof(sig), &sig_len,
+			    crypto_random, NULL);
+#else
+	r = mbedtls_pk_sign(pk, MBEDTLS_MD_SHA256, digest, sizeof(digest), sig, &sig_len, crypto_random, NULL);
+#endif
+	return r == 0 ? buf_add(ret_sig, sig, sig_len) : crypto_error(r, ERR_KEY);
 }

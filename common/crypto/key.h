@@ -3,9 +3,8 @@
  *
  * Schemes taken: ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, rsassa-pss-sha256
  * (2048 to 4096 bits, MGF1-SHA-256, salt 32), ed25519 (libcrypto: TUF.md section
- * 8). mbedTLS 2.28 and 3.x do the others, but for making and checking P-256
- * signatures, which libcrypto does more than ten times as fast: a controller does both
- * with each report. The algorithm comes from the trusted key, never from the signature.
+ * 8). mbedTLS 2.28 and 3.x do the others. The algorithm comes from the trusted
+ * key, never from the signature.
  */
 #ifndef SELFRIGHT_CRYPTO_KEY_H
 #define SELFRIGHT_CRYPTO_KEY_H

@@ -193,17 +193,6 @@ static int use_keys(void)
 	return r;
 }
 
-static int failing(int (*body)(void), size_t n)
-{
-	int r;
-
-	failed = false;
-	countdown = n;
-	r = body();
-	countdown = 0;
-	return r;
-}
-
 /*
  * `exact`: lack of memory must be named as such; libraries below may call it a bad key.
  * Of the first `every` allocations each one fails, after them one in 97.
@@ -220,12 +209,10 @@ static void fail_each_once(int (*body)(void), bool exact, size_t every)
 		long before = balance;
 		int r;
 
-		r = failing(body, n);
-		/* libcrypto fills its caches anew after a failure in them, once; what is lost is lost each time. */
-		for (int again = 0; again < 2 && balance != before; again++) {
-			before = balance;
-			r = failing(body, n);
-		}
+		failed = false;
+		countdown = n;
+		r = body();
+		countdown = 0;
 		if (balance != before)
 			fail_msg("allocation %zu: %ld blocks are left over", n, balance - before);
 		if (!failed) {
