@@ -48,8 +48,11 @@ class SupervisedNode(Node):
         return json.load(open(self.run + "/services/web.app.json"))["pid"]
 
     def program(self):
-        """Which agent runs: the version in the store, or "packaged"."""
-        path = os.readlink(f"/proc/{self.children()[0]}/exe")
+        """Which agent runs: the version in the store, or "packaged"; None between two of them."""
+        try:
+            path = os.readlink(f"/proc/{self.children()[0]}/exe")
+        except (IndexError, FileNotFoundError):
+            return None
         return path.split("/store/agent/")[1].split("/")[0] if "/store/agent/" in path else "packaged"
 
     def of_agent(self, to=None):
