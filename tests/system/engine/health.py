@@ -14,7 +14,7 @@ without a file are below, the others in tests/system/engine/ and tests/story/:
   always shown good, or bad for ever          the_state_of_each_check_is_told
   why was it rolled back? the log is silent   a_rollback_says_why
   false rollback: a cable, a tunnel           what_failed_before_is_not_blamed, the_network_went_away
-  old data cannot be read after going back    data.py
+  old data cannot be read after going back    story.py (data_*), test_data
   the result cannot be sent, so it is undone  a_result_that_cannot_be_sent_undoes_nothing
 """
 import socket

@@ -1658,6 +1658,8 @@ def a_way_back_that_is_gone_leaves_the_node_stuck(fleet, node):
     install(fleet, node)
     web_1_1(fleet, node, broken=True, doc=dict(WEB, probation=30, checks=[dict(WEB["checks"][0], initialDelaySeconds=3)]))
     node.until("probation", lambda: node.status()["state"] == "probation")
+    for a in glob.glob(f"{fleet.repo}/targets/web/1.0.0/*.tar.gz"):
+        os.unlink(a)
     shutil.rmtree(node.root + "/store/web/1.0.0")
     result = node.until_result("stuck")
     assert result["class"] == "node", result
@@ -1666,6 +1668,16 @@ def a_way_back_that_is_gone_leaves_the_node_stuck(fleet, node):
     out = subprocess.run([node.build + "/bin/selfright-agent", "status", "--config-dir", node.etc], capture_output=True,
                          text=True).stdout
     assert "STUCK" in out, out
+
+
+@story
+def a_way_back_that_is_gone_is_fetched_where_there_is_a_road(fleet, node):
+    install(fleet, node)
+    web_1_1(fleet, node, broken=True, doc=dict(WEB, probation=30, checks=[dict(WEB["checks"][0], initialDelaySeconds=3)]))
+    node.until("probation", lambda: node.status()["state"] == "probation")
+    shutil.rmtree(node.root + "/store/web/1.0.0")
+    assert node.until_result("fallback-damaged")["class"] == "node"
+    node.until("back", lambda: node.current() == "1.0.0" and node.running() == "1.0.0" and not node.status()["stuck"])
 
 
 @story
