@@ -238,7 +238,7 @@ def a_data_folder_is_given_away_however_often_it_takes(fleet, node):
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
     build = os.path.abspath(sys.argv[1])
-    with multiprocessing.Pool(3) as pool:
+    with multiprocessing.Pool(4) as pool:
         ended = pool.starmap(run_by_name, [(s.__name__, build) for s in chosen], chunksize=1)
     failed = [s.__name__ for s, ok in zip(chosen, ended) if not ok]
     print(f"{len(chosen) - len(failed)} of {len(chosen)} stories")

@@ -2084,7 +2084,7 @@ if __name__ == "__main__":
     seen = tempfile.NamedTemporaryFile("r", prefix="selfright-seen-")
     os.environ["SELFRIGHT_SEEN"] = seen.name
     # They mostly wait; each has a folder, processes and keys of its own.
-    with multiprocessing.Pool(3) as pool:
+    with multiprocessing.Pool(4) as pool:
         ended = pool.starmap(run_by_name, [(s.__name__, build) for s in chosen], chunksize=1)
     failed = [s.__name__ for s, ok in zip(chosen, ended) if not ok]
     print(f"{len(chosen) - len(failed)} of {len(chosen)} stories")
