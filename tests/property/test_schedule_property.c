@@ -30,7 +30,7 @@ static unsigned below(unsigned n)
 struct scene {
 	struct plan plan;
 	struct plan_stage plan_stages[STAGES];
-	char plan_names[STAGES][8];
+	char plan_names[STAGES][24];
 	struct schedule_stage stages[STAGES];
 	struct schedule_member members[MEMBERS];
 	char names[MEMBERS][8];

@@ -39,8 +39,8 @@ printf 'component: blind\nteam: blind\nkind: tree\ntree: tree\nprobation: 1s\nch
 check "a team" selfright component add blind --team blind
 check "a release that proves nothing is published with a warning" says 0 "good-unproven" selfright publish blind --version 1.0.0
 check "also for programs" holds '.warnings[0] | contains("good-unproven")' <(cd blind && sed -i 's/1s/2s/' component.yaml && selfright publish . --version 1.1.0 --json)
-printf '  - {name: tls, httpGet: {scheme: https, port: 443, path: /}}\n' >>blind/component.yaml
-check "what agents refuse is named" says 0 "tls asks by https" selfright publish blind --version 1.2.0
+printf '  - {name: db, tcpSocket: {host: db.example, port: 5432}}\n' >>blind/component.yaml
+check "what agents refuse is named" says 0 "db asks the host" selfright publish blind --version 1.2.0
 check "a good one has none" holds '.warnings == []' <(selfright publish web --version 1.0.0 --json)
 
 # --- a real node ---
