@@ -101,6 +101,7 @@ def settled(fleet, node):
 def is_untouched(node, pid, version="1.0.0"):
     assert node.service_pid() == pid and os.path.exists(f"/proc/{pid}"), (node.service_pid(), pid)
     assert node.running() == version and node.current() == version
+    node.until("it answers", lambda: "components" in node.status())
     assert node.component()["services"][0]["state"] == "running", node.component()
 
 
