@@ -270,8 +270,14 @@ static int command_join(const struct arguments *a)
 	}
 	if (a->json)
 		puts("{\"ok\":true}");
+	else if (str_eq(a->config_dir, CONFIG_DIR_DEFAULT) && access("/run/systemd/system", F_OK) == 0)
+		printf("joined: %s is written. Start it, now and at boot:\n"
+		       "  systemctl enable --now selfright-recover selfright-agent\n",
+		       a->config_dir);
 	else
-		printf("joined: %s is written. Start it with: selfright-agent run --config-dir %s\n",
+		printf("joined: %s is written. Start it with: selfright-agent run --config-dir %s\n"
+		       "(at boot, and so that it can update itself: selfright-recover --start, see "
+		       "selfright-recover(8))\n",
 		       a->config_dir, a->config_dir);
 	return CONTROL_OK;
 }

@@ -163,7 +163,7 @@ static int add_node(const struct cli *c, const char *node, const char *path, con
 	if (strcmp(path, "-") != 0) {
 		cli_say(c, "node %s%s%s added; its keys and addresses are in %s (keep it secret, use it once)",
 			cli_colour(c, CLI_BOLD), node, cli_colour(c, CLI_PLAIN), path);
-		cli_say(c, "on the appliance: selfright-agent join %s && selfright-agent run", path);
+		cli_say(c, "on the appliance: selfright-agent join %s   (it says how to start the agent)", path);
 	}
 	return CLI_OK;
 }

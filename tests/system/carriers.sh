@@ -10,6 +10,11 @@ only_mqtt() { # NODE
 	within 20 agent "$1" status >/dev/null # a child that is not yet the program it is to become is not to be killed
 	stop_agent "$1"
 	sed -i -E 's|https://[^],"'\'' ]*|https://127.0.0.1:1/|g' "$tmp/nodes/$1/etc/agent.yaml"
+	# Staging lasts a second at least, so that it can be seen and interrupted.
+	mkdir -p "$tmp/programs" && ln -sf "$bin"/selfright-* "$tmp/programs" && rm "$tmp/programs/selfright-stage" || return 1
+	printf '#!/bin/sh\nsleep 1\nexec %s/selfright-stage "$@"\n' "$bin" >"$tmp/programs/selfright-stage"
+	chmod 755 "$tmp/programs" "$tmp/programs/selfright-stage"
+	echo "programs: $tmp/programs" >>"$tmp/nodes/$1/etc/agent.yaml"
 	start_agent "$1"
 }
 logged() { grep -q "$2" "$tmp/nodes/$1/agent.log"; }
