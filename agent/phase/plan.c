@@ -1378,6 +1378,7 @@ static int wait_baseline(struct node *n)
 		r = baseline_begin(n);
 		if (r < 0)
 			return r;
+		now = node_now_ms(n); /* not before what it has just noted: the wait is a difference */
 		if (!any)
 			a->nonce[0] = '\0'; /* nobody waits for the answer */
 	}
