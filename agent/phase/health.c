@@ -119,8 +119,9 @@ static int fail_check(struct node *n, const struct probe_status *why)
 	if (!why)
 		return update_fail_as(n, RESULT_CHECK_FAILED, -ERR_REFUSED, "a required check failed");
 	tail_add(&n->attempt.log_tail, why->detail, strlen(why->detail));
-	return update_fail_as(n, RESULT_CHECK_FAILED, -ERR_REFUSED, "the check %s failed: %.300s",
-			      why->check->name, why->detail);
+	/* A node without memory or descriptors cannot ask: that is no word against the release. */
+	return update_fail_as(n, catalogue_blame(RESULT_CHECK_FAILED, why->error), -ERR_REFUSED,
+			      "the check %s failed: %.300s", why->check->name, why->detail);
 }
 
 /* Who answered before the swap, by the journal; 0: nobody looked. */

@@ -306,6 +306,7 @@ static void start_program(const struct probe_set *set, struct probe *p, uint64_t
 	if (r == 0)
 		r = run_program_start(&p->program, &o, p->road == ROAD_HELPER ? &p->input : NULL);
 	if (r < 0) {
+		p->status.error = r;
 		run_say(&p->detail, "cannot start %s: %s", p->argv ? p->argv[0] : "a program", err_text(r));
 		end_run(set, p, RUN_FAILED, now_ms);
 	}
@@ -315,6 +316,7 @@ static void start_run(const struct probe_set *set, struct probe *p, uint64_t now
 {
 	p->running = true;
 	p->started_ms = now_ms;
+	p->status.error = 0;
 	if (p->road != ROAD_TALK)
 		start_program(set, p, now_ms);
 	else

@@ -124,6 +124,7 @@ struct probe_status {
 	uint64_t runs, failures; /* in all */
 	unsigned failed_in_a_row;
 	int64_t changed_ms; /* when the state changed last */
+	int error; /* why the last run could not be started: the node's own lack, perhaps; 0: it was started */
 };
 size_t probe_set_count(const struct probe_set *set);
 const struct probe_status *probe_set_at(const struct probe_set *set, size_t index); /* NULL behind the last */

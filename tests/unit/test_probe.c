@@ -470,6 +470,23 @@ static void test_what_a_good_program_leaves_behind_dies_too(void **state)
 	assert_all_gone(f, 3);
 }
 
+/* Whether it was the release's fault is the caller's to say: by the reason, not by the words. */
+static void test_why_a_program_was_not_started_is_kept(void **state)
+{
+	struct fixture *f = *state;
+
+	set_with(f, PROBE_BASELINE, "%s",
+		 "{\"name\":\"c\",\"exec\":{\"command\":[\"bin/none\"]},\"failureThreshold\":1}");
+	run_baseline(f->set);
+	assert_int_equal(first(f)->state, PROBE_FAILING);
+	assert_int_equal(first(f)->error, -ENOENT);
+	probe_set_free(f->set);
+	f->set = NULL;
+	set_with(f, PROBE_BASELINE, "%s", EXEC("exit 3"));
+	run_baseline(f->set);
+	assert_int_equal(first(f)->error, 0);
+}
+
 static void test_freeing_a_set_ends_what_runs(void **state)
 {
 	struct fixture *f = *state;
@@ -955,6 +972,7 @@ int main(void)
 		T(test_a_closed_port_is_refused),
 		T(test_a_hanging_program_dies_with_all_it_started),
 		T(test_what_a_good_program_leaves_behind_dies_too),
+		T(test_why_a_program_was_not_started_is_kept),
 		T(test_freeing_a_set_ends_what_runs),
 		T(test_of_a_huge_output_the_tail_is_kept),
 		T(test_a_program_that_never_stops_talking_is_ended),
