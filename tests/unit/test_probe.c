@@ -482,6 +482,7 @@ static void test_why_a_program_was_not_started_is_kept(void **state)
 	assert_int_equal(first(f)->error, -ENOENT);
 	probe_set_free(f->set);
 	f->set = NULL;
+	release_done(&f->release);
 	set_with(f, PROBE_BASELINE, "%s", EXEC("exit 3"));
 	run_baseline(f->set);
 	assert_int_equal(first(f)->error, 0);

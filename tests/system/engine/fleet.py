@@ -274,6 +274,10 @@ class Node:
 
     def stop(self):
         if self.process and self.process.poll() is None:
+            # One that was started a moment ago may not yet be the program it is to become, and just die of the signal.
+            end = time.monotonic() + 10
+            while time.monotonic() < end and self.process.poll() is None and self.cli("status")[0] != 0:
+                time.sleep(0.05)
             code = self.kill(signal.SIGTERM)
             if code != 0:
                 raise AssertionError(f"the agent ended with {code}")
