@@ -1121,6 +1121,22 @@ static int end_part(struct node *n, const struct part *p, const char *update, en
 	return r < 0 ? r : 0;
 }
 
+/* What an order came to is kept beside it: it is said as long as the order is listed. */
+static void end_order(struct node *n, enum result number, const char *detail)
+{
+	const struct node_update *u = &n->state->update;
+	const struct catalogue_row *row = catalogue_find(number);
+	struct node_order done = { .result = number, .at = n->os->clock_real(n->os) };
+
+	if (!is_by_order(n))
+		return;
+	STATE_SET(done.id, u->source);
+	STATE_SET(done.component, u->component);
+	STATE_SET(done.detail, detail && detail[0] ? detail : row ? row->sentence : "");
+	clean_sentence(done.detail);
+	state_order_add(n->state, &done);
+}
+
 int update_end(struct node *n, enum result number, const char *detail)
 {
 	const struct node_update *u = &n->state->update;
@@ -1140,6 +1156,8 @@ int update_end(struct node *n, enum result number, const char *detail)
 		if (!has_result(n, id))
 			r = end_part(n, &p, id, number, detail);
 	}
+	if (r == 0)
+		end_order(n, number, detail);
 	return r;
 }
 

@@ -132,9 +132,10 @@ static int tell_refused_order(struct node *n, const char *component, const struc
 	const char *id = d->order ? d->order->id : d->pin ? d->pin->id : NULL;
 	const char *version = d->order ? d->order->to : d->pin ? d->pin->version : NULL;
 	struct node_order done = { .result = RESULT_ORDER_REFUSED, .at = n->os->clock_real(n->os) };
+	const struct node_order *told = id ? state_order(n->state, id) : NULL;
 	int r;
 
-	if (!d->order_refused || !id || !version || state_order(n->state, id))
+	if (!d->order_refused || !id || !version || (told && told->result == RESULT_ORDER_REFUSED))
 		return 0;
 	STATE_SET(done.id, id);
 	STATE_SET(done.component, component);

@@ -141,6 +141,46 @@ static int add_checks(struct node *n, struct report *out)
 	return r;
 }
 
+static int add_order(struct node *n, const char *id, struct report *out)
+{
+	const struct node_order *done = id ? state_order(n->state, id) : NULL;
+	const struct catalogue_row *row = done ? catalogue_find((int) done->result) : NULL;
+	struct report_order *o;
+
+	if (!done || out->order_count == REPORT_ORDERS_MAX)
+		return 0;
+	o = &out->orders[out->order_count++];
+	o->id = strdup(done->id);
+	o->component = text_of(done->component);
+	o->number = done->result;
+	o->name = strdup(row ? row->name : "unknown");
+	o->detail = strdup(done->detail);
+	o->at = done->at;
+	return o->id && o->name && o->detail ? 0 : -ENOMEM;
+}
+
+/* The outcome of every order that is listed and was carried out or refused; the stored one, however often it comes. */
+static int add_orders(struct node *n, struct report *out)
+{
+	const struct node_orders *orders = &n->docs.orders;
+	int r = 0;
+
+	if (!n->docs.loaded)
+		return 0;
+	out->orders = calloc(REPORT_ORDERS_MAX, sizeof(*out->orders));
+	if (!out->orders)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && i < orders->rollback_count; i++)
+		r = add_order(n, orders->rollbacks[i].id, out);
+	for (size_t i = 0; r == 0 && i < orders->pin_count; i++)
+		r = add_order(n, orders->pins[i].id, out);
+	for (size_t i = 0; r == 0 && i < orders->retry_count; i++)
+		r = add_order(n, orders->retries[i].id, out);
+	for (size_t i = 0; r == 0 && i < orders->collect_count; i++)
+		r = add_order(n, orders->collects[i].id, out);
+	return r;
+}
+
 static void add_progress(struct node *n, struct report *out)
 {
 	const struct node_update *u = &n->state->update;
@@ -199,6 +239,8 @@ static int compose(struct node *n, struct report *out)
 		r = add_results(n, out);
 	if (r == 0)
 		r = add_checks(n, out);
+	if (r == 0)
+		r = add_orders(n, out);
 	add_progress(n, out);
 	out->nonce = text_of(n->report_nonce);
 	return r;
@@ -233,6 +275,8 @@ static void shorten(struct report *r, int how)
 			forget(&d->cause);
 		}
 	}
+	for (size_t i = 0; how >= SHORTER_ALL && i < r->order_count; i++)
+		forget(&r->orders[i].detail);
 }
 
 static int sign(struct node *n, struct json_build *b, struct buf *envelope)

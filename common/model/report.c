@@ -34,7 +34,8 @@ int update_state_parse(const char *name)
 static const char *const known_fields[] = { "_type",	 "format",   "fleet",	   "node",	 "boot_id",
 					    "agent",	 "sequence", "at",	   "generation", "trust",
 					    "timestamp", "labels",   "own_labels", "components", "update",
-					    "results",	 "checks",   "nonce",	   "must",	 NULL };
+					    "results",	 "checks",   "orders",	   "nonce",	 "must",
+					    NULL };
 
 /* Two ids and a number, joined by '/'. */
 static bool is_update(const char *s)
@@ -112,6 +113,14 @@ static void check_done(struct report_check *c)
 	free(c->detail);
 }
 
+static void order_done(struct report_order *o)
+{
+	free(o->id);
+	free(o->component);
+	free(o->name);
+	free(o->detail);
+}
+
 void report_done(struct report *r)
 {
 	if (!r)
@@ -136,6 +145,9 @@ void report_done(struct report *r)
 	for (size_t i = 0; i < r->check_count; i++)
 		check_done(&r->checks[i]);
 	free(r->checks);
+	for (size_t i = 0; i < r->order_count; i++)
+		order_done(&r->orders[i]);
+	free(r->orders);
 	free(r->nonce);
 	*r = (struct report){ 0 };
 }
@@ -220,6 +232,16 @@ static int write_check(struct json_node *o, const struct report_check *c)
 	return write_clean(o, "detail", c->detail, REPORT_DETAIL_MAX);
 }
 
+static int write_order(struct json_node *o, const struct report_order *order)
+{
+	node_string(o, "id", order->id);
+	write_text(o, "component", order->component);
+	write_u64(o, "number", order->number);
+	node_string(o, "name", order->name);
+	write_time(o, "at", order->at);
+	return write_clean(o, "detail", order->detail, REPORT_DETAIL_MAX);
+}
+
 static void write_trust(struct json_node *object, const struct report *r)
 {
 	struct json_node *trust = node_object(object, "trust");
@@ -260,6 +282,10 @@ static int write_lists(struct json_node *object, const struct report *report)
 	list = node_array(object, "checks");
 	for (size_t i = 0; i < report->check_count && r == 0; i++)
 		r = write_check(node_object(list, NULL), &report->checks[i]);
+	/* What agents before it do not write, an empty list does not change. */
+	list = report->order_count > 0 ? node_array(object, "orders") : NULL;
+	for (size_t i = 0; i < report->order_count && r == 0; i++)
+		r = write_order(node_object(list, NULL), &report->orders[i]);
 	return r;
 }
 
@@ -269,7 +295,7 @@ static bool counts_fit(const struct report *r)
 		if (r->components[i].denied_count > REPORT_DENIED_MAX)
 			return false;
 	return r->component_count <= REPORT_COMPONENTS_MAX && r->result_count <= REPORT_RESULTS_MAX &&
-	       r->check_count <= REPORT_CHECKS_MAX;
+	       r->check_count <= REPORT_CHECKS_MAX && r->order_count <= REPORT_ORDERS_MAX;
 }
 
 int report_write(const struct report *r, struct json_node *object)
@@ -352,6 +378,16 @@ static void parse_check(struct fields *f, struct report_check *ret)
 	ret->detail = field_text(f, "detail", &rule_detail, false);
 }
 
+static void parse_order(struct fields *f, struct report_order *ret)
+{
+	ret->id = field_text(f, "id", &rule_id, true);
+	ret->component = field_text(f, "component", &rule_id, false);
+	ret->number = field_need_u64(f, "number", 1, 9999);
+	ret->name = field_text(f, "name", &rule_id, true);
+	ret->detail = field_text(f, "detail", &rule_detail, false);
+	ret->at = field_time(f, "at", true);
+}
+
 static void parse_trust(struct fields *f, struct report *out)
 {
 	struct fields trust = field_object(f, "trust", false);
@@ -400,6 +436,13 @@ static void parse_lists(struct fields *f, struct report *out)
 		struct fields c = field_element(f, "checks", i);
 
 		parse_check(&c, &out->checks[out->check_count++]);
+	}
+	n = fields_count(f, "orders", 0, REPORT_ORDERS_MAX);
+	out->orders = field_alloc(f, n, sizeof(*out->orders));
+	for (size_t i = 0; i < n && field_ok(f); i++) {
+		struct fields o = field_element(f, "orders", i);
+
+		parse_order(&o, &out->orders[out->order_count++]);
 	}
 }
 

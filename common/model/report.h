@@ -24,6 +24,7 @@ enum {
 	REPORT_DENIED_MAX = 64, /* of one component */
 	REPORT_RESULTS_MAX = 64,
 	REPORT_CHECKS_MAX = 256,
+	REPORT_ORDERS_MAX = 64,
 	REPORT_DETAIL_MAX = 1024,
 	UPDATE_ID_MAX = 160, /* <rollout or order id>/<component>/<attempt> */
 };
@@ -78,6 +79,13 @@ struct report_check {
 	char *component, *name, *kind, *state; /* "passing", "failing", "pending", "not-blamed" */
 	char *detail;
 };
+/* What became of an order that is listed: said with every report while it is, so that nobody has to ask twice. */
+struct report_order {
+	char *id, *component; /* component NULL: the whole node */
+	uint64_t number; /* of the catalogue */
+	char *name, *detail;
+	int64_t at;
+};
 struct report {
 	char *fleet, *node, *boot_id, *agent;
 	uint64_t sequence;
@@ -96,6 +104,8 @@ struct report {
 	size_t result_count;
 	struct report_check *checks;
 	size_t check_count;
+	struct report_order *orders;
+	size_t order_count;
 	char *nonce; /* hex, when it wants a fresh answer; else NULL */
 };
 

@@ -17,7 +17,10 @@ static const char good[] =
 	"'release_sha256':'" A64 "','number':100,'name':'good','class':'none','detail':'fine','log_tail':'a\\nb',"
 	"'at':'2026-11-21T09:29:00Z','duration_ms':1500,'pause_ms':30,'sequence':41}],'checks':[{'component':'web'"
 	","
-	"'name':'answers','kind':'httpGet','state':'passing','detail':'HTTP 200'}],'update':{'id':'r2/web/1',"
+	"'name':'answers','kind':'httpGet','state':'passing','detail':'HTTP 200'}],'orders':[{'id':'pin-1',"
+	"'component':'web','number':500,'name':'order-refused','detail':'never "
+	"good','at':'2026-11-21T09:28:00Z'}],"
+	"'update':{'id':'r2/web/1',"
 	"'component':'web','to':'1.3.0','state':'staging','bytes_done':10,'bytes_total':100},"
 	"'nonce':'00112233445566778899aabbccddeeff'}";
 
@@ -50,6 +53,8 @@ static const struct wrong wrongs[] = {
 	{ "'duration_ms':1500", "'duration_ms':-1", -ERR_FIELD_VALUE, "results[0].duration_ms: must be" },
 	{ "'kind':'httpGet'", "'kind':'a b'", -ERR_FIELD_VALUE, "checks[0].kind: must be a word" },
 	{ "'state':'passing'", "'state':''", -ERR_FIELD_VALUE, "checks[0].state: must be an id" },
+	{ "'id':'pin-1'", "'id':'Pin 1'", -ERR_FIELD_VALUE, "orders[0].id: must be an id" },
+	{ "'name':'order-refused',", "", -ERR_FIELD_MISSING, "orders[0].name: is missing" },
 	{ "'id':'r2/web/1',", "", -ERR_FIELD_MISSING, "update.id: is missing" },
 	{ "'bytes_done':10", "'bytes_done':'10'", -ERR_FIELD_TYPE, "update.bytes_done: must be an integer" },
 	{ "'nonce':'00", "'nonce':'0", -ERR_FIELD_VALUE, "nonce: must be 32" },
@@ -100,6 +105,10 @@ static void test_every_field_is_read(void **state)
 	assert_int_equal(r.results[0].sequence, 41);
 	assert_int_equal(r.results[0].pause_ms, 30);
 	assert_string_equal(r.checks[0].state, "passing");
+	assert_int_equal(r.order_count, 1);
+	assert_string_equal(r.orders[0].id, "pin-1");
+	assert_string_equal(r.orders[0].name, "order-refused");
+	assert_int_equal(r.orders[0].number, 500);
 	assert_string_equal(r.progress.update, "r2/web/1");
 	assert_int_equal(r.progress.bytes_total, 100);
 	assert_string_equal(r.nonce, "00112233445566778899aabbccddeeff");
@@ -132,6 +141,8 @@ static void test_limits(void **state)
 		  "components: must have" },
 		{ "'checks':[", "'checks':[", "{'component':'c','name':'n%zu','kind':'k','state':'s'}",
 		  "],'was_checks':[", REPORT_CHECKS_MAX, "checks: must have" },
+		{ "'orders':[", "'orders':[", "{'id':'o%zu','number':1,'name':'n','at':'2026-11-21T09:29:00Z'}",
+		  "],'was_orders':[", REPORT_ORDERS_MAX, "orders: must have" },
 		{ "'results':[", "'results':[",
 		  "{'update':'r/c/"
 		  "%zu','component':'c','number':1,'name':'n','class':'c','at':'2026-11-21T09:29:00Z'}",
@@ -218,6 +229,7 @@ static void test_what_programs_said_is_cleaned_and_cut(void **state)
 	assert_int_equal(strlen(back.results[0].log_tail), LOG_TAIL_MAX);
 	assert_string_equal(back.results[0].log_tail + LOG_TAIL_MAX - 3, "??\n");
 	assert_string_equal(back.checks[0].detail, "?[31mred?\"\\");
+	assert_string_equal(back.orders[0].detail, "never good");
 }
 
 static void test_reports_that_cannot_be_written(void **state)

@@ -225,6 +225,11 @@ class Fleet:
              "by": "support", "issued": stamp(time.time())}]}
 
 
+    def order_pin(self, node, component, version, id="pin-1"):
+        self.orders[node] = {"format": 1, "node": node, "pin": [
+            {"id": id, "component": component, "version": version, "reason": "audit", "by": "support"}]}
+
+
 class Node:
     def __init__(self, fleet, build, name="n1"):
         self.fleet, self.name, self.build = fleet, name, build

@@ -1600,6 +1600,100 @@ def an_order_that_cannot_be_followed_is_refused_aloud(fleet, node):
     assert len([x for x in node.results().values() if x["name"] == "order-refused"]) == 1
 
 
+def update_to(fleet, node, version, id):
+    fleet.release("web", version, web_files(version))
+    fleet.rollout(id, "web", version)
+    fleet.publish()
+    node.push()
+    return node.until_result("good", to=version)
+
+
+@story
+def a_pin_keeps_it_where_it_is_and_denies_nothing(fleet, node):
+    install(fleet, node)
+    fleet.order_pin("n1", "web", "1.0.0")
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.rollout("r2", "web", "1.1.0", kind="patch")
+    fleet.publish()
+    node.push()
+    node.until("why", lambda: node.why()["reason"] == "support-pin")
+    assert "audit" in node.why()["detail"] and node.current() == "1.0.0", node.why()
+    node.kill()
+    node.start()
+    node.until("it is read again", lambda: node.why()["reason"] == "support-pin")
+    assert node.current() == "1.0.0" and node.component()["denied"] == []
+    fleet.orders = {}
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+
+
+@story
+def a_pin_goes_back_to_a_version_that_was_good_and_waits_there(fleet, node):
+    install(fleet, node)
+    update_to(fleet, node, "1.1.0", "r2")
+    fleet.order_pin("n1", "web", "1.0.0")
+    fleet.publish()
+    node.push()
+    node.until("it is there", lambda: node.current() == "1.0.0" and node.running() == "1.0.0")
+    node.until("why", lambda: node.why()["reason"] == "support-pin")
+    node.until("it says so", lambda: [(o["id"], o["name"]) for o in node.reports()[-1].get("orders", [])] == [("pin-1", "good")])
+    said = node.reports()[-1]["orders"]
+    assert node.component()["denied"] == [], node.component()
+    moves = len(node.cli("history", "web")[1]["history"])
+    for _ in range(2):  # the same again, under a newer number, and after a restart
+        fleet.publish()
+        node.push()
+        node.until("it is read", lambda: node.status()["metadata"]["timestamp"] == fleet.version)
+        node.kill()
+        node.start()
+        node.until("it is back", lambda: node.why()["reason"] == "support-pin")
+        count = len(node.reports())
+        node.poke()
+        node.until("it answers", lambda: len(node.reports()) > count and node.reports()[-1].get("orders") == said)
+    assert len(node.cli("history", "web")[1]["history"]) == moves and node.current() == "1.0.0"
+    fleet.orders = {}
+    fleet.publish()
+    node.push()
+    node.until("it follows the rollout again", lambda: node.current() == "1.1.0")
+    node.until("nothing is said of what is no order any more", lambda: "orders" not in node.reports()[-1])
+
+
+@story
+def a_pin_to_what_was_never_good_here_is_refused_aloud(fleet, node):
+    install(fleet, node)
+    fleet.release("web", "1.1.0", web_files("1.1.0"))
+    fleet.order_pin("n1", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    result = node.until_result("order-refused")
+    assert "never good here" in result["detail"] and "pin-1" in result["detail"], result
+    assert node.why()["reason"] == "order-refused" and node.current() == "1.0.0", node.why()
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")  # as if no order were there; and now it was good here
+    node.until("it is kept now", lambda: node.why()["reason"] == "support-pin")
+
+
+@story
+def a_rollback_goes_before_a_pin(fleet, node):
+    install(fleet, node)
+    update_to(fleet, node, "1.1.0", "r2")
+    fleet.order_rollback("n1", "web", "1.1.0", "1.0.0")
+    fleet.orders["n1"]["pin"] = [{"id": "pin-1", "component": "web", "version": "1.1.0", "reason": "audit", "by": "support"}]
+    fleet.publish()
+    node.push()
+    node.until("it is back", lambda: node.current() == "1.0.0")
+    node.until("and stays", lambda: node.why()["reason"] == "support-rollback")
+    fleet.order_pin("n1", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("order-refused")  # what support sent away stays denied
+    assert node.current() == "1.0.0"
+    assert [(d["version"], d["cause"]) for d in node.component()["denied"]] == [("1.1.0", "forced")]
+
+
 @story
 def what_the_repository_does_not_hold(fleet, node):
     install(fleet, node)
