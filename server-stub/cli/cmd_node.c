@@ -343,9 +343,20 @@ static int get_node(const struct cli *c, const char *node, struct json **ret)
 	return fleet_send(c, "GET", path, NULL, ret);
 }
 
+/* What the node said became of an order; NULL: nothing yet. */
+static const struct json *outcome_of(const struct json *node, const char *id)
+{
+	const struct json *list = json_get(node, "order_results");
+
+	for (size_t i = 0; i < json_count(list); i++)
+		if (strcmp(fleet_text(json_at(list, i), "id"), id) == 0)
+			return json_at(list, i);
+	return NULL;
+}
+
 static void say_orders(const struct cli *c, const struct json *node)
 {
-	const struct json *orders = json_get(node, "orders");
+	const struct json *orders = json_get(node, "orders"), *outcome;
 
 	for (size_t i = 0; i < json_count(orders); i++) {
 		const struct json *o = json_at(orders, i);
@@ -358,6 +369,10 @@ static void say_orders(const struct cli *c, const struct json *node)
 			*fleet_text(o, "until") ? " until " : "", fleet_text(o, "until"),
 			*fleet_text(o, "reason") ? fleet_text(o, "reason") : "no reason given",
 			fleet_text(o, "by"));
+		outcome = outcome_of(node, fleet_text(o, "id"));
+		if (outcome)
+			cli_say(c, "    the node: %s: %s", fleet_text(outcome, "name"),
+				fleet_text(outcome, "detail"));
 	}
 }
 
@@ -645,10 +660,82 @@ static int cmd_node_rollback(int argc, char **argv)
 		return r;
 	cli_say(&c,
 		"%s is ordered back from %s %s to %s and stays there; end it with: selfright node rollback %s %s "
-		"--withdraw",
-		c.args[0], c.args[1], fleet_text(answer, "from"), to, c.args[0], c.args[1]);
+		"--withdraw%s",
+		c.args[0], c.args[1], fleet_text(answer, "from"), to, c.args[0], c.args[1],
+		json_bool(json_get(answer, "pin_withdrawn"), false) ? " (the pin of it is withdrawn)" : "");
 	fleet_say_published(&c, answer);
 	return wait ? follow(&c, c.args[0], c.args[1], to) : CLI_OK;
+}
+
+static int cmd_node_pin(int argc, char **argv)
+{
+	static const char *version;
+	static bool withdraw, wait, force;
+	static const struct cli_option options[] = {
+		{ .name = "version",
+		  .value = "VERSION",
+		  .help = "one that was good on this node (default: what it runs)",
+		  .text = &version },
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
+		{ .name = "follow", .help = "wait until the node says it is there", .flag = &wait },
+		{ .name = "force",
+		  .help = "send it although the node's reports do not show that VERSION was good there",
+		  .flag = &force },
+		{ .name = "withdraw", .help = "end it: the node follows rollouts again", .flag = &withdraw },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "node pin NAME COMPONENT [--version VERSION] --reason TEXT | NAME COMPONENT --withdraw",
+		.summary = "keep one component of a node at a version, and deny nothing",
+		.details =
+			"Rollouts of the component pass it by until the pin is withdrawn. Unlike a rollback it "
+			"says nothing\nagainst what the node ran before; unlike a hold it concerns one component "
+			"and does not end by itself.",
+		.example = "selfright node pin oslo-1 web --reason 'certified for 1.1.0 until the audit'",
+		.options = options,
+		.min_args = 2,
+		.max_args = 2,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "node", c.args[0]);
+	if (r < 0)
+		r = fleet_check_id(&c, "component", c.args[1]);
+	if (r >= 0)
+		return r;
+	snprintf(path, sizeof(path), "/v1/nodes/%s/pin", c.args[0]);
+	node_string(json_build_root(b), "component", c.args[1]);
+	if (!withdraw) {
+		if (version && !version_is_valid(version))
+			return cli_fail(&c, CLI_USAGE, "--version is a version, e.g. --version 1.1.0");
+		r = need_reason(&c);
+		if (r >= 0)
+			return r;
+		node_string(json_build_root(b), "version", version);
+		node_string(json_build_root(b), "reason", reason);
+		if (force)
+			node_bool(json_build_root(b), "force", true);
+	}
+	r = fleet_send(&c, withdraw ? "DELETE" : "POST", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	if (withdraw)
+		cli_say(&c, "%s follows rollouts of %s again", c.args[0], c.args[1]);
+	else
+		cli_say(&c, "%s keeps %s %s; end it with: selfright node pin %s %s --withdraw", c.args[0],
+			c.args[1], fleet_text(answer, "to"), c.args[0], c.args[1]);
+	fleet_say_published(&c, answer);
+	return wait && !withdraw ? follow(&c, c.args[0], c.args[1], fleet_text(answer, "to")) : CLI_OK;
 }
 
 static int cmd_node_hold(int argc, char **argv)
@@ -949,6 +1036,7 @@ int cmd_node(int argc, char **argv)
 		{ "show", "one node in full", cmd_node_show },
 		{ "why", "why a node does not update", cmd_node_why },
 		{ "rollback", "force a node back to an earlier version", cmd_node_rollback },
+		{ "pin", "keep a node's component at a version", cmd_node_pin },
 		{ "hold", "no rollouts on a node for a while", cmd_node_hold },
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
 		{ "confirm", "orders of a restored backup, one by one", cmd_node_confirm },

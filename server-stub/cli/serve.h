@@ -8,7 +8,7 @@
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
  * serve_plan    what a rollout would be: nodes chosen, times, approvals
  * serve_explain a past decision made again from what is kept of it
- * serve_orders  orders of a restored backup: confirmed or withdrawn one by one
+ * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
@@ -218,6 +218,18 @@ void plan_preview(struct serve *s, struct json_node *o, const struct evaluation 
 void explain_get(void *user, struct web_request *rq);
 
 /* --- serve_orders.c --- */
+/*
+ * POST and DELETE /v1/nodes/<node>/<kind>: one live order of a kind and component, a newer one takes the older one's
+ * place. POST answers the order's id and whether it replaced another, and that it is published.
+ */
+void orders_rollback_post(void *user,
+			  struct web_request *rq); /* {component, to, from?, force?, restore_data?, reason} */
+void orders_rollback_delete(void *user, struct web_request *rq); /* {component?} */
+void orders_pin_post(void *user, struct web_request *rq); /* {component, version?, force?, reason} */
+void orders_pin_delete(void *user, struct web_request *rq); /* {component?} */
+void orders_hold_post(void *user, struct web_request *rq); /* {until, reason} */
+void orders_hold_delete(void *user, struct web_request *rq);
+void orders_retry_post(void *user, struct web_request *rq); /* {component} */
 /* GET /v1/orders: those of a restored backup that wait for a person. POST /v1/orders/<id>/{confirm,withdraw} {"by"} */
 void orders_get(void *user, struct web_request *rq);
 void orders_post(void *user, struct web_request *rq);

@@ -10,6 +10,7 @@
 #include "server-stub/repo/repo.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 enum { TEXT_FIELD_MAX = 1000 };
@@ -167,4 +168,20 @@ bool node_is_known(struct serve *s, struct web_request *rq, const char *node)
 	else
 		fail_database(s, rq, r);
 	return false;
+}
+
+int64_t until_field(struct serve *s, struct web_request *rq, const struct json *doc, int64_t max_s)
+{
+	const char *text = json_string(json_get(doc, "until"));
+	int64_t until;
+
+	if (!text || timestamp_parse(text, &until) < 0) {
+		web_fail(rq, 400, "'until' is a time like 2026-11-21T18:00:00Z");
+		return 0;
+	}
+	if (until <= serve_now(s) || until > serve_now(s) + max_s) {
+		web_fail(rq, 400, "'until' lies in the future, at most %" PRId64 " days away", max_s / 86400);
+		return 0;
+	}
+	return until;
 }

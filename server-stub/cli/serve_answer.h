@@ -30,6 +30,8 @@ void fail_database(struct serve *s, struct web_request *rq, int r);
 struct json *body_of(struct web_request *rq);
 /* A text for people: there, not empty, not endless, without control bytes. */
 const char *text_field(struct web_request *rq, const struct json *doc, const char *name);
+/* RFC 3339, in the future, at most `max_s` away. */
+int64_t until_field(struct serve *s, struct web_request *rq, const struct json *doc, int64_t max_s);
 const char *by_of(const struct json *doc); /* never NULL */
 const char *id_arg(struct web_request *rq, size_t index, const char *what);
 

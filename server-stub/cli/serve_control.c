@@ -937,6 +937,16 @@ static int add_order(struct node_orders *o, const struct db_order *row)
 						 .by = text_or_null(row->by),
 						 .issued = row->issued,
 						 .restore_data = row->restore_data };
+	} else if (strcmp(row->kind, "pin") == 0) {
+		list = realloc(o->pins, (o->pin_count + 1) * sizeof(*o->pins));
+		if (!list)
+			return -ENOMEM;
+		o->pins = list;
+		o->pins[o->pin_count++] = (struct order_pin){ .id = text_or_null(row->id),
+							      .component = text_or_null(row->component),
+							      .version = text_or_null(row->to),
+							      .reason = text_or_null(row->reason),
+							      .by = text_or_null(row->by) };
 	} else if (strcmp(row->kind, "retry") == 0) {
 		list = realloc(o->retries, (o->retry_count + 1) * sizeof(*o->retries));
 		if (!list)
@@ -973,7 +983,7 @@ static int add_orders(struct publication *p, const char *node)
 	r = o.node ? db_orders(p->serve->db, node, serve_now(p->serve), gather_order, &o) : -ENOMEM;
 	if (r == 0)
 		r = document_orders_path(node, &path);
-	if (r == 0 && o.rollback_count + o.retry_count == 0 && o.hold.until == 0)
+	if (r == 0 && o.rollback_count + o.pin_count + o.retry_count == 0 && o.hold.until == 0)
 		r = remove_document(p, buf_str(&path));
 	else if (r == 0) {
 		r = document_orders(&o, &text);

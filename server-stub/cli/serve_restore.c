@@ -256,6 +256,18 @@ static int adopt_document(struct serve *s, const char *node, const char *path)
 
 		r = adopt_one(s, &o, b->id);
 	}
+	for (size_t i = 0; r == 0 && i < orders.pin_count; i++) {
+		const struct order_pin *pin = &orders.pins[i];
+		struct db_order o = { .node = node,
+				      .kind = "pin",
+				      .component = pin->component,
+				      .to = pin->version,
+				      .reason = pin->reason,
+				      .by = pin->by,
+				      .issued = serve_now(s) };
+
+		r = adopt_one(s, &o, pin->id);
+	}
 	if (r == 0 && orders.hold.until > serve_now(s)) {
 		struct db_order o = { .node = node,
 				      .kind = "hold",

@@ -1333,7 +1333,8 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		" AND component = ?2)"
 		" LEFT JOIN orders o ON o.id = (SELECT id FROM orders WHERE node = n.node AND withdrawn_at = 0"
 		" AND unconfirmed = 0"
-		" AND (until = 0 OR until > ?3) AND (kind = 'hold' OR (kind = 'rollback' AND component = ?2))"
+		" AND (until = 0 OR until > ?3) AND (kind = 'hold' OR (kind IN ('rollback', 'pin') AND component "
+		"= ?2))"
 		" ORDER BY kind DESC, issued DESC LIMIT 1)"
 		" ORDER BY n.node",
 		give_member, &e, "ssi", rollout, component, now);

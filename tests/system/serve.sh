@@ -241,10 +241,18 @@ check "the order is published" holds '.rollback[0].to == "0.9.0" and .rollback[0
 client sub n1 -N -t $prefix/node/n1/announce -C 1 -W 5 >orders.gz
 check "and announced to the node" holds '.files | keys | map(select(startswith("targets/nodes/"))) | length == 1' <(gzip -dc orders.gz)
 check "not to others" gets_nothing n2 "$prefix/node/n1/announce"
+check "a pin beside it is refused" sh -c '! selfright node pin n1 content --reason audit 2>said && grep -q "goes before a pin" said'
 check "a hold" selfright node hold n1 --for 2d --reason acceptance
 check "both are shown" sh -c 'selfright node show n1 | grep -q "order: rollback content" && selfright node show n1 | grep -q "order: hold"'
 check "the order is withdrawn" selfright node rollback n1 content --withdraw
 check "once" not selfright node rollback n1 content --withdraw
+check "a pin to what it runs" selfright node pin n1 content --reason "audit until May"
+check "is published" holds '.pin[0].version == "1.0.0" and .pin[0].component == "content"' <(api "http://x/v1/target?path=nodes/n1.json")
+check "and shown" sh -c 'selfright node show n1 | grep -q "order: pin content to 1.0.0"'
+check "a pin to what was never good there is refused" not selfright node pin n1 content --version 0.9.0 --reason audit
+check "a rollback takes its place" sh -c 'selfright node rollback n1 content --to 0.9.0 --reason "ticket 4712" --force | grep -q "pin of it is withdrawn"'
+check "alone" holds '(.pin // [] | length) == 0 and .rollback[0].to == "0.9.0"' <(api "http://x/v1/target?path=nodes/n1.json")
+check "which is withdrawn too" selfright node rollback n1 content --withdraw
 check "and the hold" selfright node hold n1 --withdraw
 check "nothing is listed then" [ "$(api -o /dev/null -w '%{http_code}' 'http://x/v1/target?path=nodes/n1.json')" = 404 ]
 check "a freeze" selfright freeze --site oslo --reason moving --until 1h
