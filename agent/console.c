@@ -436,7 +436,8 @@ static void answer_rollback(struct node *n, const struct json *request, struct b
 			       "rollback needs a component and a reason, and `to` a version");
 		return;
 	}
-	r = update_rollback(n, component, to, reason, refusal, sizeof(refusal));
+	r = update_rollback(n, component, to, json_bool(json_get(request, "restore_data"), false), reason, refusal,
+			    sizeof(refusal));
 	if (r < 0) {
 		control_refuse(answer, CONTROL_REFUSED, "%s", refusal[0] ? refusal : err_text(r));
 		return;
@@ -450,6 +451,7 @@ static void answer_rollback(struct node *n, const struct json *request, struct b
 		put_text(o, "from", n->state->update.from);
 		put_text(o, "to", n->state->update.to);
 	}
+	node_bool(o, "restores_data", n->state->update.data_from[0] || n->state->update.data_saved[0]);
 }
 
 static void user_of(const struct control_peer *peer, char *out, size_t size)

@@ -50,7 +50,7 @@ struct arguments {
 	uint64_t limit;
 	bool json, force, release, help;
 	bool config_given; /* --config-dir was */
-	bool repair;
+	bool repair, restore_data;
 };
 
 struct command {
@@ -370,10 +370,13 @@ static int command_rollback(const struct arguments *a)
 	node_string(o, "reason", a->reason);
 	if (a->to)
 		node_string(o, "to", a->to);
+	if (a->restore_data)
+		node_bool(o, "restore_data", true);
 	exit_code = ask(a, b, &answer);
 	if (answer)
-		printf("going back: %s %s -> %s (update %s; follow it with: selfright-agent status)\n", a->operand,
-		       text_of(answer, "from", "absent"), text_of(answer, "to", "absent"),
+		printf("going back: %s %s -> %s%s (update %s; follow it with: selfright-agent status)\n",
+		       a->operand, text_of(answer, "from", "absent"), text_of(answer, "to", "absent"),
+		       json_bool(json_get(answer, "restores_data"), false) ? ", with its data" : "",
 		       text_of(answer, "update", "?"));
 	return exit_code;
 }
@@ -932,8 +935,8 @@ static const struct command commands[] = {
 	{ "history", "what was installed, when, and how it ended", "[COMPONENT] [--limit N]",
 	  "selfright-agent history --limit 10", command_history },
 	{ "rollback", "go back to a version that was good here, and stay off the present one",
-	  "COMPONENT [--to VERSION] --reason TEXT", "selfright-agent rollback web --reason 'errors since noon'",
-	  command_rollback },
+	  "COMPONENT [--to VERSION] [--restore-data] --reason TEXT",
+	  "selfright-agent rollback web --reason 'errors since noon'", command_rollback },
 	{ "hold", "let no update start here for a while", "--for TIME --reason TEXT | --release",
 	  "selfright-agent hold --for 2h --reason 'trade fair'", command_hold },
 	{ "defer", "let rollouts come later, up to a day before their deadline",
@@ -1041,6 +1044,7 @@ enum option_id {
 	OPT_CONFIG = 1000,
 	OPT_BUNDLE,
 	OPT_REPAIR,
+	OPT_RESTORE_DATA,
 	OPT_ROOT,
 	OPT_RUN,
 	OPT_TO,
@@ -1065,6 +1069,7 @@ static const struct option options[] = {
 	{ "output", required_argument, NULL, 'o' },
 	{ "bundle", required_argument, NULL, OPT_BUNDLE },
 	{ "repair", no_argument, NULL, OPT_REPAIR },
+	{ "restore-data", no_argument, NULL, OPT_RESTORE_DATA },
 	{ "json", no_argument, NULL, 'j' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "release", no_argument, NULL, 'r' },
@@ -1087,6 +1092,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case OPT_REPAIR:
 			a->repair = true;
+			break;
+		case OPT_RESTORE_DATA:
+			a->restore_data = true;
 			break;
 		case OPT_ROOT:
 			a->root = optarg;

@@ -243,6 +243,8 @@ static void add_component(struct page *p, const struct json *s, const struct jso
 	add(p, COMPONENT, colour, "%-*s %-*s %s%s%s%s", NAME_WIDTH, component, VERSION_WIDTH,
 	    text_of(c, "version", "absent"), wants[0] ? "wants " : "", wants, wants[0] ? ": " : "",
 	    text_of(c, "why_detail", why));
+	if (!json_bool(json_get(c, "data_compatible_back"), true))
+		add(p, TROUBLE, PLAIN, "  data: the version before cannot read it; a rollback leaves it as it is");
 	add_services(p, c);
 	add_checks(p, s, component);
 	add_denied(p, c);

@@ -458,7 +458,8 @@ static int refuse(char *out, size_t size, int r, const char *fmt, ...)
 	return r;
 }
 
-static int begin_local(struct node *n, struct node_component *c, const char *to, const char *reason)
+static int begin_local(struct node *n, struct node_component *c, const char *to, const char *save,
+		       const char *reason)
 {
 	struct node_update *u = &n->state->update;
 
@@ -472,6 +473,7 @@ static int begin_local(struct node *n, struct node_component *c, const char *to,
 	STATE_SET(u->from, c->version);
 	STATE_SET(u->to, to);
 	u->deny_from = true;
+	STATE_SET(u->data_from, save);
 	u->started_at = n->os->clock_real(n->os);
 	(void) snprintf(u->detail, sizeof(u->detail), "at the console: %.480s", reason);
 	n->attempt.started_ms = node_now_ms(n);
@@ -480,13 +482,14 @@ static int begin_local(struct node *n, struct node_component *c, const char *to,
 	return enter(n, STATE_PLANNED);
 }
 
-int update_rollback(struct node *n, const char *component, const char *to, const char *reason, char *ret_refusal,
-		    size_t size)
+int update_rollback(struct node *n, const char *component, const char *to, bool data, const char *reason,
+		    char *ret_refusal, size_t size)
 {
 	struct node_update *u = &n->state->update;
 	struct node_component *c = state_component(n->state, component);
 	enum update_state s = update_state(n);
 	uint8_t digest[SHA256_BYTES];
+	char save[DATA_NAME_SIZE] = "";
 
 	if (!c || !c->version[0])
 		return refuse(ret_refusal, size, -ENOENT, "%s is not installed here", component);
@@ -508,7 +511,13 @@ int update_rollback(struct node *n, const char *component, const char *to, const
 		return refuse(ret_refusal, size, -ERR_REFUSED, "%s %s was never good here", component, to);
 	if (seal_digest(n->os, n->dirs->store, component, to, digest) < 0)
 		return refuse(ret_refusal, size, -ENOENT, "%s %s is not kept here any more", component, to);
+	if (data && data_find(n->os, n->dirs, component, to, save) < 0)
+		return refuse(
+			ret_refusal, size, -ENOENT,
+			"no copy of the data of %s %s is kept here; without --restore-data it goes back and the "
+			"data stays as it is",
+			component, to);
 	if (s != STATE_IDLE)
 		put_aside(n);
-	return begin_local(n, c, to, reason);
+	return begin_local(n, c, to, save, reason);
 }

@@ -53,9 +53,11 @@ void update_regress(struct node *n, const char *component, const char *why);
 
 /*
  * Somebody at the console wants `component` back on `to` (NULL: the newest that was
- * good before). 0 and the update runs; negative with the reason in `ret_refusal`.
+ * good before), `data` as it was copied when that was left: who stands there needs no leave of components.d, and
+ * where no copy is kept nothing begins. In a probation data comes back as the release declared it.
+ * 0 and the update runs; negative with the reason in `ret_refusal`.
  */
-NODISCARD int update_rollback(struct node *n, const char *component, const char *to, const char *reason,
+NODISCARD int update_rollback(struct node *n, const char *component, const char *to, bool data, const char *reason,
 			      char *ret_refusal, size_t size);
 
 #endif

@@ -1156,6 +1156,35 @@ def data_that_cannot_go_back_is_shown(fleet, node):
     text = subprocess.run([node.build + "/bin/selfright-agent", "why", "--config-dir", node.etc],
                           capture_output=True, text=True, timeout=60).stdout
     assert "cannot read it" in text, text
+    text = subprocess.run([node.build + "/bin/selfright-agent", "status", "--config-dir", node.etc],
+                          capture_output=True, text=True, timeout=60).stdout
+    assert "the version before cannot read it" in text, text
+
+
+@story
+def the_console_sends_it_back_with_its_data(fleet, node):
+    install_with_data(fleet, node)
+    code, answer = node.cli("rollback", "web", "--to", "1.0.0", "--restore-data", "--reason", "no")
+    assert code == 4 and "runs 1.0.0 already" in answer["error"], (code, answer)
+    fleet.release("web", "1.1.0", data_files("1.1.0"), doc=DATA)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    code, answer = node.cli("rollback", "web", "--restore-data", "--reason", "it eats rows")
+    assert code == 0 and answer["to"] == "1.0.0" and answer["restores_data"] is True, (code, answer)
+    node.until_result("rolled-back")
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert rows(node) == ["1.0.0", "1.0.0"], rows(node)
+
+
+@story
+def the_console_is_told_when_there_is_no_copy_of_the_data(fleet, node):
+    install(fleet, node)
+    update_to(fleet, node, "1.1.0", "r2")
+    code, answer = node.cli("rollback", "web", "--restore-data", "--reason", "errors")
+    assert code == 4 and "no copy of the data" in answer["error"], (code, answer)
+    assert node.current() == "1.1.0" and node.status()["state"] == "idle", node.status()
 
 
 @story
