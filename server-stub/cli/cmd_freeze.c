@@ -156,14 +156,19 @@ static int cmd_freeze_list(int argc, char **argv)
 static int cmd_freeze_lift(int argc, char **argv)
 {
 	static bool all;
+	static const char *reason;
 	static const struct cli_option options[] = {
 		{ .name = "all", .help = "every freeze in force", .flag = &all },
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
 		{ 0 },
 	};
 	static const struct cli_command command = {
-		.usage = "freeze lift ID | --all",
+		.usage = "freeze lift ID | --all --reason TEXT",
 		.summary = "end a freeze now",
-		.example = "selfright freeze lift freeze-0123456789abcdef",
+		.example = "selfright freeze lift freeze-0123456789abcdef --reason 'the holidays are over'",
 		.options = options,
 		.max_args = 1,
 	};
@@ -179,8 +184,11 @@ static int cmd_freeze_lift(int argc, char **argv)
 		return r;
 	if (all == (c.arg_count == 1))
 		return cli_fail(&c, CLI_USAGE, "name one freeze, or --all; selfright freeze list shows them");
+	if (!reason || !*reason)
+		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
 	if (c.arg_count)
 		node_string(json_build_root(b), "id", c.args[0]);
+	node_string(json_build_root(b), "reason", reason);
 	r = fleet_send(&c, "DELETE", "/v1/freeze", b, &answer);
 	if (r != CLI_OK)
 		return r;

@@ -797,10 +797,18 @@ static int cmd_node_hold(int argc, char **argv)
 
 static int cmd_node_retry(int argc, char **argv)
 {
+	static const struct cli_option options[] = {
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
+		{ 0 },
+	};
 	static const struct cli_command command = {
-		.usage = "node retry NAME COMPONENT",
+		.usage = "node retry NAME COMPONENT --reason TEXT",
 		.summary = "let a node try again what it denies after a failure",
-		.example = "selfright node retry oslo-1 web",
+		.example = "selfright node retry oslo-1 web --reason 'the disk was full'",
+		.options = options,
 		.min_args = 2,
 		.max_args = 2,
 	};
@@ -818,8 +826,11 @@ static int cmd_node_retry(int argc, char **argv)
 		r = fleet_check_id(&c, "component", c.args[1]);
 	if (r >= 0)
 		return r;
+	if (!reason || !*reason)
+		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
 	snprintf(path, sizeof(path), "/v1/nodes/%s/retry", c.args[0]);
 	node_string(json_build_root(b), "component", c.args[1]);
+	node_string(json_build_root(b), "reason", reason);
 	r = fleet_send(&c, "POST", path, b, &answer);
 	if (r != CLI_OK)
 		return r;

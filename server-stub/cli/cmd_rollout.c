@@ -21,10 +21,11 @@ static enum cli_colour colour_of(const char *state)
 		const char *state;
 		enum cli_colour colour;
 	} colours[] = {
-		{ "good", CLI_GREEN },	    { "done", CLI_GREEN },	   { "running", CLI_BOLD },
-		{ "failed", CLI_RED },	    { "lost", CLI_RED },	   { "halted", CLI_RED },
-		{ "failed-node", CLI_RED }, { "blocked", CLI_YELLOW },	   { "unproven", CLI_YELLOW },
-		{ "paused", CLI_YELLOW },   { "quarantined", CLI_YELLOW }, { "under-way", CLI_BOLD },
+		{ "good", CLI_GREEN },	    { "done", CLI_GREEN },     { "running", CLI_BOLD },
+		{ "failed", CLI_RED },	    { "lost", CLI_RED },       { "halted", CLI_RED },
+		{ "failed-node", CLI_RED }, { "blocked", CLI_YELLOW }, { "unproven", CLI_YELLOW },
+		{ "skipped", CLI_YELLOW },  { "paused", CLI_YELLOW },  { "quarantined", CLI_YELLOW },
+		{ "under-way", CLI_BOLD },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(colours); i++)
@@ -733,6 +734,56 @@ static int cmd_undo(int argc, char **argv)
 	return change(&command, "undo", &reason, &undo_stages, argc, argv);
 }
 
+static int cmd_skip(int argc, char **argv)
+{
+	static bool withdraw;
+	static const struct cli_option options[] = {
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
+		{ .name = "withdraw", .help = "wait for it again", .flag = &withdraw },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "rollout skip ID NODE --reason TEXT [--withdraw]",
+		.summary = "do not wait for this node: what is known of it by now counts for nothing",
+		.details = "The node still takes the release when it can (to keep it away: selfright node hold), "
+			   "and a failure by\nthe release that it reports later counts like any other.",
+		.example = "selfright rollout skip web-1-1-0 oslo-7 --reason 'switched off, the site is being "
+			   "rebuilt'",
+		.options = options,
+		.min_args = 2,
+		.max_args = 2,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "rollout", c.args[0]);
+	if (r < 0)
+		r = fleet_check_id(&c, "node", c.args[1]);
+	if (r >= 0)
+		return r;
+	if (!reason || !*reason)
+		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	node_string(json_build_root(b), "node", c.args[1]);
+	node_string(json_build_root(b), "reason", reason);
+	node_bool(json_build_root(b), "withdraw", withdraw);
+	snprintf(path, sizeof(path), "/v1/rollouts/%s/skip", c.args[0]);
+	r = fleet_send(&c, "POST", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(&c, "%s is %s by rollout %s", c.args[1], fleet_text(answer, "now"), c.args[0]);
+	fleet_say_published(&c, answer);
+	return CLI_OK;
+}
+
 int cmd_rollout(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
@@ -746,6 +797,7 @@ int cmd_rollout(int argc, char **argv)
 		{ "halt", "stop it for good", cmd_halt },
 		{ "cancel", "take it out of force", cmd_cancel },
 		{ "undo", "return nodes to the version they had", cmd_undo },
+		{ "skip", "do not wait for one node", cmd_skip },
 		{ 0 },
 	};
 

@@ -8,6 +8,7 @@
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
  * serve_plan    what a rollout would be: nodes chosen, times, approvals
  * serve_explain a past decision made again from what is kept of it
+ * serve_skip    a node that a rollout does not wait for, because a person says so
  * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_answer  what every handler says
@@ -161,6 +162,8 @@ struct evaluated_member {
 	bool selected; /* by some stage */
 	bool stored; /* in the database as it is here */
 	bool acted, online;
+	bool told; /* the result of its update is here */
+	bool runs; /* one of the releases, as it says */
 	char version[72], detail[200], under_way[24], result[40];
 	int64_t reported_at;
 	uint64_t bytes_done, bytes_total;
@@ -212,6 +215,10 @@ void approvals_post(void *user, struct web_request *rq);
 NODISCARD bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struct plan *p);
 /* "earliest" by stage and "asks", whose approval the policies ask for: before anything starts. */
 void plan_preview(struct serve *s, struct json_node *o, const struct evaluation *e);
+
+/* --- serve_skip.c --- */
+/* POST /v1/rollouts/<id>/skip {"node","reason","withdraw","by"} */
+void skip_post(void *user, struct web_request *rq);
 
 /* --- serve_explain.c --- */
 /* GET /v1/rollouts/<id>/explain?at=TIME */

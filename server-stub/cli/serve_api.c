@@ -1623,11 +1623,15 @@ static void delete_freeze(void *user, struct web_request *rq)
 	CLEANUP(json_freep)
 	struct json *doc = body_of(rq);
 	struct serve *s = user;
-	const char *id;
+	const char *id, *reason;
 	unsigned count = 0;
+	char text[1200];
 	int r;
 
 	if (!doc)
+		return;
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
 		return;
 	id = json_string(json_get(doc, "id"));
 	if (id && !guard_id(id)) {
@@ -1637,9 +1641,10 @@ static void delete_freeze(void *user, struct web_request *rq)
 	r = db_begin(s->db);
 	if (r == 0)
 		r = db_freeze_lift(s->db, id, serve_now(s), &count);
+	snprintf(text, sizeof(text), id ? "the freeze %s is lifted: %s" : "%s freezes are lifted: %s",
+		 id ? id : "all", reason);
 	if (r == 0 && count > 0)
-		r = serve_record(s, "freeze", NULL, NULL, id ? "a freeze is lifted" : "all freezes are lifted",
-				 by_of(doc), "freeze-lift", id ? id : "all");
+		r = serve_record(s, "freeze", NULL, NULL, text, by_of(doc), "freeze-lift", text);
 	if (r == 0)
 		r = db_commit(s->db);
 	db_abort(s->db);
@@ -1767,6 +1772,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/rollouts/*", WEB_UNIX, 0, get_rollout, 0 },
 	{ "GET", "/v1/rollouts/*/explain", WEB_UNIX, 0, explain_get, 0 },
 	{ "POST", "/v1/rollouts/*/approvals", WEB_UNIX, BODY_MAX, approvals_post, 0 },
+	{ "POST", "/v1/rollouts/*/skip", WEB_UNIX, BODY_MAX, skip_post, 0 },
 	{ "POST", "/v1/rollouts/*/*", WEB_UNIX, BODY_MAX, post_rollout_verb, 0 },
 	{ "GET", "/v1/freeze", WEB_UNIX, 0, get_freezes, 0 },
 	{ "POST", "/v1/freeze", WEB_UNIX, BODY_MAX, post_freeze, 0 },

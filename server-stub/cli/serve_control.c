@@ -89,6 +89,8 @@ static const char *detail_of(const struct db_member *row, enum member_state stat
 		return NULL;
 	case MEMBER_EXCUSED:
 		return row->order_reason;
+	case MEMBER_SKIPPED:
+		return row->skip_reason;
 	case MEMBER_FAILED:
 	case MEMBER_FAILED_NODE:
 	case MEMBER_UNPROVEN:
@@ -96,6 +98,27 @@ static const char *detail_of(const struct db_member *row, enum member_state stat
 	default:
 		return row->why_detail && *row->why_detail ? row->why_detail : row->why;
 	}
+}
+
+static struct member_facts facts_of(const struct gather *g, const struct db_member *row, const char *target,
+				    int64_t opened_at)
+{
+	return (struct member_facts){
+		.quarantined = row->quarantined,
+		.excused = row->order_kind != NULL,
+		.skipped_at = row->skipped_at,
+		.target = target,
+		.version = row->version,
+		.under_way_to = row->under_way_to,
+		.under_way_state = row->under_way_state,
+		.why = row->why,
+		.result = row->result_number,
+		.result_at = row->result_at,
+		.reported_at = row->reported_at,
+		.opened_at = opened_at,
+		.now = g->now,
+		.silent_after_s = g->e->plan.silent_after_s,
+	};
 }
 
 static int gather_member(void *user, const struct db_member *row)
@@ -132,21 +155,10 @@ static int gather_member(void *user, const struct db_member *row)
 					.reported_at = row->reported_at,
 					.bytes_done = row->bytes_done,
 					.bytes_total = row->bytes_total };
-	facts = (struct member_facts){
-		.quarantined = row->quarantined,
-		.excused = row->order_kind != NULL,
-		.target = e->plan.version,
-		.version = row->version,
-		.under_way_to = row->under_way_to,
-		.under_way_state = row->under_way_state,
-		.why = row->why,
-		.result = row->result_number,
-		.result_at = row->result_at,
-		.reported_at = row->reported_at,
-		.opened_at = selected && e->stages[stage].open ? e->stages[stage].opened_at : 0,
-		.now = g->now,
-		.silent_after_s = e->plan.silent_after_s,
-	};
+	m->told = row->result_number != 0;
+	m->runs = str_eq(row->version, e->plan.version);
+	facts = facts_of(g, row, e->plan.version,
+			 selected && e->stages[stage].open ? e->stages[stage].opened_at : 0);
 	verdict = member_judge(&facts);
 	m->acted = row->result_number != 0 || str_eq(row->component_rollout, g->id) ||
 		   (str_eq(row->under_way_to, e->plan.version) && row->is_member);
@@ -165,6 +177,42 @@ static int gather_member(void *user, const struct db_member *row)
 					      .silent = verdict.silent,
 					      .since = verdict.since,
 					      .added_at = row->added_at };
+	return 0;
+}
+
+/* What is swapped together is judged together. */
+struct gather_with {
+	struct gather *g;
+	const struct plan_with *with;
+	size_t next;
+};
+
+static int gather_with(void *user, const struct db_member *row)
+{
+	struct gather_with *w = user;
+	struct evaluation *e = w->g->e;
+	struct evaluated_member *m = w->next < e->count ? &e->members[w->next++] : NULL;
+	struct member_facts facts;
+	struct member_verdict verdict;
+	size_t stage;
+	bool other = false;
+
+	/* Both lists are every node by name, and nobody writes between them. */
+	if (!m || strcmp(m->node, row->node) != 0)
+		return -ERR_DATABASE;
+	stage = m->member.stage;
+	m->runs = m->runs || str_eq(row->version, w->with->version);
+	facts = facts_of(w->g, row, w->with->version,
+			 m->selected && e->stages[stage].open ? e->stages[stage].opened_at : 0);
+	verdict = member_judge_with((struct member_verdict){ m->member.state, m->member.silent, m->member.since },
+				    m->told, &facts, &other);
+	m->member.state = verdict.state;
+	m->member.since = verdict.since;
+	if (other && detail_of(row, verdict.state))
+		snprintf(m->detail, sizeof(m->detail), "%s: %s", w->with->component,
+			 detail_of(row, verdict.state));
+	else if (other)
+		copy(m->detail, sizeof(m->detail), w->with->component);
 	return 0;
 }
 
@@ -235,6 +283,11 @@ int control_evaluate(struct serve *s, const char *id, enum rollout_state state, 
 	r = db_stages(s->db, id, gather_stage, &stages);
 	if (r == 0)
 		r = db_members(s->db, id, e.plan.component, g.now, gather_member, &g);
+	for (size_t i = 0; r == 0 && i < e.plan.with_count; i++) {
+		struct gather_with w = { &g, &e.plan.with[i], 0 };
+
+		r = db_members(s->db, id, w.with->component, g.now, gather_with, &w);
+	}
 	if (r == 0)
 		r = decide_next(&e, state, g.now);
 	if (r < 0) {
@@ -700,7 +753,7 @@ static int settle(struct serve *s, struct listed *it)
 		const struct evaluated_member *m = &e.members[i];
 
 		if (m->acted && m->selected && string_list_has(&it->undo, e.plan.stages[m->member.stage].name) &&
-		    (strcmp(m->version, e.plan.version) == 0 || m->under_way[0]))
+		    (m->runs || m->under_way[0]))
 			it->candidate.undo_settled = false;
 	}
 	evaluation_done(&e);

@@ -379,7 +379,8 @@ void orders_retry_post(void *user, struct web_request *rq)
 	CLEANUP(json_freep)
 	struct json *doc = body_of(rq);
 	struct serve *s = user;
-	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *component;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *component, *reason;
+	char text[1200];
 	struct db_order o;
 
 	if (!doc || !node_is_known(s, rq, node))
@@ -389,12 +390,17 @@ void orders_retry_post(void *user, struct web_request *rq)
 		web_fail(rq, 400, "'component' is needed");
 		return;
 	}
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
+		return;
+	snprintf(text, sizeof(text), "support lifts what it denies, to try again: %s", reason);
 	o = (struct db_order){ .node = node,
 			       .kind = "retry",
 			       .component = component,
+			       .reason = reason,
 			       .by = by_of(doc),
 			       .until = serve_now(s) + RETRY_LIFE_S };
-	give_order(s, rq, &o, "support lifts what it denies, to try again", "node-retry");
+	give_order(s, rq, &o, text, "node-retry");
 }
 
 /* --- after a restored backup --- */

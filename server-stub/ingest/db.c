@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 8, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 9, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -113,6 +113,9 @@ static const char *const migrations[] = {
 	"NOT NULL,"
 	" action TEXT NOT NULL, why TEXT NOT NULL, input TEXT NOT NULL) STRICT;"
 	"CREATE INDEX decisions_of_rollout ON decisions (rollout, at, id);",
+	"CREATE TABLE skips (rollout TEXT NOT NULL REFERENCES rollouts, node TEXT NOT NULL REFERENCES nodes,"
+	" at INTEGER NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL, PRIMARY KEY (rollout, node)) STRICT, "
+	"WITHOUT ROWID;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -514,7 +517,7 @@ int db_node_remove(struct db *db, const char *node, int64_t now)
 		"DELETE FROM components WHERE node = ?1", "DELETE FROM seen WHERE node = ?1",
 		"DELETE FROM boots WHERE node = ?1",	  "DELETE FROM results WHERE node = ?1",
 		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM orders WHERE node = ?1",
-		"DELETE FROM places WHERE node = ?1",
+		"DELETE FROM places WHERE node = ?1",	  "DELETE FROM skips WHERE node = ?1",
 	};
 	unsigned changes = 0;
 	int r = 0;
@@ -1273,6 +1276,20 @@ int db_member_drop(struct db *db, const char *rollout, const char *node)
 		      rollout, node);
 }
 
+int db_skip(struct db *db, const char *rollout, const char *node, const char *reason, const char *by, int64_t now)
+{
+	touch(db, NULL);
+	return change(db,
+		      "INSERT OR REPLACE INTO skips (rollout, node, at, reason, by) VALUES (?1, ?2, ?3, ?4, ?5)",
+		      NULL, "ssiss", rollout, node, now, reason, by);
+}
+
+int db_skip_withdraw(struct db *db, const char *rollout, const char *node, unsigned *ret_count)
+{
+	touch(db, NULL);
+	return change(db, "DELETE FROM skips WHERE rollout = ?1 AND node = ?2", ret_count, "ss", rollout, node);
+}
+
 struct each_member {
 	int (*each)(void *user, const struct db_member *row);
 	void *user;
@@ -1308,6 +1325,9 @@ static int give_member(void *context, sqlite3_stmt *row)
 		.order_kind = text_at(row, 22),
 		.order_reason = text_at(row, 23),
 		.shown_state = text_at(row, 24),
+		.skipped_at = sqlite3_column_int64(row, 25),
+		.skip_reason = text_at(row, 26),
+		.skip_by = text_at(row, 27),
 	};
 
 	return e->each(e->user, &m);
@@ -1326,8 +1346,9 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		" CASE WHEN n.way_component = ?2 THEN n.bytes_done ELSE 0 END,"
 		" CASE WHEN n.way_component = ?2 THEN n.bytes_total ELSE 0 END,"
 		" r.number, r.name, r.class, r.detail, r.received_at, o.kind, o.reason,"
-		" CASE WHEN n.way_component = ?2 THEN n.way_state END"
-		" FROM nodes n LEFT JOIN members m ON m.rollout = ?1 AND m.node = n.node"
+		" CASE WHEN n.way_component = ?2 THEN n.way_state END, s.at, s.reason, s.by"
+		" FROM nodes n LEFT JOIN skips s ON s.rollout = ?1 AND s.node = n.node"
+		" LEFT JOIN members m ON m.rollout = ?1 AND m.node = n.node"
 		" LEFT JOIN components c ON c.node = n.node AND c.component = ?2"
 		" LEFT JOIN results r ON r.id = (SELECT max(id) FROM results WHERE rollout = ?1 AND node = n.node"
 		" AND component = ?2)"

@@ -249,9 +249,16 @@ struct db_member {
 	const char *result_name, *result_class, *result_detail;
 	int64_t result_at; /* when it came */
 	const char *order_kind, *order_reason; /* a live rollback or pin of this component, or a hold; NULL */
+	int64_t skipped_at; /* 0: not */
+	const char *skip_reason, *skip_by;
 };
 NODISCARD int db_members(struct db *db, const char *rollout, const char *component, int64_t now,
 			 int (*each)(void *user, const struct db_member *row), void *user);
+
+/* A person says that a rollout does not wait for this node, for what is known of it by now; and takes that back. */
+NODISCARD int db_skip(struct db *db, const char *rollout, const char *node, const char *reason, const char *by,
+		      int64_t now);
+NODISCARD int db_skip_withdraw(struct db *db, const char *rollout, const char *node, unsigned *ret_count);
 
 /* --- places: nodes that are, or may be, down by leave of this controller (DESIGN.md section 5 "Grant") --- */
 struct db_place {

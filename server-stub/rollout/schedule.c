@@ -73,7 +73,7 @@ struct member_verdict member_judge(const struct member_facts *f)
 {
 	struct member_verdict v = { MEMBER_WAITING, false, 0 };
 	int64_t heard = f->reported_at > f->opened_at ? f->reported_at : f->opened_at;
-	bool under_way = f->under_way_to && str_eq(f->under_way_to, f->target);
+	bool under_way = f->under_way_to && str_eq(f->under_way_to, f->target), lost;
 
 	v.silent = f->opened_at > 0 && f->now - heard > (int64_t) f->silent_after_s;
 	if (f->quarantined) {
@@ -85,6 +85,13 @@ struct member_verdict member_judge(const struct member_facts *f)
 		return v;
 	}
 	v.state = result_state(f->result);
+	lost = under_way && v.silent && in_the_middle(f->under_way_state);
+	/* It excuses what was known by then; a failure by the release that comes after it is news like any other. */
+	if (f->skipped_at && !(v.state == MEMBER_FAILED && f->result_at > f->skipped_at) &&
+	    !(lost && f->reported_at > f->skipped_at)) {
+		v.state = MEMBER_SKIPPED;
+		return v;
+	}
 	if (v.state == MEMBER_GOOD) {
 		v.since = f->result_at;
 		return v;
@@ -92,7 +99,7 @@ struct member_verdict member_judge(const struct member_facts *f)
 	if (v.state == MEMBER_FAILED || v.state == MEMBER_UNPROVEN)
 		return v;
 	if (under_way) {
-		v.state = v.silent && in_the_middle(f->under_way_state) ? MEMBER_LOST : MEMBER_UNDER_WAY;
+		v.state = lost ? MEMBER_LOST : MEMBER_UNDER_WAY;
 		return v;
 	}
 	if (v.state == MEMBER_FAILED_NODE)
@@ -106,6 +113,39 @@ struct member_verdict member_judge(const struct member_facts *f)
 	if (reason_blocks(f->why))
 		v.state = MEMBER_BLOCKED;
 	return v;
+}
+
+/* What is worse for a rollout stands. */
+static unsigned badness(enum member_state s)
+{
+	static const enum member_state order[] = { MEMBER_GOOD,	       MEMBER_UNPROVEN,	  MEMBER_WAITING,
+						   MEMBER_UNDER_WAY,   MEMBER_BLOCKED,	  MEMBER_EXCUSED,
+						   MEMBER_FAILED_NODE, MEMBER_LOST,	  MEMBER_FAILED,
+						   MEMBER_SKIPPED,     MEMBER_QUARANTINED };
+	unsigned i = 0;
+
+	_Static_assert(ARRAY_LEN(order) == MEMBER_STATE_COUNT, "every state has its place");
+	while (order[i] != s)
+		i++;
+	return i;
+}
+
+struct member_verdict member_judge_with(struct member_verdict main, bool told, const struct member_facts *f,
+					bool *ret_other)
+{
+	struct member_verdict v = member_judge(f);
+	bool worse = badness(v.state) > badness(main.state);
+
+	/* What became of the update was said once; a component that moved on since does not take that back. */
+	if (told && f->result == 0 && (v.state == MEMBER_WAITING || v.state == MEMBER_BLOCKED))
+		worse = false;
+	if (ret_other)
+		*ret_other = worse;
+	if (worse)
+		main.state = v.state;
+	if (main.state == MEMBER_GOOD && v.state == MEMBER_GOOD && v.since > main.since)
+		main.since = v.since;
+	return main;
 }
 
 static bool counts_as_release_failure(enum member_state s)
@@ -172,8 +212,8 @@ static bool stage_is_proved(const struct schedule_input *in, size_t k, struct sc
 		} else if (m->state == MEMBER_GOOD) {
 			young = young && young->added_at <= m->added_at ? young : m;
 			waiting++;
-		} else if (m->state != MEMBER_EXCUSED && m->state != MEMBER_FAILED && m->state != MEMBER_LOST &&
-			   m->state != MEMBER_FAILED_NODE) {
+		} else if (m->state != MEMBER_EXCUSED && m->state != MEMBER_SKIPPED && m->state != MEMBER_FAILED &&
+			   m->state != MEMBER_LOST && m->state != MEMBER_FAILED_NODE) {
 			/* One that blocks for good is named before one that only takes its time. */
 			if (!pending || (pending->state < MEMBER_BLOCKED && m->state >= MEMBER_BLOCKED))
 				pending = m;

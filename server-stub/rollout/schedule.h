@@ -29,6 +29,7 @@
 	X(LOST, "lost", "went silent in the middle of the update")                                                \
 	X(BLOCKED, "blocked", "will not take it")                                                                 \
 	X(EXCUSED, "excused", "is held by support and not waited for")                                            \
+	X(SKIPPED, "skipped", "was skipped by a person and is not waited for")                                    \
 	X(QUARANTINED, "quarantined", "is in quarantine and does not count")
 
 enum member_state {
@@ -44,6 +45,7 @@ const char *member_state_sentence(enum member_state s);
 struct member_facts {
 	bool quarantined;
 	bool excused; /* an order of support keeps it away */
+	int64_t skipped_at; /* a person said then that it is not waited for; 0: nobody */
 	const char *target; /* the release's version */
 	const char *version; /* reported; NULL: absent or unknown */
 	const char *under_way_to, *under_way_state; /* NULL: nothing under way for this component */
@@ -61,6 +63,13 @@ struct member_verdict {
 	int64_t since; /* GOOD: when that became known */
 };
 struct member_verdict member_judge(const struct member_facts *f);
+/*
+ * One verdict for all that is swapped together: `main` is that of the rollout's component, `f` says what is known of
+ * another one, which has a result of its own only if something happened to it alone (after the common update, whose
+ * result is the main one's: `told`). *ret_other (may be NULL): the other one's stands.
+ */
+struct member_verdict member_judge_with(struct member_verdict main, bool told, const struct member_facts *f,
+					bool *ret_other);
 
 struct schedule_member {
 	const char *node;

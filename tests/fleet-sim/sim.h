@@ -79,7 +79,7 @@ struct sim_node {
 		unsigned number;
 	} outbox[SIM_KEPT]; /* results that wait for a link */
 	size_t outbox_count;
-	bool skipped; /* an order of support excuses it */
+	int64_t skipped_at; /* a person does not wait for it; 0: nobody said so */
 	int64_t wakes_at;
 	uint64_t wake_serial;
 };

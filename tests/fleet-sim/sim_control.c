@@ -156,7 +156,7 @@ int sim_members(struct sim *s, const struct sim_rollout *r, struct schedule_memb
 			m->stage = stage;
 		}
 		facts = (struct member_facts){
-			.excused = n->skipped,
+			.skipped_at = n->skipped_at,
 			.target = r->release->version,
 			.version = n->heard.version,
 			.under_way_to = n->heard.to,
@@ -383,7 +383,7 @@ int sim_undo(struct sim *s, struct sim_rollout *r)
 
 void sim_skip(struct sim *s, struct sim_node *n, bool skipped)
 {
-	n->skipped = skipped;
+	n->skipped_at = skipped ? s->now : 0;
 	s->dirty = true;
 }
 

@@ -48,7 +48,7 @@ static int work_at_the_desk(struct desk *d)
 		struct sim_node *n = sim_node(d->sim, i);
 		bool silent = sim_now(d->sim) - n->heard.at > 12 * HOUR;
 
-		if (silent == n->skipped)
+		if (silent == (n->skipped_at != 0))
 			continue;
 		sim_skip(d->sim, n, silent);
 		d->result->skips += silent;

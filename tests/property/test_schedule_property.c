@@ -135,6 +135,7 @@ static const char *missing_proof(const struct scene *s, size_t stage)
 			good++;
 			break;
 		case MEMBER_EXCUSED:
+		case MEMBER_SKIPPED:
 		case MEMBER_FAILED:
 		case MEMBER_FAILED_NODE:
 		case MEMBER_LOST:

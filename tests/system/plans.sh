@@ -49,6 +49,18 @@ check "the real one takes the nodes that were shown" eval "selfright rollout sta
 	--stage first=count:2,prefer:traffic=low --stage rest=all --json >real.json && [ \"\$(stage_nodes first <first.json)\" = \"\$(stage_nodes first <real.json)\" ]"
 check "and nodes read them by name" eval "api 'http://x/v1/target?path=rollouts/web-1-0-0.json' | holds '.stages[0].select.nodes | length == 2'"
 check "why the second stage is not open" says 0 "waits for 2 of 2 nodes" selfright rollout explain web-1-0-0
+check "a person does not wait for one of them, and says why" says 2 "say why" selfright rollout skip web-1-0-0 n4
+one=$(stage_nodes first <real.json | jq -r '.[0]')
+check "so that is recorded" eval "selfright rollout skip web-1-0-0 \$one --reason 'switched off' --json | holds '.now == \"skipped\"'"
+check "with who and why" eval "api 'http://x/v1/audit' | holds '[.entries[] | select(.action == \"skip\" and (.by | length) > 0 and (.detail | test(\"switched off\")))] | length == 1'"
+check "then one is waited for" says 0 "waits for 1 of 2 nodes" selfright rollout show web-1-0-0
+check "and shown with the reason" eval "selfright rollout show web-1-0-0 --json | holds '[.stages[0].nodes[] | select(.state == \"skipped\") | .detail] == [\"switched off\"]'"
+check "until it is taken back" selfright rollout skip web-1-0-0 "$one" --reason 'it is back' --withdraw
+check "once" says 3 "does not skip" selfright rollout skip web-1-0-0 "$one" --reason 'it is back' --withdraw
+check "both are waited for again" says 0 "waits for 2 of 2 nodes" selfright rollout show web-1-0-0
+check "nobody who is not there" says 3 "no node" selfright rollout skip web-1-0-0 n99 --reason x
+check "a node may try again, with a reason" says 2 "say why" selfright node retry n1 web
+check "that others read" eval "selfright node retry n1 web --reason 'the disk was full' >/dev/null && selfright node show n1 --json | holds '[.orders[] | select(.kind == \"retry\").reason] == [\"the disk was full\"]'"
 check "what it did is made again from what was kept" eval "selfright rollout explain web-1-0-0 --json | holds '.action == \"wait\" and .why == .recorded_why and (.nodes | length) == 2'"
 check "before it began nothing was decided" says 3 "nothing was decided" selfright rollout explain web-1-0-0 --at 2020-01-01T00:00:00Z
 check "a time is a time" says 2 "2026-11-21T18:00:00Z" selfright rollout explain web-1-0-0 --at noon

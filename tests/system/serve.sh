@@ -257,14 +257,15 @@ check "and the hold" selfright node hold n1 --withdraw
 check "nothing is listed then" [ "$(api -o /dev/null -w '%{http_code}' 'http://x/v1/target?path=nodes/n1.json')" = 404 ]
 check "a freeze" selfright freeze --site oslo --reason moving --until 1h
 check "is in the index" holds '.freeze[0].labels.site == "oslo"' <(index index)
-check "and is lifted" selfright freeze lift --all
+check "a thaw has a reason" not selfright freeze lift --all
+check "and is lifted" selfright freeze lift --all --reason over
 check "for good" holds '.freeze == []' <(index index)
 
 # --- the timeline ---
 check "it is told line by line" grep -q "n1 .*content .*a required check failed" <(selfright watch --once)
 check "and as JSON" holds '.kind' <(selfright watch --once --json | head -n 1)
 last=$(api http://x/v1/status | jq .last_event)
-( sleep 1; selfright freeze --all --reason late >/dev/null; selfright freeze lift --all >/dev/null ) &
+( sleep 1; selfright freeze --all --reason late >/dev/null; selfright freeze lift --all --reason over >/dev/null ) &
 begin=${EPOCHREALTIME/[.,]/}
 api "http://x/v1/events?after=$last&wait=8" >late
 check "who waits hears at once" [ $((${EPOCHREALTIME/[.,]/} - begin)) -lt 3000000 ]

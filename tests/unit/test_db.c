@@ -626,6 +626,48 @@ static void members_bring_all_that_is_known(void **state)
 	assert_int_equal(count, 0);
 }
 
+static int read_skip(void *user, const struct db_member *row)
+{
+	struct members *m = user;
+
+	if (row->skipped_at)
+		snprintf(m->text + strlen(m->text), 120, "%s %lld %s %s; ", row->node, (long long) row->skipped_at,
+			 row->skip_reason, row->skip_by);
+	return 0;
+}
+
+static void a_skip_is_of_one_rollout_and_can_be_taken_back(void **state)
+{
+	struct db *db = *state;
+	struct members m = { "" };
+	uint64_t before;
+	unsigned count;
+
+	add_nodes(db);
+	add_rollout(db, "r1", 1);
+	add_rollout(db, "r2", 2);
+	before = db_generation(db);
+	assert_int_equal(db_skip(db, "r1", "n2", "off", "kim", 700), 0);
+	assert_true(db_generation(db) > before);
+	assert_int_equal(db_skip(db, "r1", "n2", "still off", "jo", 800), 0);
+	assert_int_equal(db_members(db, "r1", "web", 1000, read_skip, &m), 0);
+	assert_string_equal(m.text, "n2 800 still off jo; ");
+	m.text[0] = '\0';
+	assert_int_equal(db_members(db, "r2", "web", 1000, read_skip, &m), 0);
+	assert_string_equal(m.text, "");
+	assert_int_equal(db_skip_withdraw(db, "r1", "n2", &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(db_skip_withdraw(db, "r1", "n2", &count), 0);
+	assert_int_equal(count, 0);
+	assert_int_equal(db_members(db, "r1", "web", 1000, read_skip, &m), 0);
+	assert_string_equal(m.text, "");
+	/* A node that is removed leaves nothing behind that would keep it. */
+	assert_int_equal(db_skip(db, "r1", "n2", "off", "kim", 900), 0);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_node_remove(db, "n2", 950), 0);
+	assert_int_equal(db_commit(db), 0);
+}
+
 static void membership_that_was_acted_on_sticks(void **state)
 {
 	struct db *db = *state;
@@ -838,6 +880,7 @@ int main(void)
 		T(seq_rises_and_never_goes_back),
 		T(rollouts_have_stages_and_a_state),
 		T(members_bring_all_that_is_known),
+		T(a_skip_is_of_one_rollout_and_can_be_taken_back),
 		T(membership_that_was_acted_on_sticks),
 		T(freezes_end_by_time_or_hand),
 		T(events_are_numbered_and_only_grow),

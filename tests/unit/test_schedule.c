@@ -153,12 +153,80 @@ static void orders_quarantine_and_refusals(void **state)
 	assert_int_equal(member_judge(&f).state, MEMBER_WAITING);
 }
 
+static void a_skip_excuses_what_was_known_and_no_later_failure(void **state)
+{
+	struct member_facts f = facts();
+
+	(void) state;
+	f.skipped_at = NOW - 20;
+	assert_int_equal(member_judge(&f).state, MEMBER_SKIPPED);
+	f.result = RESULT_CHECK_FAILED;
+	f.result_at = NOW - 20;
+	assert_int_equal(member_judge(&f).state, MEMBER_SKIPPED);
+	f.result_at = NOW - 19;
+	assert_int_equal(member_judge(&f).state, MEMBER_FAILED);
+	f.result = RESULT_NO_SPACE;
+	assert_int_equal(member_judge(&f).state, MEMBER_SKIPPED);
+	f.result = RESULT_GOOD;
+	assert_int_equal(member_judge(&f).state, MEMBER_SKIPPED);
+	/* Lost before it was skipped, and lost by what it began after that. */
+	f = facts();
+	f.under_way_to = "1.1.0";
+	f.under_way_state = "probation";
+	f.reported_at = NOW - 61;
+	f.skipped_at = NOW - 61;
+	assert_int_equal(member_judge(&f).state, MEMBER_SKIPPED);
+	f.skipped_at = NOW - 62;
+	assert_int_equal(member_judge(&f).state, MEMBER_LOST);
+	f.quarantined = true;
+	assert_int_equal(member_judge(&f).state, MEMBER_QUARANTINED);
+}
+
+static enum member_state together(enum member_state main, bool told, const struct member_facts *f, bool *ret_other)
+{
+	return member_judge_with((struct member_verdict){ main, false, 5 }, told, f, ret_other).state;
+}
+
+static void what_is_swapped_together_is_judged_together(void **state)
+{
+	struct member_facts f = facts();
+	bool other = false;
+
+	(void) state;
+	/* The other one is not there yet. */
+	assert_int_equal(together(MEMBER_GOOD, false, &f, &other), MEMBER_WAITING);
+	assert_true(other);
+	/* The common update was good, and it went on since, by a rollout of its own. */
+	assert_int_equal(together(MEMBER_GOOD, true, &f, &other), MEMBER_GOOD);
+	assert_false(other);
+	f.why = reason_name(REASON_DENIED);
+	assert_int_equal(together(MEMBER_GOOD, true, &f, &other), MEMBER_GOOD);
+	assert_int_equal(together(MEMBER_WAITING, false, &f, &other), MEMBER_BLOCKED);
+	/* It alone regressed in its watch. */
+	f.result = RESULT_REGRESSED;
+	assert_int_equal(together(MEMBER_GOOD, true, &f, &other), MEMBER_FAILED);
+	assert_true(other);
+	assert_int_equal(together(MEMBER_FAILED, true, &f, &other), MEMBER_FAILED);
+	assert_false(other);
+	/* Both run it already: good since the later one is. */
+	f = facts();
+	f.version = f.target;
+	assert_int_equal(together(MEMBER_GOOD, false, &f, &other), MEMBER_GOOD);
+	assert_int_equal(
+		member_judge_with((struct member_verdict){ MEMBER_GOOD, false, 5 }, false, &f, NULL).since,
+		OPENED);
+	/* What support keeps away is not waited for; nobody's word is better than the main one's. */
+	f.excused = true;
+	assert_int_equal(together(MEMBER_WAITING, false, &f, &other), MEMBER_EXCUSED);
+	assert_int_equal(together(MEMBER_QUARANTINED, true, &f, &other), MEMBER_QUARANTINED);
+}
+
 /* --- the schedule --- */
 
 /*
  * A row: the state of the rollout; per stage '+' open or '-' closed; per node its stage and state,
  * e.g. "0G 1W": G good, U unproven, F failed, N failed by itself, L lost, W waiting, Y under way,
- * B blocked, E excused, Q quarantined, y good but too young, s good and still soaking.
+ * B blocked, E excused, K skipped, Q quarantined, y good but too young, s good and still soaking.
  */
 struct row {
 	enum rollout_state state;
@@ -182,11 +250,11 @@ static void build(struct fixture *f, const struct row *row)
 {
 	static char *const stage_names[] = { (char *) (uintptr_t) "one", (char *) (uintptr_t) "two",
 					     (char *) (uintptr_t) "three", (char *) (uintptr_t) "four" };
-	static const char letters[] = "WYGUFNLBEQ";
-	static const enum member_state states[] = { MEMBER_WAITING,    MEMBER_UNDER_WAY, MEMBER_GOOD,
-						    MEMBER_UNPROVEN,   MEMBER_FAILED,	 MEMBER_FAILED_NODE,
-						    MEMBER_LOST,       MEMBER_BLOCKED,	 MEMBER_EXCUSED,
-						    MEMBER_QUARANTINED };
+	static const char letters[] = "WYGUFNLBEKQ";
+	static const enum member_state states[] = { MEMBER_WAITING,  MEMBER_UNDER_WAY,	MEMBER_GOOD,
+						    MEMBER_UNPROVEN, MEMBER_FAILED,	MEMBER_FAILED_NODE,
+						    MEMBER_LOST,     MEMBER_BLOCKED,	MEMBER_EXCUSED,
+						    MEMBER_SKIPPED,  MEMBER_QUARANTINED };
 	size_t stages = strlen(row->open);
 
 	*f = (struct fixture){ 0 };
@@ -235,6 +303,8 @@ static const struct row table[] = {
 	{ ROLLOUT_RUNNING, "++-", "0W 1G 2W", 0, 10, SCHEDULE_NOTHING, 0, "'one' waits for 1 of 1" },
 	{ ROLLOUT_RUNNING, "++", "0G 1G", 0, 10, SCHEDULE_DONE, 1, "proved" },
 	{ ROLLOUT_RUNNING, "++", "0G 1G 1W", 0, 10, SCHEDULE_NOTHING, 1, "n3 has not started" },
+	{ ROLLOUT_RUNNING, "+-", "0G 0K 1W", 0, 10, SCHEDULE_OPEN, 1, "proved" },
+	{ ROLLOUT_RUNNING, "+-", "0K 1W", 0, 10, SCHEDULE_NOTHING, 0, "no data is no success" },
 	/* soak and age */
 	{ ROLLOUT_RUNNING, "+-", "0s 1W", 0, 10, SCHEDULE_NOTHING, 0, "soaks until" },
 	{ ROLLOUT_RUNNING, "+-", "0G 0s 1W", 0, 10, SCHEDULE_NOTHING, 0, "soaks until" },
@@ -464,6 +534,8 @@ int main(void)
 		cmocka_unit_test(what_is_under_way_and_already_there),
 		cmocka_unit_test(silence_counts_from_the_opening),
 		cmocka_unit_test(orders_quarantine_and_refusals),
+		cmocka_unit_test(a_skip_excuses_what_was_known_and_no_later_failure),
+		cmocka_unit_test(what_is_swapped_together_is_judged_together),
 		cmocka_unit_test(the_table_holds),
 		cmocka_unit_test(a_failure_may_pause_instead),
 		cmocka_unit_test(waiting_for_time_says_until_when),
