@@ -30,6 +30,7 @@ static const struct row rows[] = {
 	{ "freeze", cmd_freeze, "Roll out", "stop regular rollouts for a while" },
 	{ "bundle", cmd_bundle, "Roll out", "what nodes without a network need, on a USB stick" },
 	{ "watch", cmd_watch, "Roll out", "what happens in the fleet, live" },
+	{ "desk", cmd_desk, "Roll out", "the fleet on a web page" },
 	{ "tuf", cmd_tuf, "Look closer", "a client for any TUF repository" },
 };
 

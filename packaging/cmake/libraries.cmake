@@ -63,4 +63,13 @@ layer(signer server-stub/signer INTERNAL base os json crypto tuf)
 layer(rollout server-stub/rollout INTERNAL base os json conf crypto model EXTERNAL m)
 layer(ingest server-stub/ingest INTERNAL base os json tuf model EXTERNAL PkgConfig::sqlite)
 layer(web server-stub/web INTERNAL base os json crypto EXTERNAL PkgConfig::microhttpd)
+if(TARGET sr_web)
+	set(page ${PROJECT_SOURCE_DIR}/server-stub/web/page)
+	add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/web/page.c
+		COMMAND ${CMAKE_COMMAND} -DFOLDER=${page} -DOUTPUT=${PROJECT_BINARY_DIR}/web/page.c
+			-P ${PROJECT_SOURCE_DIR}/packaging/cmake/embed.cmake
+		DEPENDS ${page}/desk.html ${page}/desk.css ${page}/desk.js ${PROJECT_SOURCE_DIR}/packaging/cmake/embed.cmake
+		VERBATIM)
+	target_sources(sr_web PRIVATE ${PROJECT_BINARY_DIR}/web/page.c)
+endif()
 layer(cli server-stub/cli INTERNAL repo signer rollout ingest web fetch mqtt conf pack)

@@ -192,5 +192,6 @@ int cmd_freeze(int argc, char **argv);
 int cmd_bundle(int argc, char **argv);
 int cmd_node(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
+int cmd_desk(int argc, char **argv);
 
 #endif

@@ -167,6 +167,19 @@ void web_send(struct web_request *rq, unsigned status, struct MHD_Response *resp
 	MHD_destroy_response(response);
 }
 
+/* For a browser: only our own script and style, no frames around us, nothing told to others. */
+static void forbid(struct MHD_Response *response)
+{
+	static const char policy[] =
+		"default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+		"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+	(void) MHD_add_response_header(response, "Content-Security-Policy", policy);
+	(void) MHD_add_response_header(response, "X-Frame-Options", "DENY");
+	(void) MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+	(void) MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+}
+
 void web_reply(struct web_request *rq, unsigned status, const char *content_type, const void *body, size_t len)
 {
 	struct MHD_Response *response =
@@ -177,6 +190,8 @@ void web_reply(struct web_request *rq, unsigned status, const char *content_type
 		(void) MHD_add_response_header(response, "Content-Type", content_type);
 		(void) MHD_add_response_header(response, "Cache-Control", "no-store");
 		(void) MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+		if (rq->origin == WEB_LOCAL)
+			forbid(response);
 	}
 	web_send(rq, status, response);
 }
@@ -216,6 +231,11 @@ const char *web_arg(const struct web_request *rq, size_t index)
 const char *web_query(struct web_request *rq, const char *name)
 {
 	return MHD_lookup_connection_value(rq->mhd, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *web_header(struct web_request *rq, const char *name)
+{
+	return MHD_lookup_connection_value(rq->mhd, MHD_HEADER_KIND, name);
 }
 
 const void *web_body(const struct web_request *rq, size_t *ret_len)
@@ -260,11 +280,26 @@ static uint64_t body_limit(const struct web_request *rq)
 	return rq->route->flags & WEB_UPLOAD ? rq->web->options.max_upload : rq->route->max_body;
 }
 
+/* "localhost" or "127.0.0.1", with any port: the one we have may be forwarded from another. */
+static bool is_local_name(const char *host)
+{
+	size_t len = host ? strcspn(host, ":") : 0;
+
+	if (!host || (host[len] == ':' && strspn(host + len + 1, "0123456789") != strlen(host + len + 1)))
+		return false;
+	return (len == 9 && strncmp(host, "localhost", len) == 0) ||
+	       (len == 9 && strncmp(host, "127.0.0.1", len) == 0);
+}
+
 /* Everything that can be said after the head. False: an answer is queued. */
 static bool begin_request(struct web_request *rq, const char *method, const char *path)
 {
 	unsigned status = 0;
 
+	if (rq->origin == WEB_LOCAL && !is_local_name(web_header(rq, "Host"))) {
+		web_fail(rq, MHD_HTTP_FORBIDDEN, "this page is only for localhost and 127.0.0.1");
+		return false;
+	}
 	if (strcmp(path, "/") != 0 && (path[0] != '/' || !guard_path(path + 1))) {
 		web_fail(rq, MHD_HTTP_BAD_REQUEST, "this path is not allowed");
 		return false;
@@ -586,8 +621,8 @@ int web_listen_unix(struct web *w, const char *path)
 	return r;
 }
 
-int web_listen_tls(struct web *w, const char *address, unsigned port, const char *key_pem, const char *cert_pem,
-		   unsigned *ret_port)
+static int listen_at(struct web *w, const char *address, unsigned port, enum web_origin origin,
+		     const char *key_pem, const char *cert_pem, unsigned *ret_port)
 {
 	union {
 		struct sockaddr any;
@@ -619,10 +654,21 @@ int web_listen_tls(struct web *w, const char *address, unsigned port, const char
 		close(fd);
 		return r;
 	}
-	r = listen_with(w, fd, WEB_TLS, key_pem, cert_pem);
+	r = listen_with(w, fd, origin, key_pem, cert_pem);
 	if (r == 0)
 		*ret_port = ntohs(a.any.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
 	return r;
+}
+
+int web_listen_tls(struct web *w, const char *address, unsigned port, const char *key_pem, const char *cert_pem,
+		   unsigned *ret_port)
+{
+	return listen_at(w, address, port, WEB_TLS, key_pem, cert_pem, ret_port);
+}
+
+int web_listen_local(struct web *w, unsigned port, unsigned *ret_port)
+{
+	return listen_at(w, "127.0.0.1", port, WEB_LOCAL, NULL, NULL, ret_port);
 }
 
 static void shorten(int *timeout_ms, uint64_t ms)

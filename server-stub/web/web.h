@@ -24,7 +24,7 @@
 struct web;
 struct web_request;
 
-enum web_origin { WEB_UNIX = 1, WEB_TLS = 2, WEB_ANY = 3 };
+enum web_origin { WEB_UNIX = 1, WEB_TLS = 2, WEB_ANY = 3, WEB_LOCAL = 4 };
 enum { WEB_LISTENERS_MAX = 2, WEB_ARGS_MAX = 4, WEB_UPLOAD = 1 };
 
 typedef void web_handler(void *user, struct web_request *rq);
@@ -60,6 +60,13 @@ NODISCARD int web_listen_unix(struct web *w, const char *path);
 NODISCARD int web_listen_tls(struct web *w, const char *address, unsigned port, const char *key_pem,
 			     const char *cert_pem, unsigned *ret_port);
 
+/*
+ * Plain HTTP on 127.0.0.1, for a browser on this machine. Whoever asks under another name than localhost is refused, so
+ * that no web page can lead a browser here by a name of its own (DNS rebinding); answers forbid what a page of
+ * text and numbers does not need (Content-Security-Policy, frames). Who may ask what is for the handlers to say.
+ */
+NODISCARD int web_listen_local(struct web *w, unsigned port, unsigned *ret_port);
+
 /* Fills up to WEB_LISTENERS_MAX descriptors, returns how many, and shortens *timeout_ms. */
 size_t web_poll_prepare(struct web *w, struct pollfd ret[static WEB_LISTENERS_MAX], int *timeout_ms);
 void web_poll_done(struct web *w);
@@ -71,6 +78,7 @@ void web_wake(struct web *w);
 enum web_origin web_origin(const struct web_request *rq);
 const char *web_arg(const struct web_request *rq, size_t index); /* what the pattern's stars took; NULL: fewer */
 const char *web_query(struct web_request *rq, const char *name); /* NULL: not given */
+const char *web_header(struct web_request *rq, const char *name); /* NULL: not there */
 const void *web_body(const struct web_request *rq, size_t *ret_len);
 bool web_is_head(const struct web_request *rq);
 

@@ -9,6 +9,7 @@
 #include "server-stub/web/web.h"
 #include "support/fault_loop.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <setjmp.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,6 +99,7 @@ static const struct web_route routes[] = {
 	{ "GET", "/wait", WEB_ANY, 0, wait_for_it, 0 },
 	{ "GET", "/mute", WEB_ANY, 0, mute, 0 },
 	{ "GET", "/tls", WEB_TLS, 0, tls_only, 0 },
+	{ "GET", "/local", WEB_LOCAL, 0, tls_only, 0 },
 	{ NULL, NULL, 0, 0, NULL, 0 },
 };
 
@@ -657,6 +660,59 @@ static void tls_serves_with_our_certificate_only(void **state)
 	private_key_free(key);
 }
 
+/* A page of somebody else may lead a browser to our port under its own name, never under ours. */
+static void local_answers_to_local_names_only(void **state)
+{
+	static const struct {
+		const char *host;
+		long status;
+	} rows[] = { { "localhost", 200 },
+		     { "localhost:9999", 200 },
+		     { "127.0.0.1:1", 200 },
+		     { "evil.example", 403 },
+		     { "localhost.evil", 403 },
+		     { "127.0.0.1.evil", 403 },
+		     { "localhost:80@evil", 403 },
+		     { "127.0.0.2", 403 },
+		     { "[::1]", 403 },
+		     { "localhostx", 403 },
+		     { "", 403 } };
+	struct site *s = *state;
+	unsigned port = 0;
+	pid_t child;
+
+	assert_int_equal(web_listen_local(s->web, 70000, &port), -EINVAL);
+	assert_int_equal(web_listen_local(s->web, 0, &port), 0);
+	assert_true(port > 0);
+	child = fork();
+	if (child == 0) {
+		for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+			struct sockaddr_in a = { .sin_family = AF_INET,
+						 .sin_port = htons((uint16_t) port),
+						 .sin_addr = { htonl(INADDR_LOOPBACK) } };
+			int fd = socket(AF_INET, SOCK_STREAM, 0);
+			char text[2000], want[40];
+			size_t got = 0;
+			ssize_t k;
+
+			snprintf(text, sizeof(text),
+				 "GET /local HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", rows[i].host);
+			if (connect(fd, (struct sockaddr *) &a, sizeof(a)) < 0 ||
+			    write(fd, text, strlen(text)) != (ssize_t) strlen(text))
+				_exit(1);
+			while ((k = read(fd, text + got, sizeof(text) - 1 - got)) > 0)
+				got += (size_t) k;
+			text[got] = '\0';
+			close(fd);
+			snprintf(want, sizeof(want), "HTTP/1.1 %ld", rows[i].status);
+			if (strncmp(text, want, strlen(want)) != 0 || !strstr(text, "frame-ancestors 'none'"))
+				_exit(10 + (int) i);
+		}
+		_exit(0);
+	}
+	serve_child(s, child, 20000);
+}
+
 static void many_clients_and_one_address(void **state)
 {
 	struct site *s = *state;
@@ -693,6 +749,7 @@ int main(void)
 		T(waiting_requests_are_woken_or_answered_late),
 		T(closing_with_someone_waiting_is_fine),
 		T(tls_serves_with_our_certificate_only),
+		T(local_answers_to_local_names_only),
 		T(many_clients_and_one_address),
 	};
 

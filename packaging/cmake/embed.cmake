@@ -1,0 +1,16 @@
+# cmake -DFOLDER=... -DOUTPUT=... -P embed.cmake: the files of the desk's page as C, for web/page.h.
+set(rows "")
+set(arrays "")
+foreach(entry "/;desk.html;text/html; charset=utf-8" "/desk.css;desk.css;text/css; charset=utf-8"
+	"/desk.js;desk.js;text/javascript; charset=utf-8")
+	string(REGEX MATCH "^([^;]*);([^;]*);(.*)$" _ "${entry}")
+	set(path "${CMAKE_MATCH_1}")
+	set(file "${CMAKE_MATCH_2}")
+	set(media "${CMAKE_MATCH_3}")
+	string(MAKE_C_IDENTIFIER "${file}" name)
+	file(READ "${FOLDER}/${file}" hex HEX)
+	string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+	string(APPEND arrays "static const unsigned char ${name}[] = { ${bytes} };\n")
+	string(APPEND rows "\t{ \"${path}\", \"${media}\", ${name}, sizeof(${name}) },\n")
+endforeach()
+file(WRITE "${OUTPUT}" "#include \"server-stub/web/page.h\"\n\n${arrays}\nconst struct page_file page_files[] = {\n${rows}\t{ 0 },\n};\n")
