@@ -60,7 +60,7 @@ layer(agent agent INTERNAL phase store local probe)
 
 layer(repo server-stub/repo INTERNAL base os json conf crypto tree pack fetch tuf model signer)
 layer(signer server-stub/signer INTERNAL base os json crypto tuf)
-layer(rollout server-stub/rollout INTERNAL base os json conf crypto model EXTERNAL m)
+layer(rollout server-stub/rollout INTERNAL base os json conf crypto model zone EXTERNAL m)
 layer(ingest server-stub/ingest INTERNAL base os json tuf model EXTERNAL PkgConfig::sqlite)
 layer(web server-stub/web INTERNAL base os json crypto EXTERNAL PkgConfig::microhttpd)
 if(TARGET sr_web)

@@ -567,6 +567,31 @@ static int cmd_show(int argc, char **argv)
 	return c.arg_count ? show_one(&c, c.args[0]) : list_all(&c);
 }
 
+static enum cli_colour colour_of_verdict(const char *verdict)
+{
+	return strcmp(verdict, "pass") == 0 ? CLI_GREEN : strcmp(verdict, "fail") == 0 ? CLI_RED : CLI_YELLOW;
+}
+
+/* What each gate answered, and by what. */
+static void say_gates(const struct cli *c, const struct json *gates)
+{
+	static const char *const headings[] = { "gate", "answer", "by" };
+	struct cli_table *t;
+
+	if (json_count(gates) == 0)
+		return;
+	t = cli_table_new(headings, ARRAY_LEN(headings));
+	for (size_t i = 0; i < json_count(gates); i++) {
+		const struct json *g = json_at(gates, i);
+		const char *verdict = fleet_text(g, "verdict");
+
+		cli_table_cell(t, CLI_PLAIN, "  %s", fleet_text(g, "name"));
+		cli_table_cell(t, colour_of_verdict(verdict), "%s", verdict);
+		cli_table_cell(t, CLI_DIM, "%s", fleet_text(g, "text"));
+	}
+	cli_table_print(c, t);
+}
+
 static int cmd_explain(int argc, char **argv)
 {
 	static const char *at;
@@ -608,6 +633,7 @@ static int cmd_explain(int argc, char **argv)
 	cli_say(&c, "at %s, by what was known at %s:", fleet_text(answer, "at"), fleet_text(answer, "recorded"));
 	cli_say(&c, "  %s, stage %s: %s", fleet_text(answer, "action"), fleet_text(answer, "stage"),
 		fleet_text(answer, "why"));
+	say_gates(&c, json_get(answer, "gates"));
 	nodes = json_get(answer, "nodes");
 	t = cli_table_new(headings, ARRAY_LEN(headings));
 	for (size_t i = 0; i < json_count(nodes); i++) {

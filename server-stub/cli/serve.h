@@ -10,6 +10,7 @@
  * serve_explain a past decision made again from what is kept of it
  * serve_skip    a node that a rollout does not wait for, because a person says so
  * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
+ * serve_gate    what the gates of a rollout know, and what they answered
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
@@ -39,6 +40,7 @@ struct mqtt;
 struct repo;
 struct signer_client;
 struct db_rollout;
+struct gate_memory;
 struct json;
 struct json_node;
 
@@ -164,7 +166,7 @@ struct evaluated_member {
 	bool acted, online;
 	bool told; /* the result of its update is here */
 	bool runs; /* one of the releases, as it says */
-	char version[72], detail[200], under_way[24], result[40];
+	char version[72], detail[200], under_way[24], result[40], failing[ID_MAX + 1], degraded[ID_MAX + 1];
 	int64_t reported_at;
 	uint64_t bytes_done, bytes_total;
 };
@@ -173,6 +175,7 @@ struct evaluation {
 	struct schedule_stage stages[PLAN_STAGES_MAX];
 	struct evaluated_member *members; /* every registered node, by name */
 	size_t count;
+	struct gate_memory *gates; /* of the stage that is open last; NULL: none is */
 	struct schedule_decision decision;
 };
 /* What a rollout is now; with an id that is not in the database what it would be. */
@@ -219,6 +222,16 @@ void plan_preview(struct serve *s, struct json_node *o, const struct evaluation 
 /* --- serve_skip.c --- */
 /* POST /v1/rollouts/<id>/skip {"node","reason","withdraw","by"} */
 void skip_post(void *user, struct web_request *rq);
+
+/* --- serve_gate.c --- */
+/* What is known of the gates of the stage that is open last, into e->gates (gates_forget). */
+NODISCARD int gates_remember(struct serve *s, const char *id, struct evaluation *e);
+void gates_forget(struct gate_memory *m); /* NULL is fine */
+void gates_moved(struct evaluation *e); /* the evaluation lies somewhere else now */
+/* ... as schedule() takes it; borrowed from e. */
+void gates_input(const struct evaluation *e, struct schedule_input *in);
+/* Since when they are asked, whom they ask, what they answered. Within a transaction. */
+NODISCARD int gates_note(struct serve *s, const char *id, const struct evaluation *e);
 
 /* --- serve_explain.c --- */
 /* GET /v1/rollouts/<id>/explain?at=TIME */

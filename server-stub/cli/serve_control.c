@@ -35,6 +35,7 @@ void evaluation_done(struct evaluation *e)
 {
 	plan_done(&e->plan);
 	free(e->members);
+	gates_forget(e->gates);
 	*e = (struct evaluation){ 0 };
 }
 
@@ -167,6 +168,8 @@ static int gather_member(void *user, const struct db_member *row)
 	copy(m->under_way, sizeof(m->under_way), row->shown_state);
 	copy(m->result, sizeof(m->result), row->result_name);
 	copy(m->detail, sizeof(m->detail), detail_of(row, verdict.state));
+	copy(m->failing, sizeof(m->failing), row->failing);
+	copy(m->degraded, sizeof(m->degraded), row->degraded);
 	/* As store_members() would write it: what was acted on stays as it is. */
 	if (selected && e->stages[stage].open)
 		m->stored = row->is_member && row->acted >= m->acted && (row->acted || row->position == stage);
@@ -176,7 +179,12 @@ static int gather_member(void *user, const struct db_member *row)
 					      .state = verdict.state,
 					      .silent = verdict.silent,
 					      .since = verdict.since,
-					      .added_at = row->added_at };
+					      .added_at = row->added_at,
+					      .heard_at = facts.opened_at == 0		       ? 0
+							  : row->reported_at > facts.opened_at ? row->reported_at
+											       : facts.opened_at,
+					      .failing_at = row->failing_at,
+					      .restarts = row->restarts };
 	return 0;
 }
 
@@ -250,8 +258,11 @@ static int make_input(struct evaluation *e, enum rollout_state state, int64_t no
 			continue;
 		members[in.member_count] = m->member;
 		members[in.member_count].node = m->node;
+		members[in.member_count].failing = m->failing[0] ? m->failing : NULL;
+		members[in.member_count].degraded = m->degraded[0] ? m->degraded : NULL;
 		members[in.member_count++].detail = m->detail[0] ? m->detail : NULL;
 	}
+	gates_input(e, &in);
 	*ret = in;
 	return 0;
 }
@@ -289,12 +300,15 @@ int control_evaluate(struct serve *s, const char *id, enum rollout_state state, 
 		r = db_members(s->db, id, w.with->component, g.now, gather_with, &w);
 	}
 	if (r == 0)
+		r = gates_remember(s, id, &e);
+	if (r == 0)
 		r = decide_next(&e, state, g.now);
 	if (r < 0) {
 		evaluation_done(&e);
 		return r;
 	}
 	*ret = e;
+	gates_moved(ret);
 	return 0;
 }
 
@@ -427,6 +441,8 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 		r = store_members(s, id, &e);
 	if (r == 0)
 		r = keep_decision(s, id, &e, note);
+	if (r == 0)
+		r = gates_note(s, id, &e);
 	if (r == 0) {
 		switch (e.decision.action) {
 		case SCHEDULE_NOTHING:

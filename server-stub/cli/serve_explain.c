@@ -21,7 +21,7 @@ struct explained {
 	int64_t at;
 	struct plan plan;
 	bool has_plan;
-	struct json_node *o;
+	struct json_node *o, *answers;
 };
 
 static int read_its_plan(void *user, const struct db_rollout *row)
@@ -57,6 +57,69 @@ static void write_members(struct json_node *o, const struct schedule_input *in, 
 	}
 }
 
+static void write_gate(struct json_node *list, const char *name, const char *kind, const struct schedule_gate *g,
+		       const struct gate_facts *f)
+{
+	struct json_node *o, *looks;
+
+	if (!g->asked)
+		return;
+	o = node_object(list, NULL);
+	node_string(o, "name", name);
+	node_string(o, "kind", kind);
+	node_string(o, "verdict", gate_verdict_name(g->answer.verdict));
+	node_bool(o, "due", g->due);
+	node_string(o, "text", g->answer.text);
+	if (!f)
+		return;
+	node_time(o, "asked_person", f->asked_at);
+	looks = node_array(o, "looks");
+	for (size_t i = 0; i < f->look_count; i++) {
+		const struct gate_look *l = &f->looks[i];
+		struct json_node *row = node_object(looks, NULL);
+		char low[32], high[32];
+
+		gate_number(low, l->low);
+		gate_number(high, l->high);
+		node_time(row, "at", l->at);
+		node_string(row, "said", gate_verdict_name(l->said));
+		node_string(row, "low", low);
+		node_string(row, "high", high);
+		node_integer(row, "samples", (int64_t) l->samples);
+		node_string(row, "text", l->text);
+	}
+}
+
+/* Every gate's answer, and what it judged. */
+static void write_gates(struct json_node *o, const struct schedule_input *in, const struct schedule_decision *d)
+{
+	struct json_node *list = node_array(o, "gates");
+
+	for (unsigned b = 0; b < BUILT_IN_COUNT; b++)
+		write_gate(list, schedule_built_in_name(b), "built-in", &d->built_in[b], NULL);
+	for (size_t i = 0; i < in->plan->gate_count; i++) {
+		const struct gate_facts *f = NULL;
+
+		for (size_t k = 0; k < in->gate_count; k++)
+			f = in->gates[k].gate == i ? &in->gates[k] : f;
+		write_gate(list, in->plan->gates[i].name, gate_kind_name(in->plan->gates[i].kind), &d->gates[i],
+			   f);
+	}
+}
+
+static int write_answer(void *user, const struct db_gate_answer *row)
+{
+	struct explained *x = user;
+	struct json_node *o = node_object(x->answers, NULL);
+
+	node_time(o, "at", row->at);
+	node_string(o, "stage", row->position < x->plan.stage_count ? x->plan.stages[row->position].name : NULL);
+	node_string(o, "gate", row->gate);
+	node_string(o, "verdict", row->verdict);
+	node_string(o, "text", row->text);
+	return row->data ? node_json(o, "data", row->data) : 0;
+}
+
 static int replay(void *user, const struct db_decision *row)
 {
 	struct explained *x = user;
@@ -81,6 +144,7 @@ static int replay(void *user, const struct db_decision *row)
 	node_string(x->o, "why", d.why);
 	node_string(x->o, "stage", x->plan.stages[d.stage].name);
 	node_time(x->o, "wake_at", d.wake_at);
+	write_gates(x->o, &past.input, &d);
 	/* A stage that opens does so for the one before it. */
 	write_members(x->o, &past.input, d.action == SCHEDULE_OPEN && d.stage > 0 ? d.stage - 1 : d.stage);
 	replay_done(&past);
@@ -111,6 +175,10 @@ void explain_get(void *user, struct web_request *rq)
 	}
 	if (r == 0)
 		r = db_decision_at(s->db, x.id, x.at, replay, &x);
+	if (r == 0) {
+		x.answers = node_array(x.o, "answers");
+		r = db_gate_answers(s->db, x.id, x.at, write_answer, &x);
+	}
 	if (r == -ENOENT)
 		web_fail(rq, 404, "nothing was decided about '%s' before then, or it is not kept any more", x.id);
 	else if (r < 0)

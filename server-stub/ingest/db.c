@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 96, SCHEMA_VERSION = 9, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 10, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -116,6 +116,25 @@ static const char *const migrations[] = {
 	"CREATE TABLE skips (rollout TEXT NOT NULL REFERENCES rollouts, node TEXT NOT NULL REFERENCES nodes,"
 	" at INTEGER NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL, PRIMARY KEY (rollout, node)) STRICT, "
 	"WITHOUT ROWID;",
+	/* What the gates of a stage saw, answered and were told. */
+	"CREATE TABLE gate_looks (id INTEGER PRIMARY KEY, rollout TEXT NOT NULL REFERENCES rollouts,"
+	" position INTEGER NOT NULL, gate TEXT NOT NULL, at INTEGER NOT NULL, said TEXT NOT NULL, low TEXT NOT "
+	"NULL,"
+	" high TEXT NOT NULL, samples INTEGER NOT NULL, since INTEGER NOT NULL, text TEXT NOT NULL, data TEXT) "
+	"STRICT;"
+	"CREATE INDEX looks_of_gate ON gate_looks (rollout, position, gate, id);"
+	"CREATE TABLE gates (rollout TEXT NOT NULL REFERENCES rollouts, position INTEGER NOT NULL, gate TEXT NOT "
+	"NULL,"
+	" due_at INTEGER NOT NULL DEFAULT 0, asked_at INTEGER NOT NULL DEFAULT 0, word TEXT, word_at INTEGER NOT "
+	"NULL"
+	" DEFAULT 0, word_by TEXT, word_reason TEXT, PRIMARY KEY (rollout, position, gate)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE gate_answers (id INTEGER PRIMARY KEY, rollout TEXT NOT NULL REFERENCES rollouts,"
+	" position INTEGER NOT NULL, gate TEXT NOT NULL, at INTEGER NOT NULL, verdict TEXT NOT NULL, text TEXT "
+	"NOT NULL,"
+	" data TEXT) STRICT;"
+	"CREATE INDEX answers_of_gate ON gate_answers (rollout, position, gate, id);"
+	"ALTER TABLE nodes ADD COLUMN failing_at INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE nodes ADD COLUMN degraded TEXT;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -839,11 +858,13 @@ int db_report_store(struct db *db, const struct db_report *r, const char *digest
 		   "UPDATE nodes SET sequence = ?2, boot_id = ?3, reported_at = ?4, labels = ?5, report = ?6,"
 		   " way_component = ?7, way_to = ?8, way_state = ?9, way_update = ?10, bytes_done = ?11, "
 		   "signed_component = ?7, signed_to = ?8, signed_state = ?9, signed_update = ?10, "
-		   "bytes_total = ?12, timestamp = ?13, failing = ?14"
+		   "bytes_total = ?12, timestamp = ?13, degraded = ?15,"
+		   " failing_at = CASE WHEN ?14 IS NULL THEN 0 WHEN failing IS NULL THEN ?4 ELSE failing_at END,"
+		   " failing = ?14"
 		   " WHERE node = ?1",
-		   &changes, "susissssssuuus", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
+		   &changes, "susissssssuuuss", r->node, r->sequence, r->boot_id, r->now, r->labels, r->body,
 		   r->under_way, r->under_way_to, r->under_way_state, r->under_way_update, r->bytes_done,
-		   r->bytes_total, r->timestamp, r->failing);
+		   r->bytes_total, r->timestamp, r->failing, r->degraded);
 	e = changed_one(e, changes);
 	if (e < 0)
 		return e;
@@ -1328,6 +1349,10 @@ static int give_member(void *context, sqlite3_stmt *row)
 		.skipped_at = sqlite3_column_int64(row, 25),
 		.skip_reason = text_at(row, 26),
 		.skip_by = text_at(row, 27),
+		.failing = text_at(row, 28),
+		.failing_at = sqlite3_column_int64(row, 29),
+		.degraded = text_at(row, 30),
+		.restarts = number_at(row, 31),
 	};
 
 	return e->each(e->user, &m);
@@ -1346,7 +1371,12 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		" CASE WHEN n.way_component = ?2 THEN n.bytes_done ELSE 0 END,"
 		" CASE WHEN n.way_component = ?2 THEN n.bytes_total ELSE 0 END,"
 		" r.number, r.name, r.class, r.detail, r.received_at, o.kind, o.reason,"
-		" CASE WHEN n.way_component = ?2 THEN n.way_state END, s.at, s.reason, s.by"
+		" CASE WHEN n.way_component = ?2 THEN n.way_state END, s.at, s.reason, s.by,"
+		" n.failing, n.failing_at, n.degraded,"
+		/* Boots that were first heard of since then; the one under way at the opening was known before. */
+		" CASE WHEN m.position IS NULL THEN 0 ELSE (SELECT count(*) FROM boots b WHERE b.node = n.node"
+		" AND b.first_at > (SELECT opened_at FROM stages t WHERE t.rollout = ?1 AND t.position = "
+		"m.position)) END"
 		" FROM nodes n LEFT JOIN skips s ON s.rollout = ?1 AND s.node = n.node"
 		" LEFT JOIN members m ON m.rollout = ?1 AND m.node = n.node"
 		" LEFT JOIN components c ON c.node = n.node AND c.component = ?2"
@@ -1359,6 +1389,171 @@ int db_members(struct db *db, const char *rollout, const char *component, int64_
 		" ORDER BY kind DESC, issued DESC LIMIT 1)"
 		" ORDER BY n.node",
 		give_member, &e, "ssi", rollout, component, now);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- gates --- */
+
+int db_gate_look_add(struct db *db, const struct db_gate_look *l, unsigned keep)
+{
+	int r = change(
+		db,
+		"INSERT INTO gate_looks (rollout, position, gate, at, said, low, high, samples, since, text, data)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+		NULL, "sisisssuiss", l->rollout, (int64_t) l->position, l->gate, l->at, l->said, l->low, l->high,
+		l->samples, l->since, l->text, l->data);
+
+	touch_rollout(db, l->rollout);
+	if (r < 0)
+		return r;
+	return change(db,
+		      "DELETE FROM gate_looks WHERE rollout = ?1 AND position = ?2 AND gate = ?3 AND id <="
+		      " (SELECT id FROM gate_looks WHERE rollout = ?1 AND position = ?2 AND gate = ?3"
+		      " ORDER BY id DESC LIMIT 1 OFFSET ?4)",
+		      NULL, "sisi", l->rollout, (int64_t) l->position, l->gate, (int64_t) keep);
+}
+
+struct each_gate_look {
+	int (*each)(void *user, const struct db_gate_look *row);
+	void *user;
+	const char *rollout;
+	size_t position;
+};
+
+static int give_gate_look(void *context, sqlite3_stmt *row)
+{
+	struct each_gate_look *e = context;
+	const struct db_gate_look l = {
+		.rollout = e->rollout,
+		.position = e->position,
+		.gate = text_at(row, 0),
+		.at = sqlite3_column_int64(row, 1),
+		.said = text_at(row, 2),
+		.low = text_at(row, 3),
+		.high = text_at(row, 4),
+		.samples = number_at(row, 5),
+		.since = sqlite3_column_int64(row, 6),
+		.text = text_at(row, 7),
+		.data = text_at(row, 8),
+	};
+
+	return e->each(e->user, &l);
+}
+
+int db_gate_looks(struct db *db, const char *rollout, size_t position,
+		  int (*each)(void *user, const struct db_gate_look *row), void *user)
+{
+	struct each_gate_look e = { each, user, rollout, position };
+	int r = query(db,
+		      "SELECT gate, at, said, low, high, samples, since, text, data FROM gate_looks"
+		      " WHERE rollout = ?1 AND position = ?2 ORDER BY gate, id",
+		      give_gate_look, &e, "si", rollout, (int64_t) position);
+
+	return r > 0 ? 0 : r;
+}
+
+int db_gate_due(struct db *db, const char *rollout, size_t position, const char *gate, int64_t due_at,
+		int64_t asked_at)
+{
+	return change(db,
+		      "INSERT INTO gates (rollout, position, gate, due_at, asked_at) VALUES (?1, ?2, ?3, ?4, ?5)"
+		      " ON CONFLICT (rollout, position, gate) DO UPDATE SET"
+		      " due_at = CASE WHEN due_at = 0 THEN excluded.due_at ELSE due_at END,"
+		      " asked_at = CASE WHEN asked_at = 0 THEN excluded.asked_at ELSE asked_at END",
+		      NULL, "sisii", rollout, (int64_t) position, gate, due_at, asked_at);
+}
+
+int db_gate_word(struct db *db, const char *rollout, size_t position, const char *gate, const char *word,
+		 const char *by, const char *reason, int64_t now)
+{
+	int r = change(
+		db,
+		"INSERT INTO gates (rollout, position, gate, word, word_by, word_reason, word_at)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+		" ON CONFLICT (rollout, position, gate) DO UPDATE SET word = excluded.word,"
+		" word_by = excluded.word_by, word_reason = excluded.word_reason, word_at = excluded.word_at",
+		NULL, "sissssi", rollout, (int64_t) position, gate, word, by, reason, now);
+
+	touch_rollout(db, rollout);
+	return r;
+}
+
+struct each_gate {
+	int (*each)(void *user, const struct db_gate *row);
+	void *user;
+};
+
+static int give_gate(void *context, sqlite3_stmt *row)
+{
+	struct each_gate *e = context;
+	const struct db_gate g = {
+		.gate = text_at(row, 0),
+		.due_at = sqlite3_column_int64(row, 1),
+		.asked_at = sqlite3_column_int64(row, 2),
+		.word = text_at(row, 3),
+		.word_at = sqlite3_column_int64(row, 4),
+		.word_by = text_at(row, 5),
+		.word_reason = text_at(row, 6),
+	};
+
+	return e->each(e->user, &g);
+}
+
+int db_gates(struct db *db, const char *rollout, size_t position,
+	     int (*each)(void *user, const struct db_gate *row), void *user)
+{
+	struct each_gate e = { each, user };
+	int r = query(db,
+		      "SELECT gate, due_at, asked_at, word, word_at, word_by, word_reason FROM gates"
+		      " WHERE rollout = ?1 AND position = ?2 ORDER BY gate",
+		      give_gate, &e, "si", rollout, (int64_t) position);
+
+	return r > 0 ? 0 : r;
+}
+
+int db_gate_answered(struct db *db, const struct db_gate_answer *a)
+{
+	/* One that says what the last one said is no news; the sentence may differ in its numbers. */
+	return change(db,
+		      "INSERT INTO gate_answers (rollout, position, gate, at, verdict, text, data)"
+		      " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE ?5 IS NOT (SELECT verdict FROM gate_answers"
+		      " WHERE rollout = ?1 AND position = ?2 AND gate = ?3 ORDER BY id DESC LIMIT 1)",
+		      NULL, "sisisss", a->rollout, (int64_t) a->position, a->gate, a->at, a->verdict, a->text,
+		      a->data);
+}
+
+struct each_gate_answer {
+	int (*each)(void *user, const struct db_gate_answer *row);
+	void *user;
+	const char *rollout;
+};
+
+static int give_gate_answer(void *context, sqlite3_stmt *row)
+{
+	const struct each_gate_answer *e = context;
+	const struct db_gate_answer a = {
+		.rollout = e->rollout,
+		.position = (size_t) number_at(row, 0),
+		.gate = text_at(row, 1),
+		.at = sqlite3_column_int64(row, 2),
+		.verdict = text_at(row, 3),
+		.text = text_at(row, 4),
+		.data = text_at(row, 5),
+	};
+
+	return e->each(e->user, &a);
+}
+
+int db_gate_answers(struct db *db, const char *rollout, int64_t until,
+		    int (*each)(void *user, const struct db_gate_answer *row), void *user)
+{
+	struct each_gate_answer e = { each, user, rollout };
+	int r = query(
+		db,
+		"SELECT position, gate, at, verdict, text, data FROM gate_answers WHERE rollout = ?1 AND at <= ?2"
+		" ORDER BY id",
+		give_gate_answer, &e, "si", rollout, until);
 
 	return r > 0 ? 0 : r;
 }

@@ -120,6 +120,7 @@ struct db_report {
 	const char *under_way, *under_way_to, *under_way_state, *under_way_update;
 	uint64_t bytes_done, bytes_total, timestamp;
 	const char *failing; /* a check that fails, NULL: none */
+	const char *degraded; /* one that failed before its update already; NULL: none */
 };
 struct db_seen {
 	uint64_t highest; /* sequence stored, 0: none */
@@ -248,6 +249,9 @@ struct db_member {
 	uint64_t result_number; /* newest of this rollout; 0: none */
 	const char *result_name, *result_class, *result_detail;
 	int64_t result_at; /* when it came */
+	const char *failing, *degraded; /* checks of its newest report; NULL: none */
+	int64_t failing_at; /* since when some check has failed */
+	uint64_t restarts; /* boots first heard of since its stage opened */
 	const char *order_kind, *order_reason; /* a live rollback or pin of this component, or a hold; NULL */
 	int64_t skipped_at; /* 0: not */
 	const char *skip_reason, *skip_by;
@@ -259,6 +263,45 @@ NODISCARD int db_members(struct db *db, const char *rollout, const char *compone
 NODISCARD int db_skip(struct db *db, const char *rollout, const char *node, const char *reason, const char *by,
 		      int64_t now);
 NODISCARD int db_skip_withdraw(struct db *db, const char *rollout, const char *node, unsigned *ret_count);
+
+/* --- gates (rollout/gate.h): what those of one stage saw, were told and answered --- */
+struct db_gate_look {
+	const char *rollout, *gate, *said, *low, *high; /* low, high: decimal */
+	const char *text, *data; /* data: JSON; NULL: none */
+	size_t position; /* of the stage */
+	uint64_t samples;
+	int64_t at, since;
+};
+/* The newest `keep` of a gate in its stage stay. */
+NODISCARD int db_gate_look_add(struct db *db, const struct db_gate_look *l, unsigned keep);
+/* Of one stage: by gate, oldest first. */
+NODISCARD int db_gate_looks(struct db *db, const char *rollout, size_t position,
+			    int (*each)(void *user, const struct db_gate_look *row), void *user);
+
+struct db_gate {
+	const char *gate;
+	int64_t due_at, asked_at; /* 0: not yet */
+	const char *word, *word_by, *word_reason; /* of a person; NULL: none */
+	int64_t word_at;
+};
+/* It is asked from then on, and a person is; 0: not known. What was there first stays. */
+NODISCARD int db_gate_due(struct db *db, const char *rollout, size_t position, const char *gate, int64_t due_at,
+			  int64_t asked_at);
+/* The last word of a person counts. */
+NODISCARD int db_gate_word(struct db *db, const char *rollout, size_t position, const char *gate, const char *word,
+			   const char *by, const char *reason, int64_t now);
+NODISCARD int db_gates(struct db *db, const char *rollout, size_t position,
+		       int (*each)(void *user, const struct db_gate *row), void *user);
+
+/* What a gate answered, whenever that changed, with what it judged; these stay as long as the rollout does. */
+struct db_gate_answer {
+	const char *rollout, *gate, *verdict, *text, *data; /* data: JSON; NULL: none */
+	size_t position;
+	int64_t at;
+};
+NODISCARD int db_gate_answered(struct db *db, const struct db_gate_answer *a);
+NODISCARD int db_gate_answers(struct db *db, const char *rollout, int64_t until,
+			      int (*each)(void *user, const struct db_gate_answer *row), void *user);
 
 /* --- places: nodes that are, or may be, down by leave of this controller (DESIGN.md section 5 "Grant") --- */
 struct db_place {

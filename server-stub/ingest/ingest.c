@@ -172,10 +172,10 @@ static int labels_text(const struct labels *labels, struct buf *out)
 	return json_text(json_get(j, "labels"), out);
 }
 
-static const char *failing_check(const struct report *report)
+static const char *check_in_state(const struct report *report, const char *state)
 {
 	for (size_t i = 0; i < report->check_count; i++)
-		if (str_eq(report->checks[i].state, "failing"))
+		if (str_eq(report->checks[i].state, state))
 			return report->checks[i].name;
 	return NULL;
 }
@@ -195,7 +195,8 @@ static int store(struct db *db, const struct report *report, const char *body, c
 		.bytes_done = report->progress.bytes_done,
 		.bytes_total = report->progress.bytes_total,
 		.timestamp = report->timestamp_version,
-		.failing = failing_check(report),
+		.failing = check_in_state(report, "failing"),
+		.degraded = check_in_state(report, "not-blamed"),
 	};
 	int r;
 

@@ -39,6 +39,9 @@ void plan_done(struct plan *p)
 	for (size_t i = 0; i < p->stage_count; i++)
 		stage_done(&p->stages[i]);
 	free(p->stages);
+	for (size_t i = 0; i < p->gate_count; i++)
+		gate_done(&p->gates[i]);
+	free(p->gates);
 	limits_done(&p->limits);
 	*p = (struct plan){ 0 };
 }
@@ -120,8 +123,52 @@ static bool parse_share(const char *text, uint64_t *ret)
 	return true;
 }
 
-static int read_stage(const struct conf *map, struct plan_stage *s, struct conf_error *e)
+/* Names that explain and answer use of what every plan has. */
+static const char *const built_in_names[] = { "nodes", "failures", "node-failures", "silent", "soak" };
+
+/* A list of gates: of every stage, or of one. */
+static int add_gates(const struct conf *list, size_t stage, struct plan *p, struct conf_error *e)
 {
+	void *gates;
+
+	if (!list)
+		return 0;
+	if (conf_kind(list) != CONF_LIST)
+		return conf_fail(list, e,
+				 "expected a list of gates, e.g. [{http: {url: https://www.example.org/}}]");
+	if (p->gate_count + conf_count(list) > GATES_MAX)
+		return conf_fail(list, e, "expected at most %d gates in all", GATES_MAX);
+	gates = realloc(p->gates, (p->gate_count + conf_count(list) + 1) * sizeof(*p->gates));
+	if (!gates)
+		return -ENOMEM;
+	p->gates = gates;
+	for (size_t i = 0; i < conf_count(list); i++) {
+		struct gate *g = &p->gates[p->gate_count++];
+		int r = gate_read(conf_at(list, i), stage, g, e);
+
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < ARRAY_LEN(built_in_names); k++)
+			if (strcmp(g->name, built_in_names[k]) == 0)
+				return conf_fail(conf_at(list, i), e,
+						 "expected another name than '%s', which every "
+						 "stage has",
+						 g->name);
+		for (size_t k = 0; k + 1 < p->gate_count; k++)
+			if (strcmp(p->gates[k].name, g->name) == 0 &&
+			    (p->gates[k].stage == stage || p->gates[k].stage == GATE_EVERY_STAGE ||
+			     stage == GATE_EVERY_STAGE))
+				return conf_fail(
+					conf_at(list, i), e,
+					"the gate's name '%s' is used twice; give one of them another name",
+					g->name);
+	}
+	return 0;
+}
+
+static int read_stage(const struct conf *map, struct plan *p, size_t index, struct conf_error *e)
+{
+	struct plan_stage *s = &p->stages[index];
 	const struct conf *nodes, *labels, *share, *count, *prefer;
 	const char *name;
 	bool all;
@@ -172,7 +219,8 @@ static int read_stage(const struct conf *map, struct plan_stage *s, struct conf_
 		return r;
 	if (s->soak_s > SOAK_MAX_S)
 		return conf_fail(conf_get(map, "soak"), e, "expected a soak of at most 90d");
-	return conf_reject_unknown(map, e);
+	r = add_gates(conf_get(map, "gates"), index, p, e);
+	return r < 0 ? r : conf_reject_unknown(map, e);
 }
 
 static bool same_labels(const struct labels *a, const struct labels *b)
@@ -214,7 +262,7 @@ static int read_stages(const struct conf *map, struct plan *p, struct conf_error
 		int r;
 
 		p->stage_count = i + 1;
-		r = read_stage(conf_at(list, i), &p->stages[i], e);
+		r = read_stage(conf_at(list, i), p, i, e);
 		if (r < 0)
 			return r;
 		for (size_t k = 0; k < i; k++)
@@ -227,34 +275,47 @@ static int read_stages(const struct conf *map, struct plan *p, struct conf_error
 
 /* --- profiles --- */
 
+#define REGULAR_GATES                                                                                             \
+	"require:\n"                                                                                              \
+	"  - {health: {max_failing: 0, max_restarting: 0}, deadline: 24h}\n"                                      \
+	"  - {approvals: true}\n"
+#define PATCH_GATES                                                                                               \
+	"require:\n"                                                                                              \
+	"  - {health: {max_failing: 0, max_restarting: 0}, on_inconclusive: ask, deadline: 1h}\n"                 \
+	"  - {approvals: true}\n"
+
 /* Numbers of DESIGN.md section 10; whatever the plan says itself stands instead. */
 static const struct profile {
 	const char *name, *window; /* NULL: any time */
 	enum rollout_kind kind;
 	uint64_t min_age_s;
+	uint64_t max_silent_share, silent_deadline_s;
+	const char *gates; /* NULL: none but what every plan has */
 	const char *stages;
 } profiles[] = {
-	{ "weekly", NULL, ROLLOUT_REGULAR, MIN_AGE_DEFAULT_S,
+	{ "weekly", NULL, ROLLOUT_REGULAR, MIN_AGE_DEFAULT_S, 500, 24 * 3600, REGULAR_GATES,
 	  "stages:\n"
 	  "  - {name: first, count: 2, prefer: {traffic: low}, soak: 12h}\n"
 	  "  - {name: few, count: 8, prefer: {traffic: low}, soak: 24h}\n"
 	  "  - {name: third, share: 33.33%, soak: 24h}\n"
 	  "  - {name: two-thirds, share: 66.67%, soak: 24h}\n"
 	  "  - {name: all, all: true}\n" },
-	{ "train", "01:00-05:00", ROLLOUT_REGULAR, MIN_AGE_DEFAULT_S,
+	{ "train", "01:00-05:00", ROLLOUT_REGULAR, MIN_AGE_DEFAULT_S, 500, 24 * 3600, REGULAR_GATES,
 	  "stages:\n"
 	  "  - {name: dev, labels: {env: dev}, soak: 1h}\n"
 	  "  - {name: staging, labels: {env: staging}, soak: 12h}\n"
 	  "  - {name: canary, labels: {env: production}, count: 2, prefer: {traffic: low}, soak: 24h}\n"
 	  "  - {name: all, all: true}\n" },
-	{ "patch", NULL, ROLLOUT_PATCH, MIN_AGE_DEFAULT_S,
+	/* Hours, not days: what is silent is left behind, and a person hears of it soon. */
+	{ "patch", NULL, ROLLOUT_PATCH, MIN_AGE_DEFAULT_S, 2000, 3600, PATCH_GATES,
 	  "stages:\n"
 	  "  - {name: first, count: 2, prefer: {traffic: low}, soak: 30m}\n"
 	  "  - {name: few, count: 8, prefer: {traffic: low}, soak: 1h}\n"
 	  "  - {name: third, share: 33.33%, soak: 1h}\n"
 	  "  - {name: two-thirds, share: 66.67%, soak: 1h}\n"
 	  "  - {name: all, all: true}\n" },
-	{ "downgrade", NULL, ROLLOUT_DOWNGRADE, 0, "stages: [{name: all, all: true}]\n" },
+	/* Back in minutes: nothing is waited for but the nodes. */
+	{ "downgrade", NULL, ROLLOUT_DOWNGRADE, 0, 2000, 0, NULL, "stages: [{name: all, all: true}]\n" },
 };
 
 static int read_profile(const struct conf *root, const struct profile **ret, struct conf_error *e)
@@ -272,6 +333,21 @@ static int read_profile(const struct conf *root, const struct profile **ret, str
 				conf_text(item) ? conf_text(item) : "");
 }
 
+/* `require: []` in the plan leaves out those of the profile. */
+static int read_own_or_profiled_gates(const struct conf *map, const struct profile *profile, struct plan *p,
+				      struct conf_error *e)
+{
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
+	const struct conf *own = conf_get(map, "require");
+	int r;
+
+	if (own || !profile || !profile->gates)
+		return add_gates(own, GATE_EVERY_STAGE, p, e);
+	r = conf_parse(profile->gates, strlen(profile->gates), profile->name, &f, e);
+	return r < 0 ? r : add_gates(conf_get(conf_root(f), "require"), GATE_EVERY_STAGE, p, e);
+}
+
 static int read_own_or_profiled_stages(const struct conf *root, const struct profile *profile, struct plan *p,
 				       struct conf_error *e)
 {
@@ -285,32 +361,81 @@ static int read_own_or_profiled_stages(const struct conf *root, const struct pro
 	return r < 0 ? r : read_stages(conf_root(f), p, e);
 }
 
-static int read_gates(const struct conf *map, struct plan *p, struct conf_error *e)
+static int read_on(const struct conf *map, const char *name, enum plan_on_failure otherwise,
+		   enum plan_on_failure *ret, struct conf_error *e)
 {
-	const char *on_failure;
+	const char *text;
+	int r = conf_optional_text(map, name, on_failure_names[otherwise], &text, e);
+
+	if (r < 0)
+		return r;
+	if (strcmp(text, "halt") != 0 && strcmp(text, "pause") != 0)
+		return conf_fail(conf_get(map, name), e, "expected halt or pause, found '%s'", text);
+	*ret = strcmp(text, "halt") == 0 ? PLAN_HALT : PLAN_PAUSE;
+	return 0;
+}
+
+static int read_limit_share(const struct conf *map, const char *name, uint64_t otherwise, uint64_t *ret,
+			    struct conf_error *e)
+{
+	const struct conf *item = conf_get(map, name);
+
+	*ret = otherwise;
+	if (item && !parse_share(conf_text(item), ret))
+		return conf_fail(item, e, "expected a share like 5%% or 0.5%%, found '%s'",
+				 conf_text(item) ? conf_text(item) : "");
+	return 0;
+}
+
+/* A number of nodes, and a share; the share alone replaces the number. */
+static int read_limit(const struct conf *map, const char *count_name, const char *share_name, uint64_t otherwise,
+		      uint64_t *ret_count, uint64_t *ret_share, struct conf_error *e)
+{
+	int r = read_limit_share(map, share_name, 0, ret_share, e);
+
+	if (r < 0)
+		return r;
+	return conf_optional_u64(map, count_name, 0, FAILURES_MAX, *ret_share == 0 ? otherwise : FAILURES_MAX,
+				 ret_count, e);
+}
+
+static int read_span(const struct conf *map, const char *name, uint64_t least, uint64_t otherwise, uint64_t *ret,
+		     struct conf_error *e)
+{
+	int r = conf_optional_seconds(map, name, otherwise, ret, e);
+
+	if (r == 0 && (*ret < least || *ret > SOAK_MAX_S))
+		return conf_fail(conf_get(map, name), e, "expected a time from %" PRIu64 "s to 90d", least);
+	return r;
+}
+
+static int read_gates(const struct conf *map, const struct profile *profile, struct plan *p, struct conf_error *e)
+{
 	int r;
 
 	if (map && conf_kind(map) != CONF_MAP)
 		return conf_fail(map, e, "expected gates, e.g. gates: {max_failures: 0, silent_after: 30m}");
-	r = conf_optional_u64(map, "max_failures", 0, FAILURES_MAX, 0, &p->max_failures, e);
-	if (r < 0)
-		return r;
-	r = conf_optional_u64(map, "max_node_failures", 0, FAILURES_MAX, MAX_NODE_FAILURES_DEFAULT,
-			      &p->max_node_failures, e);
-	if (r < 0)
-		return r;
-	r = conf_optional_seconds(map, "silent_after", SILENT_AFTER_DEFAULT_S, &p->silent_after_s, e);
-	if (r < 0)
-		return r;
-	if (p->silent_after_s < SILENT_MIN_S || p->silent_after_s > SOAK_MAX_S)
-		return conf_fail(conf_get(map, "silent_after"), e, "expected a time from 1s to 90d");
-	r = conf_optional_text(map, "on_failure", "halt", &on_failure, e);
-	if (r < 0)
-		return r;
-	if (strcmp(on_failure, "halt") != 0 && strcmp(on_failure, "pause") != 0)
-		return conf_fail(conf_get(map, "on_failure"), e, "expected halt or pause, found '%s'", on_failure);
-	p->on_failure = strcmp(on_failure, "halt") == 0 ? PLAN_HALT : PLAN_PAUSE;
-	return map ? conf_reject_unknown(map, e) : 0;
+	r = read_limit(map, "max_failures", "max_failure_share", 0, &p->max_failures, &p->max_failure_share, e);
+	if (r == 0)
+		r = read_limit(map, "max_node_failures", "max_node_failure_share", MAX_NODE_FAILURES_DEFAULT,
+			       &p->max_node_failures, &p->max_node_failure_share, e);
+	if (r == 0)
+		r = read_span(map, "silent_after", SILENT_MIN_S, SILENT_AFTER_DEFAULT_S, &p->silent_after_s, e);
+	if (r == 0)
+		r = conf_optional_u64(map, "max_silent", 0, FAILURES_MAX, 0, &p->max_silent, e);
+	if (r == 0)
+		r = read_limit_share(map, "max_silent_share", profile ? profile->max_silent_share : 0,
+				     &p->max_silent_share, e);
+	if (r == 0)
+		r = read_span(map, "silent_deadline", 0, profile ? profile->silent_deadline_s : 0,
+			      &p->silent_deadline_s, e);
+	if (r == 0)
+		r = read_on(map, "on_failure", PLAN_HALT, &p->on_failure, e);
+	if (r == 0)
+		r = read_on(map, "on_node_failure", PLAN_PAUSE, &p->on_node_failure, e);
+	if (r == 0)
+		r = read_own_or_profiled_gates(map, profile, p, e);
+	return r < 0 || !map ? r : conf_reject_unknown(map, e);
 }
 
 static int compare_with(const void *a, const void *b)
@@ -400,7 +525,7 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 	r = read_own_or_profiled_stages(root, profile, p, e);
 	if (r < 0)
 		return r;
-	r = read_gates(conf_get(root, "gates"), p, e);
+	r = read_gates(conf_get(root, "gates"), profile, p, e);
 	if (r < 0)
 		return r;
 	r = conf_optional_seconds(root, "min_age", profile ? profile->min_age_s : MIN_AGE_DEFAULT_S, &p->min_age_s,
@@ -448,8 +573,28 @@ int plan_load(const char *path, struct plan *ret, struct conf_error *e)
 	return r < 0 ? r : plan_read(conf_root(f), ret, e);
 }
 
-static void write_stage(const struct plan_stage *s, struct json_node *o)
+static void write_gates(const struct plan *p, size_t stage, struct json_node *o, const char *name)
 {
+	struct json_node *list = NULL;
+
+	for (size_t i = 0; i < p->gate_count; i++) {
+		if (p->gates[i].stage != stage)
+			continue;
+		list = list ? list : node_array(o, name);
+		gate_write(&p->gates[i], node_object(list, NULL));
+	}
+}
+
+static void write_limit_share(struct json_node *o, const char *name, uint64_t share)
+{
+	if (share > 0)
+		node_stringf(o, name, "%" PRIu64 ".%02" PRIu64 "%%", share / 100, share % 100);
+}
+
+static void write_stage(const struct plan *p, size_t index, struct json_node *o)
+{
+	const struct plan_stage *s = &p->stages[index];
+
 	node_string(o, "name", s->name);
 	if (s->by_nodes) {
 		struct json_node *nodes = node_array(o, "nodes");
@@ -469,6 +614,7 @@ static void write_stage(const struct plan_stage *s, struct json_node *o)
 			labels_write(&s->prefer, o, "prefer");
 	}
 	node_integer(o, "soak", (int64_t) s->soak_s);
+	write_gates(p, index, o, "gates");
 }
 
 void plan_write(const struct plan *p, struct json_node *object)
@@ -486,12 +632,19 @@ void plan_write(const struct plan *p, struct json_node *object)
 	node_string(object, "kind", rollout_kind_name(p->kind));
 	stages = node_array(object, "stages");
 	for (size_t i = 0; i < p->stage_count; i++)
-		write_stage(&p->stages[i], node_object(stages, NULL));
+		write_stage(p, i, node_object(stages, NULL));
 	gates = node_object(object, "gates");
 	node_integer(gates, "max_failures", (int64_t) p->max_failures);
 	node_integer(gates, "max_node_failures", (int64_t) p->max_node_failures);
 	node_integer(gates, "silent_after", (int64_t) p->silent_after_s);
+	write_limit_share(gates, "max_failure_share", p->max_failure_share);
+	write_limit_share(gates, "max_node_failure_share", p->max_node_failure_share);
+	node_integer(gates, "max_silent", (int64_t) p->max_silent);
+	write_limit_share(gates, "max_silent_share", p->max_silent_share);
+	node_integer(gates, "silent_deadline", (int64_t) p->silent_deadline_s);
 	node_string(gates, "on_failure", on_failure_names[p->on_failure]);
+	node_string(gates, "on_node_failure", on_failure_names[p->on_node_failure]);
+	write_gates(p, GATE_EVERY_STAGE, gates, "require");
 	node_integer(object, "min_age", (int64_t) p->min_age_s);
 	limits_write(&p->limits, object);
 }

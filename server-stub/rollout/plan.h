@@ -16,7 +16,18 @@
  *       prefer: {traffic: low}        # these first; with share as well
  *     - name: rest
  *       all: true
- *   gates: {max_failures: 0, max_node_failures: 10, silent_after: 30m, on_failure: halt}
+ *   gates:
+ *     max_failures: 0                 # nodes failing by the release that are borne; the rollout is halted above
+ *     max_failure_share: 5%           # the same of the nodes of each stage; alone, it replaces the number
+ *     max_node_failures: 10           # nodes failing by themselves or their network; it is paused above
+ *     max_node_failure_share: 20%
+ *     max_silent: 0                   # nodes without a report for silent_after that are left behind, ...
+ *     max_silent_share: 5%            # ... whichever is more; for others it waits,
+ *     silent_deadline: 24h            # and pauses when it has waited so long
+ *     silent_after: 30m
+ *     on_failure: halt                # or pause
+ *     on_node_failure: pause          # or halt
+ *     require: [...]                  # gate.h
  *   min_age: 24h                      # nodes added later than this count for nothing but failures
  *   window: ...                       # and the like, that nodes obey by themselves: limits.h
  *
@@ -27,6 +38,7 @@
 
 #include "base/attr.h"
 #include "model/rollout.h"
+#include "server-stub/rollout/gate.h"
 #include "server-stub/rollout/limits.h"
 
 #include <stdbool.h>
@@ -69,8 +81,13 @@ struct plan {
 	size_t stage_count;
 	uint64_t max_failures; /* nodes failing by the release that are borne */
 	uint64_t max_node_failures; /* nodes failing by themselves or their network that are borne */
+	uint64_t max_failure_share, max_node_failure_share; /* of the nodes of each stage; 0: not limited so */
 	uint64_t silent_after_s;
-	enum plan_on_failure on_failure;
+	uint64_t max_silent, max_silent_share; /* nodes of a stage left behind; the share: 0 none */
+	uint64_t silent_deadline_s; /* 0: none */
+	enum plan_on_failure on_failure, on_node_failure;
+	struct gate *gates;
+	size_t gate_count;
 	uint64_t min_age_s;
 	struct plan_limits limits;
 };

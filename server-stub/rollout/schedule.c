@@ -25,6 +25,18 @@ const char *member_state_name(enum member_state s)
 	return states[s].name;
 }
 
+static const char *const built_in_names[] = {
+#define BUILT_IN_NAME_(id, name) [BUILT_IN_##id] = name,
+	SCHEDULE_BUILT_IN(BUILT_IN_NAME_)
+#undef BUILT_IN_NAME_
+};
+_Static_assert(ARRAY_LEN(built_in_names) == BUILT_IN_COUNT, "every one has its name");
+
+const char *schedule_built_in_name(enum schedule_built_in b)
+{
+	return built_in_names[b];
+}
+
 const char *member_state_sentence(enum member_state s)
 {
 	return states[s].sentence;
@@ -153,34 +165,109 @@ static bool counts_as_release_failure(enum member_state s)
 	return s == MEMBER_FAILED || s == MEMBER_LOST;
 }
 
-/* More failures than are borne? Then *ret says so. */
-static bool over_the_limit(const struct schedule_input *in, struct schedule_decision *ret)
+static void note(struct schedule_decision *d, enum schedule_built_in b, enum gate_verdict verdict,
+		 const char *text)
 {
-	const struct schedule_member *release = NULL, *node = NULL, *m;
-	uint64_t release_count = 0, node_count = 0;
+	struct schedule_gate *g = &d->built_in[b];
+
+	g->asked = g->due = true;
+	g->answer.verdict = verdict;
+	g->answer.step = verdict == GATE_PASS ? GATE_GOES_ON : verdict == GATE_FAIL ? GATE_STOPS : GATE_WAITS;
+	snprintf(g->answer.text, sizeof(g->answer.text), "%s", text);
+}
+
+/* A kind of failure, and what is borne of it. */
+struct bearing {
+	bool release;
+	uint64_t count, share; /* at most so many in all, such a share of the nodes of each stage */
+};
+
+static bool is_failure(const struct bearing *b, enum member_state s)
+{
+	return b->release ? counts_as_release_failure(s) : s == MEMBER_FAILED_NODE;
+}
+
+/* Are there more of them than are borne? `text` says how many there are, or which it was. */
+static bool over_the_bearing(const struct schedule_input *in, const struct bearing *b, char *text, size_t size,
+			     size_t *ret_stage)
+{
+	uint64_t own[PLAN_STAGES_MAX] = { 0 }, failed[PLAN_STAGES_MAX] = { 0 }, all = 0;
+	const struct schedule_member *one = NULL;
+	size_t worst = PLAN_STAGES_MAX;
 
 	for (size_t i = 0; i < in->member_count; i++) {
-		m = &in->members[i];
-		if (counts_as_release_failure(m->state)) {
-			release = release ? release : m;
-			release_count++;
-		} else if (m->state == MEMBER_FAILED_NODE) {
-			node = node ? node : m;
-			node_count++;
-		}
+		const struct schedule_member *m = &in->members[i];
+
+		own[m->stage]++;
+		if (!is_failure(b, m->state))
+			continue;
+		failed[m->stage]++;
+		all++;
+		one = one ? one : m;
 	}
-	if (release_count > in->plan->max_failures)
-		m = release;
-	else if (node_count > in->plan->max_node_failures)
-		m = node;
-	else
+	for (size_t k = 0; k < in->plan->stage_count && b->share > 0 && worst == PLAN_STAGES_MAX; k++)
+		if (failed[k] > 0 && failed[k] * SHARE_ALL > b->share * own[k])
+			worst = k;
+	for (size_t i = 0; i < in->member_count && worst != PLAN_STAGES_MAX; i++)
+		if (in->members[i].stage == worst && is_failure(b, in->members[i].state)) {
+			one = &in->members[i];
+			break;
+		}
+	if (all > b->count) {
+		snprintf(text, size, "%" PRIu64 " of %zu nodes failed, %" PRIu64 " are borne", all,
+			 in->member_count, b->count);
+	} else if (worst != PLAN_STAGES_MAX) {
+		snprintf(text, size,
+			 "%" PRIu64 " of %" PRIu64 " nodes of stage '%s' failed, %" PRIu64 ".%02" PRIu64
+			 "%% are borne",
+			 failed[worst], own[worst], in->plan->stages[worst].name, b->share / 100, b->share % 100);
+	} else {
+		snprintf(text, size, "%" PRIu64 " of %zu nodes", all, in->member_count);
 		return false;
-	ret->action = in->plan->on_failure == PLAN_PAUSE ? SCHEDULE_PAUSE : SCHEDULE_HALT;
-	ret->stage = m->stage;
-	snprintf(ret->why, sizeof(ret->why), "%" PRIu64 " of %zu nodes failed, %" PRIu64 " are borne: %s %s%s%s",
-		 m == release ? release_count : node_count, in->member_count,
-		 m == release ? in->plan->max_failures : in->plan->max_node_failures, m->node,
-		 states[m->state].sentence, m->detail ? ": " : "", m->detail ? m->detail : "");
+	}
+	*ret_stage = one->stage;
+	snprintf(text + strlen(text), size - strlen(text), ": %s %s%s%s", one->node, states[one->state].sentence,
+		 one->detail ? ": " : "", one->detail ? one->detail : "");
+	return true;
+}
+
+/* ret->why says why. */
+static void stop(struct schedule_decision *ret, enum plan_on_failure how, size_t stage)
+{
+	ret->action = how == PLAN_PAUSE ? SCHEDULE_PAUSE : SCHEDULE_HALT;
+	ret->stage = stage;
+}
+
+/*
+ * More failures than are borne? Then *ret says so. Those by the release condemn it; those of nodes and their network
+ * do not, but a stage in which they heap up does not go on by itself.
+ */
+static bool over_the_limit(const struct schedule_input *in, struct schedule_decision *ret)
+{
+	const struct plan *p = in->plan;
+	const struct bearing release = { true, p->max_failures, p->max_failure_share },
+			     node = { false, p->max_node_failures, p->max_node_failure_share };
+	char text[sizeof(ret->why)] = "";
+	size_t stage = 0;
+
+	if (over_the_bearing(in, &release, text, sizeof(text), &stage)) {
+		note(ret, BUILT_IN_FAILURES, GATE_FAIL, text);
+		memcpy(ret->why, text, sizeof(text));
+		stop(ret, p->on_failure, stage);
+		return true;
+	}
+	note(ret, BUILT_IN_FAILURES, GATE_PASS, text);
+	if (!over_the_bearing(in, &node, text, sizeof(text), &stage)) {
+		note(ret, BUILT_IN_NODE_FAILURES, GATE_PASS, text);
+		return false;
+	}
+	note(ret, BUILT_IN_NODE_FAILURES, GATE_FAIL, text);
+	if (in->waived & 1u << BUILT_IN_NODE_FAILURES) {
+		ret->built_in[BUILT_IN_NODE_FAILURES].answer.step = GATE_GOES_ON;
+		return false;
+	}
+	memcpy(ret->why, text, sizeof(text));
+	stop(ret, p->on_node_failure, stage);
 	return true;
 }
 
@@ -190,14 +277,83 @@ static void wait_until(struct schedule_decision *ret, int64_t when)
 		ret->wake_at = when;
 }
 
+/* It does nothing because of silence alone: time or a person may end that. */
+static bool is_missing(const struct schedule_member *m)
+{
+	return m->silent &&
+	       (m->state == MEMBER_WAITING || m->state == MEMBER_UNDER_WAY || m->state == MEMBER_BLOCKED);
+}
+
+struct silence {
+	uint64_t count, borne;
+	const struct schedule_member *one; /* silent for the longest */
+};
+
+static struct silence count_silence(const struct schedule_input *in, size_t k)
+{
+	struct silence s = { .borne = in->plan->max_silent };
+	uint64_t own = 0, share;
+
+	for (size_t i = 0; i < in->member_count; i++) {
+		const struct schedule_member *m = &in->members[i];
+
+		if (m->stage != k)
+			continue;
+		own++;
+		if (!is_missing(m))
+			continue;
+		s.count++;
+		if (!s.one || m->heard_at < s.one->heard_at ||
+		    (m->heard_at == s.one->heard_at && strcmp(m->node, s.one->node) < 0))
+			s.one = m;
+	}
+	share = own * in->plan->max_silent_share / SHARE_ALL;
+	s.borne = share > s.borne ? share : s.borne;
+	return s;
+}
+
+/* Are more nodes silent than are left behind? Then *ret says for whom it waits, and until when. */
+static bool silence_holds_it(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
+{
+	struct silence s = count_silence(in, k);
+	int64_t end =
+		s.one ? s.one->heard_at + (int64_t) (in->plan->silent_after_s + in->plan->silent_deadline_s) : 0;
+	char text[GATE_TEXT];
+
+	snprintf(text, sizeof(text), "%" PRIu64 " silent, %" PRIu64 " would be left behind%s%s", s.count, s.borne,
+		 s.one ? ": " : "", s.one ? s.one->node : "");
+	if (s.count <= s.borne) {
+		note(ret, BUILT_IN_SILENT, GATE_PASS, text);
+		return false;
+	}
+	note(ret, BUILT_IN_SILENT, GATE_INCONCLUSIVE, text);
+	if (in->waived & 1u << BUILT_IN_SILENT) {
+		ret->built_in[BUILT_IN_SILENT].answer.step = GATE_GOES_ON;
+		return false;
+	}
+	if (in->plan->silent_deadline_s == 0)
+		return true;
+	if (in->now < end) {
+		wait_until(ret, end);
+		return true;
+	}
+	ret->built_in[BUILT_IN_SILENT].answer.step = GATE_PAUSES;
+	snprintf(ret->why, sizeof(ret->why),
+		 "stage '%s' waited long enough for %" PRIu64 " silent node%s: %s was not heard",
+		 in->plan->stages[k].name, s.count, s.count == 1 ? "" : "s", s.one->node);
+	ret->action = SCHEDULE_PAUSE;
+	return true;
+}
+
 /* Has every node of stage `k` proved the release? If not, *ret says what is waited for. */
-static bool stage_is_proved(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
+static bool nodes_have_proved_it(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
 {
 	const struct plan_stage *stage = &in->plan->stages[k];
 	const struct schedule_member *pending = NULL, *young = NULL;
 	size_t own = 0, good = 0, waiting = 0;
+	bool silence = silence_holds_it(in, k, ret);
 	int64_t last_good = in->stages[k].opened_at;
-	char stamp[TIMESTAMP_LEN + 1];
+	char stamp[TIMESTAMP_LEN + 1], text[GATE_TEXT];
 
 	for (size_t i = 0; i < in->member_count; i++) {
 		const struct schedule_member *m = &in->members[i];
@@ -213,7 +369,8 @@ static bool stage_is_proved(const struct schedule_input *in, size_t k, struct sc
 			young = young && young->added_at <= m->added_at ? young : m;
 			waiting++;
 		} else if (m->state != MEMBER_EXCUSED && m->state != MEMBER_SKIPPED && m->state != MEMBER_FAILED &&
-			   m->state != MEMBER_LOST && m->state != MEMBER_FAILED_NODE) {
+			   m->state != MEMBER_LOST && m->state != MEMBER_FAILED_NODE &&
+			   (silence || !is_missing(m))) {
 			/* One that blocks for good is named before one that only takes its time. */
 			if (!pending || (pending->state < MEMBER_BLOCKED && m->state >= MEMBER_BLOCKED))
 				pending = m;
@@ -221,6 +378,8 @@ static bool stage_is_proved(const struct schedule_input *in, size_t k, struct sc
 		}
 	}
 	ret->stage = k;
+	if (ret->action == SCHEDULE_PAUSE)
+		return false; /* by silence */
 	if (in->stages[k].selected == 0) {
 		snprintf(ret->why, sizeof(ret->why), "stage '%s' selects no node that is known here", stage->name);
 		return false;
@@ -245,24 +404,159 @@ static bool stage_is_proved(const struct schedule_input *in, size_t k, struct sc
 			 "stage '%s' has no node that proved the release, and no data is no success", stage->name);
 		return false;
 	}
+	timestamp_format(stamp, last_good + (int64_t) stage->soak_s);
 	if (in->now - last_good < (int64_t) stage->soak_s) {
-		timestamp_format(stamp, last_good + (int64_t) stage->soak_s);
 		snprintf(ret->why, sizeof(ret->why), "stage '%s' soaks until %s", stage->name, stamp);
+		note(ret, BUILT_IN_SOAK, GATE_INCONCLUSIVE, ret->why);
 		wait_until(ret, last_good + (int64_t) stage->soak_s);
 		return false;
 	}
+	snprintf(text, sizeof(text), "it soaked until %s", stamp);
+	note(ret, BUILT_IN_SOAK, GATE_PASS, text);
 	return true;
+}
+
+static bool stage_is_proved(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
+{
+	bool proved = nodes_have_proved_it(in, k, ret);
+
+	if (ret->built_in[BUILT_IN_SOAK].asked)
+		note(ret, BUILT_IN_NODES, GATE_PASS, "every node that counts proved the release");
+	else
+		note(ret, BUILT_IN_NODES, GATE_INCONCLUSIVE, ret->why);
+	return proved;
+}
+
+/* --- the plan's gates --- */
+
+/* The stage that is open last, if its gates are asked: those of earlier ones held when the next one opened. */
+static bool find_last_open(const struct schedule_input *in, size_t *ret)
+{
+	size_t k = 0;
+
+	while (k < in->plan->stage_count && in->stages[k].open)
+		k++;
+	*ret = k > 0 ? k - 1 : 0;
+	return k > 0;
+}
+
+static bool gate_concerns(const struct gate *g, size_t stage)
+{
+	return g->stage == GATE_EVERY_STAGE || g->stage == stage;
+}
+
+static const struct gate_facts *facts_of(const struct schedule_input *in, size_t gate)
+{
+	for (size_t i = 0; i < in->gate_count; i++)
+		if (in->gates[i].gate == gate)
+			return &in->gates[i];
+	return NULL;
+}
+
+static const struct gate_answer *ask(const struct schedule_input *in, size_t k, size_t gate, bool due,
+				     struct schedule_decision *ret)
+{
+	struct schedule_gate *g = &ret->gates[gate];
+	const struct gate_question q = {
+		.gate = &in->plan->gates[gate],
+		.facts = facts_of(in, gate),
+		.duty = &in->duty,
+		.members = in->members,
+		.member_count = in->member_count,
+		.stage = k,
+		.opened_at = in->stages[k].opened_at,
+		.now = in->now,
+		.due = due,
+		.patch = in->plan->kind == ROLLOUT_PATCH,
+	};
+
+	g->asked = true;
+	g->due = due;
+	gate_judge(&q, &g->answer);
+	wait_until(ret, g->answer.wake_at);
+	return &g->answer;
+}
+
+static void say_gate(const struct schedule_input *in, size_t k, size_t gate, const struct gate_answer *a,
+		     struct schedule_decision *ret)
+{
+	snprintf(ret->why, sizeof(ret->why), "stage '%s': the gate '%s' %s: %s", in->plan->stages[k].name,
+		 in->plan->gates[gate].name,
+		 a->verdict == GATE_FAIL   ? "fails"
+		 : a->verdict == GATE_PASS ? "passes"
+					   : "cannot tell",
+		 a->text);
+	ret->stage = k;
+}
+
+/* Does one fail that is looked at already? Then *ret says so. */
+static bool some_gate_fails(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
+{
+	for (size_t i = 0; i < in->plan->gate_count; i++) {
+		const struct gate_answer *a;
+
+		if (!gate_concerns(&in->plan->gates[i], k) || !in->plan->gates[i].from_opening)
+			continue;
+		a = ask(in, k, i, false, ret);
+		if (a->step != GATE_STOPS)
+			continue;
+		say_gate(in, k, i, a, ret);
+		stop(ret, in->plan->on_failure, k);
+		return true;
+	}
+	return false;
+}
+
+/* It is proved. Do the gates hold as well? Kind by kind: persons are asked about what has passed everything else. */
+static bool gates_hold(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
+{
+	bool waits = false;
+
+	for (int kind = 0; kind < GATE_KIND_COUNT; kind++)
+		for (size_t i = 0; i < in->plan->gate_count; i++) {
+			const struct gate *g = &in->plan->gates[i];
+			const struct gate_answer *a;
+			char why[sizeof(ret->why)];
+
+			if (!gate_concerns(g, k) || g->kind != (enum gate_kind) kind ||
+			    (waits && (g->kind == GATE_APPROVALS || g->kind == GATE_PERSON)))
+				continue;
+			memcpy(why, ret->why, sizeof(why));
+			a = ask(in, k, i, true, ret);
+			if (a->step == GATE_GOES_ON)
+				continue;
+			say_gate(in, k, i, a, ret);
+			if (a->step == GATE_STOPS) {
+				stop(ret, in->plan->on_failure, k);
+				return false;
+			}
+			if (a->step == GATE_PAUSES) {
+				stop(ret, PLAN_PAUSE, k);
+				return false;
+			}
+			/* The first one that waits is the reason; a later one may still fail. */
+			if (waits)
+				memcpy(ret->why, why, sizeof(why));
+			waits = true;
+		}
+	return !waits;
 }
 
 void schedule(const struct schedule_input *in, struct schedule_decision *ret)
 {
+	size_t last = 0;
+
 	*ret = (struct schedule_decision){ .action = SCHEDULE_NOTHING };
 	if (in->state != ROLLOUT_RUNNING) {
 		snprintf(ret->why, sizeof(ret->why), "the rollout is %s", rollout_state_name(in->state));
 		return;
 	}
-	if (over_the_limit(in, ret))
+	ret->judged = find_last_open(in, &last);
+	ret->judged_stage = last;
+	if (over_the_limit(in, ret) || (ret->judged && some_gate_fails(in, last, ret))) {
+		ret->wake_at = 0;
 		return;
+	}
 	for (size_t k = 0; k < in->plan->stage_count; k++) {
 		if (!in->stages[k].open) {
 			ret->action = SCHEDULE_OPEN;
@@ -272,10 +566,15 @@ void schedule(const struct schedule_input *in, struct schedule_decision *ret)
 				 k == 0 ? "the first stage" : "every stage before is proved");
 			return;
 		}
-		if (!stage_is_proved(in, k, ret))
+		ret->built_in[BUILT_IN_SOAK] = (struct schedule_gate){ .asked = false };
+		if (!stage_is_proved(in, k, ret) || (k == last && !gates_hold(in, k, ret))) {
+			if (ret->action != SCHEDULE_NOTHING)
+				ret->wake_at = 0;
 			return;
+		}
 	}
 	ret->action = SCHEDULE_DONE;
 	ret->stage = in->plan->stage_count ? in->plan->stage_count - 1 : 0;
+	ret->wake_at = 0;
 	snprintf(ret->why, sizeof(ret->why), "every stage is proved");
 }

@@ -5,8 +5,9 @@
  * time: no I/O, no clock. Stages open in order. The next one opens when every
  * node of the one before proved the release good, by nodes old enough to count,
  * and the soak since the last of them has passed; no data is never good news, so
- * it waits and says for whom. Failures over a limit halt (or pause) the rollout,
- * whatever else holds. Only a running rollout does anything.
+ * it waits and says for whom; then the plan's gates have to hold (gate.h). Failures
+ * over a limit, and a gate that fails, halt (or pause) the rollout, whatever else
+ * holds. Only a running rollout does anything.
  */
 #ifndef SELFRIGHT_ROLLOUT_SCHEDULE_H
 #define SELFRIGHT_ROLLOUT_SCHEDULE_H
@@ -79,6 +80,11 @@ struct schedule_member {
 	int64_t since;
 	int64_t added_at;
 	const char *detail; /* for the why-not sentence; may be NULL */
+	int64_t heard_at; /* the later of its newest report and its stage's opening; 0: not open */
+	const char *failing; /* a check that fails in its newest report, NULL: none; since when it did in all */
+	int64_t failing_at;
+	const char *degraded; /* one that neither passes nor fails; NULL: none */
+	uint64_t restarts; /* of the node since its stage opened */
 };
 
 struct schedule_stage {
@@ -94,6 +100,33 @@ struct schedule_input {
 	const struct schedule_member *members;
 	size_t member_count;
 	int64_t now;
+	/* Of the stage that is open last; for the others nothing is asked any more. */
+	const struct gate_facts *gates;
+	size_t gate_count;
+	struct gate_duty duty;
+	unsigned waived; /* bit of enum schedule_built_in: a person bears it in this stage */
+};
+
+/* What every stage has: X(id, "name"). */
+#define SCHEDULE_BUILT_IN(X)                                                                                      \
+	X(FAILURES, "failures")                                                                                   \
+	X(NODE_FAILURES, "node-failures")                                                                         \
+	X(NODES, "nodes")                                                                                         \
+	X(SILENT, "silent")                                                                                       \
+	X(SOAK, "soak")
+enum schedule_built_in {
+#define SCHEDULE_BUILT_IN_(id, name) BUILT_IN_##id,
+	SCHEDULE_BUILT_IN(SCHEDULE_BUILT_IN_)
+#undef SCHEDULE_BUILT_IN_
+		BUILT_IN_COUNT,
+};
+const char *schedule_built_in_name(enum schedule_built_in b);
+
+/* What one gate of the stage answered. */
+struct schedule_gate {
+	bool asked; /* else it is not its turn yet */
+	bool due; /* its stage is proved: it must hold now */
+	struct gate_answer answer;
 };
 
 enum schedule_action { SCHEDULE_NOTHING, SCHEDULE_OPEN, SCHEDULE_HALT, SCHEDULE_PAUSE, SCHEDULE_DONE };
@@ -103,6 +136,11 @@ struct schedule_decision {
 	size_t stage; /* SCHEDULE_OPEN: which; otherwise the one it is about */
 	char why[512]; /* reason of a halt or pause; for NOTHING what it waits for */
 	int64_t wake_at; /* NOTHING: when time alone may change the answer; 0: never */
+	/* The answers, for the record: of the stage that is open last. */
+	bool judged; /* there is such a stage: */
+	size_t judged_stage;
+	struct schedule_gate built_in[BUILT_IN_COUNT];
+	struct schedule_gate gates[GATES_MAX]; /* by gate of the plan */
 };
 
 void schedule(const struct schedule_input *in, struct schedule_decision *ret);

@@ -64,6 +64,7 @@ static void any_scene(struct scene *s, uint64_t seed)
 	s->plan.silent_after_s = 3600;
 	s->plan.min_age_s = below(2) ? 0 : DAY;
 	s->plan.on_failure = below(2) ? PLAN_HALT : PLAN_PAUSE;
+	s->plan.on_node_failure = below(4) ? PLAN_PAUSE : PLAN_HALT;
 	open = below((unsigned) s->plan.stage_count + 1);
 	for (size_t k = 0; k < s->plan.stage_count; k++) {
 		snprintf(s->plan_names[k], sizeof(s->plan_names[k]), "s%zu", k);
@@ -175,7 +176,10 @@ static const char *failures_stop_it_whatever_else_holds(struct scene *s, const s
 		return d->action == SCHEDULE_NOTHING ? NULL : "what does not run was moved";
 	if (stopped != too_many_failures(s))
 		return stopped ? "stopped for nothing" : "went on over failures";
-	if (stopped && (d->action == SCHEDULE_PAUSE) != (s->plan.on_failure == PLAN_PAUSE))
+	if (stopped &&
+	    (d->action == SCHEDULE_PAUSE) != ((count_of(s, MEMBER_FAILED, MEMBER_LOST) > s->plan.max_failures
+						       ? s->plan.on_failure
+						       : s->plan.on_node_failure) == PLAN_PAUSE))
 		return "not as the plan says";
 	return stopped && !d->why[0] ? "stopped without a word" : NULL;
 }

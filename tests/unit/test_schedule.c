@@ -500,7 +500,12 @@ static void a_decision_is_made_again_from_what_was_kept(void **state)
 
 	(void) state;
 	assert_int_equal(plan_parse(text, strlen(text), "p", &plan, &e), 0);
-	struct schedule_input in = { &plan, ROLLOUT_RUNNING, stages, members, 3, 3000 };
+	struct schedule_input in = { .plan = &plan,
+				     .state = ROLLOUT_RUNNING,
+				     .stages = stages,
+				     .members = members,
+				     .member_count = 3,
+				     .now = 3000 };
 	schedule(&in, &first);
 	assert_int_equal(replay_write(&in, &kept), 0);
 	assert_int_equal(replay_read(kept.data, kept.len, &plan, &past), 0);
