@@ -103,12 +103,27 @@ static int run_link(struct link_options *o, const char *folder)
 	return r;
 }
 
+static size_t order_roads(const struct config *config, enum link_road ret[static LINK_ROAD_COUNT])
+{
+	static const char *const words[] = {
+		[LINK_ROAD_HTTPS] = "https", [LINK_ROAD_MQTT] = "mqtt", [LINK_ROAD_FILE] = "file"
+	};
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->roads.count; i++)
+		for (size_t k = 0; k < ARRAY_LEN(words); k++)
+			if (str_eq(config->roads.items[i], words[k]) && config_road_is_open(config, words[k]))
+				ret[count++] = (enum link_road) k;
+	return count;
+}
+
 static int run(const struct config *config, const struct arguments *a)
 {
 	CLEANUP(buf_done)
 	struct buf ca = BUF_INIT(CA_MAX);
 	char ca_file[PATH_BYTES], cert_file[PATH_BYTES], key_file[PATH_BYTES], outbox[PATH_BYTES],
 		boot_id[37] = "";
+	enum link_road roads[LINK_ROAD_COUNT];
 	struct link_options o = {
 		.os = &os_posix,
 		.engine_fd = LINK_FD,
@@ -119,9 +134,12 @@ static int run(const struct config *config, const struct arguments *a)
 		.url_count = config->urls.count,
 		.mirrors = (const char *const *) config->mirrors.items,
 		.mirror_count = config->mirrors.count,
-		.https_files = config_road_is_open(config, "https"),
-		.mqtt_files = config_road_is_open(config, "mqtt"),
-		.mqtt_first = config_road_is_first(config, "mqtt"),
+		.folders = (const char *const *) config->folders.items,
+		.folder_count = config->folders.count,
+		.redirect_hosts = (const char *const *) config->redirect_hosts.items,
+		.redirect_host_count = config->redirect_hosts.count,
+		.roads = roads,
+		.road_count = order_roads(config, roads),
 		.broker_host = config->broker.host,
 		.broker_port = config->broker.port,
 		.broker_addresses = (const char *const *) config->broker.addresses.items,

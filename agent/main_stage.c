@@ -1,6 +1,9 @@
 /*
  * selfright-stage - download, verify, unpack; nothing else, and with no rights to do more.
  *
+ * The places it may come from are tried in order. One that brings other bytes than the
+ * signed ones is left for the next like one that brings none.
+ *
  * The engine starts it with descriptors: 3 the spool folder, 4 the empty folder to
  * unpack into, 5 a pipe for progress. Bytes from outside are parsed only here, after
  * their length and digest were found to be the signed ones; the engine hashes the
@@ -11,6 +14,7 @@
 #include "base/program.h"
 #include "base/text.h"
 #include "crypto/digest.h"
+#include "fetch/bundle.h"
 #include "fetch/fetch.h"
 #include "fetch/tls.h"
 #include "os/confine.h"
@@ -35,7 +39,8 @@ enum {
 	TREE_FD = 4,
 	PROGRESS_FD = 5,
 	SOURCE_FD = 6,
-	URLS_MAX = 8,
+	SOURCES_MAX = 12,
+	REDIRECT_HOSTS_MAX = 8,
 	ATTEMPTS_PER_URL = 3, /* as long as each brings something */
 	CHUNK_BYTES = 256 * 1024,
 	PROGRESS_EVERY_MS = 250,
@@ -83,13 +88,24 @@ static const char *const system_paths[] = {
 	"/usr/local/share/ca-certificates",
 };
 
+/* Where the artifact may be. */
+struct source {
+	const char *url; /* NULL: at hand */
+	const char *dir; /* a folder with the repository's tree, or a tar of one */
+	struct bundle *bundle;
+	int dirfd; /* of the folder, for confine(); -1: none */
+	int error; /* why it cannot be opened */
+};
+
 struct stage {
 	const struct os *os;
 	/* as asked for */
-	const char *urls[URLS_MAX];
-	size_t url_count;
-	const char *ca_path, *dir_path, *name, *proxy;
-	uint64_t length, max_bytes_per_second, offset, time_floor;
+	struct source sources[SOURCES_MAX];
+	size_t source_count;
+	const char *redirect_hosts[REDIRECT_HOSTS_MAX];
+	size_t redirect_host_count;
+	const char *ca_path, *name, *proxy;
+	uint64_t length, max_bytes_per_second, offset, time_floor, stall_s;
 	bool from_descriptor; /* SOURCE_FD holds the artifact, from `offset` on */
 	uint8_t sha256[SHA256_BYTES];
 	enum pack_media media;
@@ -97,7 +113,7 @@ struct stage {
 	/* as it goes */
 	struct buf ca, reasons;
 	struct tls_clock clock;
-	int source_dirfd, part_fd;
+	int part_fd;
 	char part_name[SHA256_HEX + 8], etag_name[SHA256_HEX + 8];
 	char etag[128], saved_etag[128];
 	uint64_t told_at_ms;
@@ -112,12 +128,15 @@ static void usage(FILE *out)
 	      "\n"
 	      "Download one artifact, verify it, unpack it. Started by selfright-agent.\n"
 	      "\n"
-	      "  --url URL        repository to download from, https only; several are tried in order\n"
-	      "  --dir DIR        repository folder to read from instead\n"
+	      "  --url URL        repository to download from, https only\n"
+	      "  --dir DIR        folder with its tree, or a tar of one; several of both are tried in order\n"
 	      "  --offset N       descriptor 6 holds the artifact instead, from byte N on (a bundle)\n"
 	      "  --ca FILE        trust only the certificates in FILE (PEM), not the system's\n"
 	      "  --proxy URL      proxy to use (default: https_proxy and no_proxy of the environment)\n"
 	      "  --rate N         at most N bytes per second\n"
+	      "  --stall N        leave a server that brings next to nothing for N seconds (default 30)\n"
+	      "  --redirect-host HOST[:PORT]\n"
+	      "                   where a server may send on to besides itself; may be given again\n"
 	      "  --time-floor N   it is not earlier than that, in seconds since 1970: for certificates\n"
 	      "  --name NAME      the file below the repository, e.g. targets/web/1.1.0/SHA256.web.tar.zst\n"
 	      "  --length N       its signed length\n"
@@ -237,9 +256,10 @@ static int part_restart(struct stage *s)
 	return s->os->ftruncate(s->os, s->part_fd, 0);
 }
 
-static int add_reason(struct stage *s, int r, const char *text)
+static void add_reason(struct stage *s, int r, const char *text)
 {
-	return buf_addf(&s->reasons, "%s%s", s->reasons.len > 0 ? "; " : "", text && *text ? text : err_text(r));
+	/* Words only: the name alone must do then. */
+	(void) !buf_addf(&s->reasons, "%s%s", s->reasons.len > 0 ? "; " : "", text && *text ? text : err_text(r));
 }
 
 static int download_from(struct stage *s, const char *url)
@@ -251,14 +271,16 @@ static int download_from(struct stage *s, const char *url)
 					      .proxy = s->proxy,
 					      .clock = &s->clock,
 					      .user_agent = "selfright-stage/" SELFRIGHT_VERSION,
+					      .low_speed_seconds = (unsigned) s->stall_s,
+					      .redirect_hosts = s->redirect_hosts,
+					      .redirect_host_count = s->redirect_host_count,
 					      .max_bytes_per_second = s->max_bytes_per_second };
 	uint64_t before = 0, after = 0;
 	int r;
 
 	r = http_open(&options, &h);
 	if (r < 0) {
-		(void) add_reason(s, r,
-				  "a URL that cannot be used (https only)"); /* the name alone must do then */
+		add_reason(s, r, "a URL that cannot be used (https only)");
 		return r;
 	}
 	for (int attempt = 0; attempt < ATTEMPTS_PER_URL; attempt++) {
@@ -272,95 +294,81 @@ static int download_from(struct stage *s, const char *url)
 		if (part_size(s, &after) < 0 || after <= before || err_class(r) != ERR_CLASS_RETRY)
 			break;
 	}
-	(void) add_reason(s, r, http_error(h)); /* the name alone must do then */
+	add_reason(s, r, http_error(h));
 	return r;
 }
 
-static int download(struct stage *s)
+static int write_at(struct stage *s, const uint8_t *data, size_t len, uint64_t offset)
 {
-	int r = -ERR_NETWORK;
-
-	buf_clear(&s->reasons);
-	for (size_t i = 0; i < s->url_count; i++) {
-		r = download_from(s, s->urls[i]);
-		if (r == 0)
-			return 0;
-		if (r == -ECANCELED)
-			return fail(s, r, "stopped");
-	}
-	return fail(s, r, "%s", buf_str(&s->reasons));
-}
-
-static int open_source(const struct stage *s)
-{
-	const char *slash = strrchr(s->name, '/');
-	CLEANUP(buf_done)
-	struct buf folder = BUF_INIT(1024);
-	int dirfd, fd, r;
-
-	if (!slash)
-		return s->os->openat(s->os, s->source_dirfd, s->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-	r = buf_add(&folder, s->name, (size_t) (slash - s->name));
-	if (r < 0)
-		return r;
-	dirfd = dir_open(s->os, s->source_dirfd, buf_str(&folder));
-	if (dirfd < 0)
-		return dirfd;
-	fd = s->os->openat(s->os, dirfd, slash + 1, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-	(void) s->os->close(s->os, dirfd); /* only looked up in */
-	return fd;
-}
-
-static int copy_bytes(struct stage *s, int fd, uint8_t *chunk)
-{
-	uint64_t done = 0;
-	struct stat st;
-	int r;
-
-	r = s->os->fstat(s->os, fd, &st);
-	if (r < 0)
-		return r;
-	if (!S_ISREG(st.st_mode))
-		return -ERR_NAME;
-	if (!s->from_descriptor && (uint64_t) st.st_size != s->length)
-		return -ERR_LENGTH;
-	while (done < s->length) {
-		uint64_t left = s->length - done;
-		ssize_t n = s->os->pread(s->os, fd, chunk, left < CHUNK_BYTES ? (size_t) left : CHUNK_BYTES,
-					 s->offset + done);
+	while (len > 0) {
+		ssize_t n = s->os->pwrite(s->os, s->part_fd, data, len, offset);
 
 		if (n <= 0)
-			return n < 0 ? (int) n : -ERR_LENGTH;
-		r = file_write_all(s->os, s->part_fd, chunk, (size_t) n);
-		if (r < 0)
-			return r;
-		done += (uint64_t) n;
-		r = tell_bytes(s, done, false);
-		if (r < 0)
-			return r;
+			return n < 0 ? (int) n : -EIO;
+		data += n;
+		len -= (size_t) n;
+		offset += (uint64_t) n;
 	}
 	return 0;
 }
 
-/* A copy of our own: a stick could answer otherwise when it is read the second time. */
-static int copy_from_carrier(struct stage *s)
+static int copy_bytes(struct stage *s, int fd, uint64_t offset, uint8_t *chunk)
 {
-	const char *where = s->from_descriptor ? "the bundle" : s->dir_path;
-	uint8_t *chunk;
-	int fd, r;
+	uint64_t done = 0;
+	int r = 0;
 
+	while (r == 0 && done < s->length) {
+		uint64_t left = s->length - done;
+		ssize_t n = s->os->pread(s->os, fd, chunk, left < CHUNK_BYTES ? (size_t) left : CHUNK_BYTES,
+					 offset + done);
+
+		if (n <= 0)
+			return n < 0 ? (int) n : -ERR_LENGTH;
+		r = write_at(s, chunk, (size_t) n, done);
+		done += (uint64_t) n;
+		if (r == 0)
+			r = tell_bytes(s, done, false);
+	}
+	return r;
+}
+
+/* A copy of our own: a stick could answer otherwise when it is read the second time. */
+static int copy_from(struct stage *s, int fd, uint64_t offset)
+{
+	uint8_t *chunk;
+	struct stat st;
+	int r = s->os->fstat(s->os, fd, &st);
+
+	if (r < 0)
+		return r;
+	if (!S_ISREG(st.st_mode))
+		return -ERR_NAME;
 	r = part_restart(s);
 	if (r < 0)
-		return fail(s, r, "the spool folder cannot be written");
-	fd = s->from_descriptor ? SOURCE_FD : open_source(s);
-	if (fd < 0)
-		return fail(s, fd, "%s: %s", where, err_text(fd));
+		return r;
 	chunk = malloc(CHUNK_BYTES);
-	r = chunk ? copy_bytes(s, fd, chunk) : -ENOMEM;
+	r = chunk ? copy_bytes(s, fd, offset, chunk) : -ENOMEM;
 	free(chunk);
-	if (!s->from_descriptor)
+	return r;
+}
+
+static int copy_from_folder(struct stage *s, const struct source *source)
+{
+	char text[1024];
+	uint64_t offset = 0, size = 0;
+	int fd = -1, r = source->error;
+
+	if (r == 0)
+		r = bundle_find(source->bundle, s->name, &fd, &offset, &size);
+	if (r == 0) {
+		r = size == s->length ? copy_from(s, fd, offset) : -ERR_LENGTH;
 		(void) s->os->close(s->os, fd); /* only read */
-	return r < 0 ? fail(s, r, "%s: %s", where, err_text(r)) : 0;
+	}
+	if (r < 0) {
+		(void) snprintf(text, sizeof(text), "%s: %s", source->dir, err_text(r)); /* a longer one is cut */
+		add_reason(s, r, text);
+	}
+	return r;
 }
 
 static int hash_part(const struct stage *s, uint8_t ret[static SHA256_BYTES])
@@ -415,14 +423,67 @@ static bool is_about_the_bytes(int r)
 	return r == -ERR_LENGTH || r == -ERR_DIGEST;
 }
 
-static int bring(struct stage *s)
+/* A disk of ours, our memory: no other server mends that. */
+static bool is_our_own(int r)
 {
-	int r;
+	return r != -ENOENT && r > -ERR_BASE_;
+}
 
-	r = tell(s, "phase download");
+static int bring_from(struct stage *s, const struct source *source)
+{
+	int r = source->url ? download_from(s, source->url) : copy_from_folder(s, source);
+
+	return r < 0 ? r : verify(s);
+}
+
+/* In words whose bytes were wrong, and none of them stay. */
+static int leave(struct stage *s, const struct source *source, int r)
+{
+	char text[1400];
+	const char *where = source->url ? source->url : source->dir;
+
+	if (s->detail.len > 0) { /* copy_from_folder() and download_from() said why already */
+		(void) snprintf(text, sizeof(text), "%.300s: %s", where, buf_str(&s->detail));
+		add_reason(s, r, text);
+	}
+	return part_restart(s);
+}
+
+static int bring_from_sources(struct stage *s)
+{
+	int r = -ERR_NETWORK;
+
+	buf_clear(&s->reasons);
+	for (size_t i = 0; i < s->source_count; i++) {
+		buf_clear(&s->detail);
+		r = bring_from(s, &s->sources[i]);
+		if (is_about_the_bytes(r) && s->resumed) {
+			/* What an earlier start, or another place, left may have been damaged; without it, once. */
+			s->resumed = false;
+			buf_clear(&s->detail);
+			r = part_restart(s);
+			if (r == 0)
+				r = bring_from(s, &s->sources[i]);
+		}
+		if (r == 0)
+			return 0;
+		if (r == -ECANCELED)
+			return fail(s, r, "stopped");
+		if (is_about_the_bytes(r) && leave(s, &s->sources[i], r) < 0)
+			return fail(s, r, "the spool folder cannot be written");
+		if (is_our_own(r))
+			break;
+	}
+	return fail(s, r, "%s", buf_str(&s->reasons));
+}
+
+static int bring_from_bundle(struct stage *s)
+{
+	int r = copy_from(s, SOURCE_FD, s->offset);
+
 	if (r < 0)
-		return fail(s, r, "nobody reads the progress");
-	return s->dir_path || s->from_descriptor ? copy_from_carrier(s) : download(s);
+		return fail(s, r, "the bundle: %s", err_text(r));
+	return verify(s);
 }
 
 /* The verified bytes in .part, from there if they are whole already. */
@@ -438,17 +499,10 @@ static int bring_and_verify(struct stage *s)
 		r = part_restart(s);
 	if (r < 0)
 		return fail(s, r, "the spool folder cannot be used");
-	r = bring(s);
-	if (r == 0)
-		r = verify(s);
-	if (is_about_the_bytes(r) && s->resumed) {
-		/* What an earlier start left may have been damaged by a power cut; without it, once. */
-		r = part_restart(s);
-		if (r == 0)
-			r = bring(s);
-		if (r == 0)
-			r = verify(s);
-	}
+	r = tell(s, "phase download");
+	if (r < 0)
+		return fail(s, r, "nobody reads the progress");
+	r = s->from_descriptor ? bring_from_bundle(s) : bring_from_sources(s);
 	if (r == 0)
 		r = tell_bytes(s, s->length, true);
 	return r;
@@ -514,6 +568,8 @@ enum option_key {
 	KEY_DIR,
 	KEY_PROXY,
 	KEY_RATE,
+	KEY_STALL,
+	KEY_REDIRECT_HOST,
 	KEY_OFFSET,
 	KEY_TIME_FLOOR,
 	KEY_NAME,
@@ -532,6 +588,8 @@ static const struct option options[] = {
 	{ "dir", required_argument, NULL, KEY_DIR },
 	{ "proxy", required_argument, NULL, KEY_PROXY },
 	{ "rate", required_argument, NULL, KEY_RATE },
+	{ "stall", required_argument, NULL, KEY_STALL },
+	{ "redirect-host", required_argument, NULL, KEY_REDIRECT_HOST },
 	{ "offset", required_argument, NULL, KEY_OFFSET },
 	{ "time-floor", required_argument, NULL, KEY_TIME_FLOOR },
 	{ "name", required_argument, NULL, KEY_NAME },
@@ -568,32 +626,55 @@ static bool take_media(struct stage *s, const char *name)
 	return true;
 }
 
-static bool take_url(struct stage *s, const char *url)
+static bool take_source(struct stage *s, const char *url, const char *dir)
 {
-	if (s->url_count == URLS_MAX) {
-		fprintf(stderr, "selfright-stage: at most %d times --url\n", (int) URLS_MAX);
+	if (s->source_count == SOURCES_MAX) {
+		fprintf(stderr, "selfright-stage: at most %d times --url and --dir\n", (int) SOURCES_MAX);
 		return false;
 	}
-	s->urls[s->url_count++] = url;
+	s->sources[s->source_count++] = (struct source){ .url = url, .dir = dir, .dirfd = -1 };
 	return true;
+}
+
+static bool take_redirect_host(struct stage *s, const char *host)
+{
+	if (s->redirect_host_count == REDIRECT_HOSTS_MAX) {
+		fprintf(stderr, "selfright-stage: at most %d times --redirect-host\n", (int) REDIRECT_HOSTS_MAX);
+		return false;
+	}
+	s->redirect_hosts[s->redirect_host_count++] = host;
+	return true;
+}
+
+static bool take_stall(struct stage *s, const char *text)
+{
+	if (!take_number("stall", text, &s->stall_s))
+		return false;
+	if (s->stall_s >= 1 && s->stall_s <= 3600)
+		return true;
+	fprintf(stderr, "selfright-stage: --stall takes 1 to 3600 seconds\n");
+	return false;
 }
 
 static bool take_option(struct stage *s, int key, const char *value)
 {
 	switch (key) {
 	case KEY_URL:
-		return take_url(s, value);
+		return take_source(s, value, NULL);
 	case KEY_CA:
 		s->ca_path = value;
 		return true;
 	case KEY_DIR:
-		s->dir_path = value;
-		return true;
+		return take_source(s, NULL, value);
 	case KEY_PROXY:
 		s->proxy = value;
 		return true;
 	case KEY_RATE:
 		return take_number("rate", value, &s->max_bytes_per_second);
+	case KEY_STALL:
+		return take_stall(s, value);
+	case KEY_REDIRECT_HOST:
+		return take_redirect_host(s, value);
 	case KEY_OFFSET:
 		s->from_descriptor = true;
 		return take_number("offset", value, &s->offset);
@@ -642,9 +723,9 @@ static int take_arguments(struct stage *s, int argc, char **argv)
 				options[needed - KEY_URL].name);
 			return 3;
 		}
-	if (optind < argc || (s->url_count > 0) + (s->dir_path != NULL) + s->from_descriptor != 1) {
-		fprintf(stderr, "selfright-stage: one of --url, --dir and --offset, and no other arguments (see "
-				"--help)\n");
+	if (optind < argc || (s->source_count > 0) == s->from_descriptor) {
+		fprintf(stderr,
+			"selfright-stage: --url and --dir, or --offset, and no other arguments (see --help)\n");
 		return 3;
 	}
 	if (!guard_path(s->name)) {
@@ -674,8 +755,8 @@ static bool descriptors_are_there(const struct stage *s)
 
 static int confine(struct stage *s)
 {
-	int writable[] = { SPOOL_FD, TREE_FD }, readable[ARRAY_LEN(system_paths) + 1];
-	size_t count = 0;
+	int writable[] = { SPOOL_FD, TREE_FD }, readable[ARRAY_LEN(system_paths) + SOURCES_MAX];
+	size_t count = 0, of_system;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_LEN(system_paths); i++) {
@@ -684,15 +765,40 @@ static int confine(struct stage *s)
 		if (fd >= 0)
 			readable[count++] = fd;
 	}
-	if (s->source_dirfd >= 0)
-		readable[count++] = s->source_dirfd;
+	of_system = count;
+	for (size_t i = 0; i < s->source_count; i++)
+		if (s->sources[i].dirfd >= 0)
+			readable[count++] = s->sources[i].dirfd;
 	r = confine_files(writable, ARRAY_LEN(writable), readable, count);
-	for (size_t i = 0; i < count; i++)
-		if (readable[i] != s->source_dirfd)
-			(void) close(readable[i]); /* only named a rule */
+	for (size_t i = 0; i < of_system; i++)
+		(void) close(readable[i]); /* only named a rule */
 	if (r < 0)
 		return fail(s, r, "the process cannot be confined");
 	return 0;
+}
+
+static int open_folder(const struct stage *s, struct source *source)
+{
+	int fd = dir_open(s->os, AT_FDCWD, source->dir), r;
+
+	if (fd == -ENOTDIR) {
+		/* An operator's own path may hold links: open(2) itself. */
+		fd = open(source->dir, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+	} else if (fd >= 0) {
+		source->dirfd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (source->dirfd < 0) {
+			r = -errno;
+			(void) close(fd); /* only looked at */
+			return r;
+		}
+	}
+	if (fd < 0)
+		return fd;
+	r = bundle_open(s->os, fd, &source->bundle);
+	if (r < 0)
+		(void) close(fd); /* only looked at */
+	return r;
 }
 
 static int prepare(struct stage *s)
@@ -707,10 +813,13 @@ static int prepare(struct stage *s)
 		if (r < 0)
 			return fail(s, r, "%s: %s", s->ca_path, err_text(r));
 	}
-	if (s->dir_path) {
-		s->source_dirfd = dir_open(s->os, AT_FDCWD, s->dir_path);
-		if (s->source_dirfd < 0)
-			return fail(s, s->source_dirfd, "%s: %s", s->dir_path, err_text(s->source_dirfd));
+	/* A stick that is not there is one place less. */
+	for (size_t i = 0; i < s->source_count; i++) {
+		struct source *source = &s->sources[i];
+
+		if (source->url)
+			continue;
+		source->error = open_folder(s, source);
 	}
 	return confine(s);
 }
@@ -721,7 +830,6 @@ int main(int argc, char **argv)
 			   .ca = BUF_INIT(CA_MAX),
 			   .reasons = BUF_INIT(1024),
 			   .detail = BUF_INIT(1024),
-			   .source_dirfd = -1,
 			   .part_fd = -1 };
 	int r, status;
 
@@ -744,6 +852,8 @@ int main(int argc, char **argv)
 		r = tell(&s, "done");
 	else
 		(void) tell(&s, "error %s %s", err_name(r), buf_str(&s.detail)); /* the exit status says it too */
+	for (size_t i = 0; i < s.source_count; i++)
+		bundle_close(s.sources[i].bundle);
 	buf_done(&s.ca);
 	buf_done(&s.reasons);
 	buf_done(&s.detail);

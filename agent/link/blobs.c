@@ -34,6 +34,7 @@ struct transfer {
 	uint16_t asked; /* bit n: it is part of the request under way */
 	unsigned window, tries;
 	uint64_t asked_ms, again_ms, offline_ms; /* 0: connected */
+	uint64_t pause_ms; /* nothing is asked for before it, for the ceiling's sake; 0: no pause */
 	struct buf body;
 	int fd;
 	char map_name[SHA256_HEX + 8];
@@ -42,6 +43,7 @@ struct transfer {
 struct blobs {
 	struct blobs_options o;
 	struct transfer memory, file;
+	uint64_t rate; /* of the file, bytes per second; 0: no ceiling */
 };
 
 static uint64_t now_ms(const struct blobs *b)
@@ -171,6 +173,7 @@ static void ask(struct blobs *b, struct transfer *t)
 	t->asked = q.wanted;
 	memcpy(q.id, t->key, sizeof(q.id));
 	memcpy(q.name, t->name, sizeof(q.name));
+	t->pause_ms = 0;
 	t->asked_ms = now_ms(b);
 	t->again_ms = t->asked_ms + BLOBS_SILENCE_MS;
 	if (blob_request_write(&q, &text) == 0)
@@ -249,6 +252,11 @@ void blobs_stop(struct blobs *b)
 	close_transfer(b, &b->file);
 }
 
+void blobs_set_rate(struct blobs *b, uint64_t bytes_per_second)
+{
+	b->rate = bytes_per_second;
+}
+
 /* --- blocks --- */
 
 static int take_length(struct transfer *t, uint64_t length)
@@ -308,7 +316,7 @@ static void slide(struct transfer *t)
 /* What was asked for is here: the next window, as large as this one's time allows. */
 static void advance(struct blobs *b, struct transfer *t)
 {
-	uint64_t took = now_ms(b) - t->asked_ms;
+	uint64_t took = now_ms(b) - t->asked_ms, came = (uint64_t) __builtin_popcount(t->asked) * BLOB_BLOCK_BYTES;
 
 	slide(t);
 	if (t->base >= blocks_of(t->length)) {
@@ -322,6 +330,16 @@ static void advance(struct blobs *b, struct transfer *t)
 	if (t->saving) {
 		save_map(b, t);
 		b->o.saved(b->o.user, t->id, false, 0, bytes_here(t));
+	}
+	if (t->saving && b->rate > 0) {
+		/* About a second's worth at a time, so that the ceiling is one and no burst. */
+		uint64_t fits = b->rate / BLOB_BLOCK_BYTES;
+
+		if (t->window > fits)
+			t->window = fits > 0 ? (unsigned) fits : 1;
+		t->pause_ms = t->asked_ms + came * 1000 / b->rate;
+		if (t->pause_ms > now_ms(b))
+			return;
 	}
 	ask(b, t);
 }
@@ -399,6 +417,11 @@ static void step(struct blobs *b, struct transfer *t, bool connected)
 		return;
 	}
 	t->offline_ms = 0;
+	if (t->pause_ms != 0) {
+		if (now >= t->pause_ms)
+			ask(b, t);
+		return;
+	}
 	if (now < t->again_ms)
 		return;
 	if (++t->tries >= BLOBS_TRIES) {
@@ -420,7 +443,9 @@ static uint64_t next_of(const struct transfer *t)
 {
 	if (!t->active)
 		return UINT64_MAX;
-	return t->offline_ms ? t->offline_ms + (t->saving ? OFFLINE_MS : MEMORY_OFFLINE_MS) : t->again_ms;
+	if (t->offline_ms)
+		return t->offline_ms + (t->saving ? OFFLINE_MS : MEMORY_OFFLINE_MS);
+	return t->pause_ms ? t->pause_ms : t->again_ms;
 }
 
 uint64_t blobs_next_ms(const struct blobs *b)

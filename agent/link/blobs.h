@@ -46,6 +46,8 @@ NODISCARD int blobs_fetch(struct blobs *b, uint32_t id, const char *name, uint64
 NODISCARD int blobs_save(struct blobs *b, uint32_t id, const char *name, uint64_t length);
 /* Give up what is being saved; what is there stays for the next time. */
 void blobs_stop(struct blobs *b);
+/* The ceiling of what is saved, from the next request on; 0: none. Files into memory are small and have none. */
+void blobs_set_rate(struct blobs *b, uint64_t bytes_per_second);
 
 /* A message on the topic `blob`. */
 void blobs_take(struct blobs *b, const void *message, size_t len);

@@ -2,16 +2,19 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "fetch/bundle.h"
 #include "fetch/fetch.h"
+#include "os/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 64, ANSWER_MAX = 64 * 1024, REQUEST_TIMEOUT_MS = 60 * 1000, URLS_MAX = 12 };
+enum { JOBS_MAX = 64, ANSWER_MAX = 64 * 1024, REQUEST_TIMEOUT_MS = 60 * 1000, URLS_MAX = 12, FOLDERS_MAX = 4 };
 
 struct job {
 	struct job *next;
@@ -36,6 +39,8 @@ struct courier {
 	int fd; /* eventfd: results wait */
 	struct http *roads[URLS_MAX]; /* mirrors, then the origin's addresses */
 	size_t road_count, mirror_count;
+	char *folders[FOLDERS_MAX];
+	size_t folder_count;
 };
 
 static void queue_init(struct queue *q)
@@ -100,6 +105,38 @@ static bool is_named_by_hash(const char *name)
 	       base[SHA256_HEX] == '.';
 }
 
+/* Opened anew each time: a stick comes and goes. */
+static int look_in(const char *folder, struct job *job)
+{
+	CLEANUP(bundle_closep)
+	struct bundle *bundle = NULL;
+	int fd = open(folder, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	r = bundle_open(&os_posix, fd, &bundle);
+	if (r < 0) {
+		(void) close(fd); /* only looked at */
+		return r;
+	}
+	return fetcher_get(bundle_fetcher(bundle), job->name, job->max, &job->result.body);
+}
+
+static void look(struct courier *c, struct job *job)
+{
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < c->folder_count; i++) {
+		buf_clear(&job->result.body);
+		r = look_in(c->folders[i], job);
+		if (r == 0)
+			break;
+		buf_clear(&job->result.body);
+		(void) !buf_addf(&job->result.body, "%s: %s", c->folders[i], err_text(r)); /* words only */
+	}
+	job->result.error = r;
+}
+
 /* Down the list until one brings it. "Not there" is the origin's answer, of a mirror it says nothing. */
 static void run(struct courier *c, struct job *job)
 {
@@ -133,7 +170,10 @@ static void *work(void *user)
 		(void) pthread_mutex_unlock(&c->lock);
 		if (!job)
 			return NULL;
-		run(c, job);
+		if (job->result.kind == COURIER_LOOK)
+			look(c, job);
+		else
+			run(c, job);
 		(void) pthread_mutex_lock(&c->lock);
 		queue_put(&c->done, job);
 		(void) pthread_mutex_unlock(&c->lock);
@@ -148,6 +188,8 @@ static int open_road(struct courier *c, const struct courier_options *o, const c
 		.ca_pem = o->ca_pem,
 		.clock = o->clock,
 		.user_agent = o->user_agent,
+		.redirect_hosts = o->redirect_hosts,
+		.redirect_host_count = o->redirect_host_count,
 	};
 	int r = c->road_count < URLS_MAX ? http_open(&options, &c->roads[c->road_count]) : 0;
 
@@ -165,6 +207,11 @@ static int open_roads(struct courier *c, const struct courier_options *o)
 	c->mirror_count = c->road_count;
 	for (size_t i = 0; r == 0 && i < o->url_count; i++)
 		r = open_road(c, o, o->urls[i]);
+	for (size_t i = 0; r == 0 && i < o->folder_count && i < FOLDERS_MAX; i++) {
+		c->folders[i] = strdup(o->folders[i]);
+		r = c->folders[i] ? 0 : -ENOMEM;
+		c->folder_count += r == 0;
+	}
 	return r;
 }
 
@@ -178,6 +225,8 @@ static void destroy(struct courier *c)
 		job_free(job);
 	for (size_t i = 0; i < c->road_count; i++)
 		http_close(c->roads[i]);
+	for (size_t i = 0; i < c->folder_count; i++)
+		free(c->folders[i]);
 	if (c->fd >= 0)
 		(void) close(c->fd); /* nothing was written that could be lost */
 	(void) pthread_cond_destroy(&c->wake);
@@ -265,6 +314,13 @@ static struct job *job_new(enum courier_kind kind, uint32_t id, const char *name
 int courier_get(struct courier *c, uint32_t id, const char *name, uint64_t max)
 {
 	struct job *job = job_new(COURIER_GET, id, name, max);
+
+	return job ? enqueue(c, job) : -ENOMEM;
+}
+
+int courier_look(struct courier *c, uint32_t id, const char *name, uint64_t max)
+{
+	struct job *job = job_new(COURIER_LOOK, id, name, max);
 
 	return job ? enqueue(c, job) : -ENOMEM;
 }

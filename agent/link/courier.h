@@ -24,18 +24,22 @@ struct courier_options {
 	size_t url_count;
 	const char *const *mirrors; /* tried before them for files named by their hash */
 	size_t mirror_count;
+	const char *const *folders; /* courier_look(): a folder with the repository's tree, or a tar of one */
+	size_t folder_count;
+	const char *const *redirect_hosts; /* of http_options; borrowed */
+	size_t redirect_host_count;
 	const char *ca_pem;
 	const struct tls_clock *clock; /* borrowed; NULL: the system's */
 	const char *user_agent;
 };
 
-enum courier_kind { COURIER_GET, COURIER_POST };
+enum courier_kind { COURIER_GET, COURIER_POST, COURIER_LOOK };
 
 struct courier_result {
 	enum courier_kind kind;
 	uint32_t id;
 	int error; /* 0, or of err.h */
-	struct buf body; /* GET: the file; POST: the answer; on an error the reason in words */
+	struct buf body; /* GET, LOOK: the file; POST: the answer; on an error the reason in words */
 };
 
 /* Strings are copied. */
@@ -47,6 +51,8 @@ int courier_fd(const struct courier *c);
 
 /* -ENOBUFS when too many wait. */
 NODISCARD int courier_get(struct courier *c, uint32_t id, const char *name, uint64_t max);
+/* The same in the folders: a disk may keep its reader waiting as a network does. */
+NODISCARD int courier_look(struct courier *c, uint32_t id, const char *name, uint64_t max);
 NODISCARD int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len);
 
 /* 1 and the next result (buf_done its body), 0 if there is none. */

@@ -7,6 +7,7 @@
 #include "base/backoff.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "fetch/relay.h"
 #include "fetch/tls.h"
 #include "json/build.h"
@@ -46,7 +47,7 @@ struct request {
 	uint32_t id;
 	uint64_t max;
 	char name[1200];
-	bool https_left, mqtt_left;
+	bool left[LINK_ROAD_COUNT];
 	int error; /* of the last road */
 	char words[256];
 };
@@ -380,47 +381,80 @@ static bool take_u64(const struct frame *f, uint64_t *ret)
 	return true;
 }
 
+static bool has_road(const struct link *l, enum link_road road)
+{
+	for (size_t i = 0; i < l->o->road_count; i++)
+		if (l->o->roads[i] == road)
+			return true;
+	return false;
+}
+
+/* What is asked for to learn whether there is anything new. */
+static bool asks_for_news(const char *name)
+{
+	const char *dot = strchr(name, '.');
+
+	return str_eq(name, "metadata/timestamp.json") || (dot && str_eq(dot, ".root.json"));
+}
+
+static const char *const road_words[] = {
+	[LINK_ROAD_HTTPS] = "https", [LINK_ROAD_MQTT] = "mqtt", [LINK_ROAD_FILE] = "file"
+};
+
+static int begin_road(struct link *l, enum link_road road)
+{
+	const struct request *q = &l->request;
+
+	switch (road) {
+	case LINK_ROAD_MQTT:
+		return blobs_fetch(l->blobs, q->id, q->name, q->max);
+	case LINK_ROAD_FILE:
+		return courier_look(l->courier, q->id, q->name, q->max);
+	default:
+		return courier_get(l->courier, q->id, q->name, q->max);
+	}
+}
+
 /* The next road that is left, in the configured order; when none is, the last one's reason is the answer. */
 static void take_road(struct link *l)
 {
 	struct request *q = &l->request;
-	bool mqtt = q->mqtt_left && connected(l);
-	int r = -ERR_NETWORK;
 
-	if (mqtt && (l->o->mqtt_first || !q->https_left)) {
-		q->mqtt_left = false;
-		r = blobs_fetch(l->blobs, q->id, q->name, q->max);
-	} else if (q->https_left) {
-		q->https_left = false;
-		r = courier_get(l->courier, q->id, q->name, q->max);
-	} else {
-		tell_fetched(l, q->id, q->error, q->words, strlen(q->words));
-		q->id = 0;
-		return;
-	}
-	if (r < 0) {
+	for (size_t i = 0; i < l->o->road_count; i++) {
+		enum link_road road = l->o->roads[i];
+		int r;
+
+		if (!q->left[road] || (road == LINK_ROAD_MQTT && !connected(l)))
+			continue;
+		q->left[road] = false;
+		r = begin_road(l, road);
+		if (r == 0)
+			return;
 		q->error = r;
-		(void) snprintf(q->words, sizeof(q->words), "%s", err_text(r));
-		take_road(l); /* at most one more: each takes one off */
+		(void) snprintf(q->words, sizeof(q->words), "%s: %s", road_words[road], err_text(r));
 	}
+	tell_fetched(l, q->id, q->error, q->words, strlen(q->words));
+	q->id = 0;
 }
 
 /* "Not there" and "too large" are answers; anything else is the road's fault, and another may bring it. */
-static void road_ended(struct link *l, uint32_t id, int error, const void *data, size_t len, const char *road)
+static void road_ended(struct link *l, uint32_t id, int error, const void *data, size_t len, enum link_road road)
 {
 	struct request *q = &l->request;
 	size_t before = strlen(q->words);
 
 	if (id != q->id || id == 0)
 		return; /* the engine has given up on it */
-	if (error == 0 || error == -ENOENT || error == -ERR_TOO_LARGE) {
+	/* Of a folder beside the origin it says as little as of a mirror. */
+	if (error == 0 ||
+	    ((error == -ENOENT || error == -ERR_TOO_LARGE) && (road != LINK_ROAD_FILE || l->o->road_count == 1))) {
 		tell_fetched(l, id, error, data, len);
 		q->id = 0;
 		return;
 	}
 	q->error = error;
-	(void) snprintf(q->words + before, sizeof(q->words) - before, "%s%s: %.*s", before > 0 ? "; " : "", road,
-			len > 0 ? (int) len : (int) strlen(err_text(error)),
+	(void) snprintf(q->words + before, sizeof(q->words) - before, "%s%s: %.*s", before > 0 ? "; " : "",
+			road_words[road], len > 0 ? (int) len : (int) strlen(err_text(error)),
 			len > 0 ? (const char *) data : err_text(error)); /* a longer one is cut */
 	take_road(l);
 }
@@ -434,7 +468,7 @@ static int ask_file(void *user, const void *request, size_t len)
 
 static void on_fetched(void *user, uint32_t id, int error, const void *data, size_t len)
 {
-	road_ended(user, id, error, data, error == 0 ? len : 0, "mqtt");
+	road_ended(user, id, error, data, error == 0 ? len : 0, LINK_ROAD_MQTT);
 }
 
 static void on_saved(void *user, uint32_t id, bool over, int error, uint64_t bytes)
@@ -457,7 +491,7 @@ static int do_save(struct link *l, const struct frame *f)
 		return -ERR_PROTOCOL;
 	memcpy(name, f->data + 8, f->len - 8);
 	name[f->len - 8] = '\0';
-	r = connected(l) && l->o->mqtt_files ? blobs_save(l->blobs, f->id, name, length) : -ENOTCONN;
+	r = connected(l) && has_road(l, LINK_ROAD_MQTT) ? blobs_save(l->blobs, f->id, name, length) : -ENOTCONN;
 	if (r < 0)
 		on_saved(l, f->id, true, r, 0);
 	return 0;
@@ -473,11 +507,14 @@ static int do_fetch(struct link *l, const struct frame *f)
 	*q = (struct request){
 		.id = f->id,
 		.max = max > LINK_FRAME_MAX - 64 ? LINK_FRAME_MAX - 64 : max,
-		.https_left = l->o->https_files && l->o->url_count > 0,
-		.mqtt_left = l->blobs && l->o->mqtt_files,
 		.error = -ERR_NETWORK,
 	};
 	memcpy(q->name, f->data + 8, f->len - 8);
+	q->left[LINK_ROAD_HTTPS] = has_road(l, LINK_ROAD_HTTPS) && l->o->url_count > 0;
+	q->left[LINK_ROAD_MQTT] = has_road(l, LINK_ROAD_MQTT) && l->blobs;
+	/* A copy lies where it was put: what is new is asked of those who know, if there are any. */
+	q->left[LINK_ROAD_FILE] =
+		has_road(l, LINK_ROAD_FILE) && (l->o->road_count == 1 || !asks_for_news(q->name));
 	take_road(l);
 	return 0;
 }
@@ -526,6 +563,17 @@ static void ask_lease(struct link *l, const struct frame *f)
 		log_warning("link-lease", "the lease request was not handed over: %s", err_text(r));
 }
 
+static int do_rate(struct link *l, const struct frame *f)
+{
+	uint64_t rate;
+
+	if (!take_u64(f, &rate))
+		return -ERR_PROTOCOL;
+	if (l->blobs)
+		blobs_set_rate(l->blobs, rate);
+	return 0;
+}
+
 static int do_floor(struct link *l, const struct frame *f)
 {
 	uint64_t floor;
@@ -561,6 +609,8 @@ static int obey(struct link *l, const struct frame *f)
 		return do_floor(l, f);
 	case LINK_SAVE:
 		return do_save(l, f);
+	case LINK_RATE:
+		return do_rate(l, f);
 	case LINK_STOP_SAVING:
 		if (l->blobs)
 			blobs_stop(l->blobs);
@@ -579,8 +629,9 @@ static void take_results(struct link *l)
 	struct courier_result result;
 
 	while (courier_next(l->courier, &result) > 0) {
-		if (result.kind == COURIER_GET) {
-			road_ended(l, result.id, result.error, buf_str(&result.body), result.body.len, "https");
+		if (result.kind == COURIER_GET || result.kind == COURIER_LOOK) {
+			road_ended(l, result.id, result.error, buf_str(&result.body), result.body.len,
+				   result.kind == COURIER_GET ? LINK_ROAD_HTTPS : LINK_ROAD_FILE);
 		} else if (result.id == LEASE_ID) {
 			if (result.error == 0)
 				tell_engine(l, LINK_GRANT, 0, buf_str(&result.body), result.body.len);
@@ -709,6 +760,10 @@ static int set_up(struct link *l)
 		.url_count = l->o->url_count,
 		.mirrors = l->o->mirrors,
 		.mirror_count = l->o->mirror_count,
+		.folders = l->o->folders,
+		.folder_count = l->o->folder_count,
+		.redirect_hosts = l->o->redirect_hosts,
+		.redirect_host_count = l->o->redirect_host_count,
 		.ca_pem = l->o->ca_pem,
 		.clock = &l->clock,
 		.user_agent = "selfright/" SELFRIGHT_VERSION,

@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum link_road { LINK_ROAD_HTTPS, LINK_ROAD_MQTT, LINK_ROAD_FILE, LINK_ROAD_COUNT };
+
 struct link_options {
 	const struct os *os;
 	int engine_fd; /* taken: frames of agent/link/protocol.h */
@@ -26,7 +28,12 @@ struct link_options {
 	const char *const *mirrors; /* asked first for what is named by version or hash */
 	size_t mirror_count;
 	const char *ca_pem; /* of all of them */
-	bool https_files, mqtt_files, mqtt_first; /* the roads to files, and their order */
+	const char *const *folders; /* with the repository's tree, or a tar of one: the road "file" */
+	size_t folder_count;
+	const char *const *redirect_hosts; /* where a server may send on to besides itself */
+	size_t redirect_host_count;
+	const enum link_road *roads; /* to files, in order */
+	size_t road_count;
 	const char *broker_host; /* NULL: no broker, HTTPS does everything but push */
 	unsigned broker_port;
 	const char *const *broker_addresses; /* instead of a resolver's */

@@ -19,6 +19,7 @@ enum link_frame {
 	LINK_SAVE =
 		13, /* u64 length, then the name: over MQTT into blobs/<sha256>.part of the outbox; LINK_SAVED */
 	LINK_STOP_SAVING = 14, /* empty: nobody wants it any more; what is there stays */
+	LINK_RATE = 15, /* u64 bytes per second, 0: none: the ceiling of LINK_SAVE from now on */
 	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */

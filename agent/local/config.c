@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MIRRORS_MAX = 4, HOUR = 3600, DAY = 24 * HOUR };
+enum { MIRRORS_MAX = 4, FOLDERS_MAX = 4, REDIRECT_HOSTS_MAX = 8, HOUR = 3600, DAY = 24 * HOUR };
 
 /* Where `make install` of this build puts them. */
 #ifdef SELFRIGHT_LIBEXECDIR
@@ -187,7 +187,17 @@ static int take_download(const struct conf *map, struct config *c, struct conf_e
 	const char *busy = NULL;
 	int r = take_map(map, "download", &download, e);
 
+	c->download.stall_s = 30;
 	if (r < 0 || !download)
+		return r;
+	r = conf_optional_seconds(download, "stall", 30, &c->download.stall_s, e);
+	if (r == 0 && (c->download.stall_s < 1 || c->download.stall_s > HOUR))
+		r = conf_fail(conf_get(download, "stall"), e, "expected a time from a second to an hour");
+	if (r == 0)
+		r = conf_optional_seconds(download, "spread", 0, &c->download.spread_s, e);
+	if (r == 0 && c->download.spread_s > DAY)
+		r = conf_fail(conf_get(download, "spread"), e, "expected at most a day");
+	if (r < 0)
 		return r;
 	r = conf_optional_bytes(download, "rate", 0, &c->download.rate, e);
 	if (r == 0)
@@ -232,16 +242,67 @@ static int take_proxy(const struct conf *map, struct config *c, struct conf_erro
 	return r;
 }
 
+/* "host" or "host:port", as they stand in an address. */
+static bool is_host(const char *text)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.";
+	size_t len = text[0] == '[' ? strcspn(text, "]") + 1 : strspn(text, plain);
+	uint64_t port = 0;
+
+	if (len == 0 || len > 255 || len > strlen(text))
+		return false;
+	return text[len] == '\0' ||
+	       (text[len] == ':' && parse_u64(text + len + 1, &port) == 0 && port >= 1 && port <= 65535);
+}
+
+static int take_redirect_hosts(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *list = conf_get(map, "redirect_hosts");
+	int r = take_list(map, "redirect_hosts", &c->redirect_hosts, e);
+
+	if (r == 0 && c->redirect_hosts.count > REDIRECT_HOSTS_MAX)
+		r = conf_fail(list, e, "expected at most %d hosts", REDIRECT_HOSTS_MAX);
+	for (size_t i = 0; r == 0 && i < c->redirect_hosts.count; i++)
+		if (!is_host(c->redirect_hosts.items[i]))
+			r = conf_fail(conf_at(list, i), e, "expected a host or host:port, found '%s'",
+				      c->redirect_hosts.items[i]);
+	return r;
+}
+
+static int take_folders(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *list = conf_get(map, "folders");
+	int r = take_list(map, "folders", &c->folders, e);
+
+	if (r == 0 && c->folders.count > FOLDERS_MAX)
+		r = conf_fail(list, e, "expected at most %d folders", FOLDERS_MAX);
+	for (size_t i = 0; r == 0 && i < c->folders.count; i++)
+		if (c->folders.items[i][0] != '/')
+			r = conf_fail(conf_at(list, i), e, "expected an absolute path, found '%s'",
+				      c->folders.items[i]);
+	return r;
+}
+
 static int take_roads(const struct conf *map, struct config *c, struct conf_error *e)
 {
-	static const char *const known[] = { "https", "mqtt" };
+	static const char *const known[] = { "file", "https", "mqtt" };
 	const struct conf *list = conf_get(map, "roads");
 	int r = take_list(map, "roads", &c->roads, e);
 
-	for (size_t i = 0; r == 0 && i < c->roads.count; i++)
-		if (!str_eq(c->roads.items[i], known[0]) && !str_eq(c->roads.items[i], known[1]))
-			r = conf_fail(conf_at(list, i), e, "expected https or mqtt, found '%s'",
+	for (size_t i = 0; r == 0 && i < c->roads.count; i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < ARRAY_LEN(known); k++)
+			found = found || str_eq(c->roads.items[i], known[k]);
+		if (!found)
+			r = conf_fail(conf_at(list, i), e, "expected file, https or mqtt, found '%s'",
 				      c->roads.items[i]);
+		for (size_t k = 0; r == 0 && k < i; k++)
+			if (str_eq(c->roads.items[i], c->roads.items[k]))
+				r = conf_fail(conf_at(list, i), e, "the road '%s' stands there twice",
+					      c->roads.items[i]);
+	}
+	/* What lies at hand costs nobody's line; without folders it is no road. */
 	for (size_t i = 0; r == 0 && c->roads.count < ARRAY_LEN(known) && conf_kind(list) == CONF_MISSING; i++)
 		if (string_list_add(&c->roads, known[i]) < 0)
 			r = out_of_memory(e);
@@ -470,6 +531,12 @@ static int take_agent(const struct conf *map, struct config *c, struct conf_erro
 	r = take_download(map, c, e);
 	if (r < 0)
 		return r;
+	r = take_redirect_hosts(map, c, e);
+	if (r < 0)
+		return r;
+	r = take_folders(map, c, e);
+	if (r < 0)
+		return r;
 	r = take_roads(map, c, e);
 	if (r < 0)
 		return r;
@@ -693,6 +760,8 @@ void config_done(struct config *c)
 		explicit_bzero(c->proxy, strlen(c->proxy));
 	free(c->proxy);
 	string_list_done(&c->no_proxy);
+	string_list_done(&c->redirect_hosts);
+	string_list_done(&c->folders);
 	string_list_done(&c->roads);
 	string_list_done(&c->inhibit_users);
 	free(c->metrics_file);

@@ -46,8 +46,13 @@ struct config {
 	struct {
 		uint64_t rate, busy_rate; /* bytes per second; 0: no ceiling */
 		struct windows busy; /* when busy_rate holds instead, by the clock of the node's zone */
+		uint64_t stall_s; /* a server that brings next to nothing for so long is left */
+		uint64_t spread_s; /* nodes begin within it, each at its own moment; 0: at once */
 	} download;
-	struct string_list roads; /* to files, in order: "https", "mqtt"; never empty */
+	struct string_list
+		redirect_hosts; /* where a server may send on to besides itself: "host" or "host:port" */
+	struct string_list folders; /* absolute; each the repository's tree, or a tar of one */
+	struct string_list roads; /* to files, in order: "file", "https", "mqtt"; each once, never empty */
 	struct {
 		char *host; /* NULL: no broker */
 		unsigned port;
@@ -107,9 +112,8 @@ NODISCARD int config_check_users(const struct config *c, struct conf_error *ret_
  */
 NODISCARD int config_program(const struct config *c, const char *name, char **ret, struct conf_error *ret_error);
 
-/* May files come by this road, and is it the first one? */
+/* May files come by this road, "file", "https" or "mqtt"? */
 bool config_road_is_open(const struct config *c, const char *road);
-bool config_road_is_first(const struct config *c, const char *road);
 
 /*
  * The environment of the processes that go out: a clean one, with https_proxy and no_proxy of

@@ -119,16 +119,10 @@ const char *config_proxy(const struct config *c, const char *host)
 
 bool config_road_is_open(const struct config *c, const char *road)
 {
-	return string_list_has(&c->roads, road) &&
-	       (str_eq(road, "mqtt") ? c->broker.host != NULL : c->urls.count > 0);
-}
-
-bool config_road_is_first(const struct config *c, const char *road)
-{
-	for (size_t i = 0; i < c->roads.count; i++)
-		if (config_road_is_open(c, c->roads.items[i]))
-			return str_eq(c->roads.items[i], road);
-	return false;
+	if (!string_list_has(&c->roads, road))
+		return false;
+	return str_eq(road, "mqtt") ? c->broker.host != NULL
+				    : (str_eq(road, "file") ? c->folders.count : c->urls.count) > 0;
 }
 
 /* "*", the host itself, or a domain it belongs to, with or without the dot. */

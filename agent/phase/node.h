@@ -143,8 +143,9 @@ struct attempt {
 	uint64_t bytes_done, bytes_total, progress_told_ms;
 	uint32_t save_id; /* the artifact that the link saves over MQTT; 0: none */
 	bool save_over, saved; /* it ended; and well: stage reads it from the outbox */
-	bool mqtt_tried;
 	int save_error;
+	size_t road, road_end; /* of config->roads: those that are tried now */
+	uint64_t spread_until_ms; /* the download begins then; 0: it need not wait */
 
 	struct command command; /* a hook */
 	size_t part; /* of those that are done one after the other: which one it is at */

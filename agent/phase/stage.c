@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "crypto/digest.h"
 #include "fetch/bundle.h"
 #include "os/durable.h"
 
@@ -22,17 +23,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* URLS_MAX: selfright-stage takes no more. */
+/* SOURCES_MAX: selfright-stage takes no more. */
 enum {
 	PROGRESS_MS = 10 * 1000,
 	LOOK_MS = 1000,
 	ENDING_MS = 10,
 	READS_MAX = 64,
-	URLS_MAX = 8,
-	ARGS_MAX = 24 + 2 * URLS_MAX
+	SOURCES_MAX = 12,
+	REDIRECT_HOSTS_MAX = 8,
+	ARGS_MAX = 28 + 2 * SOURCES_MAX + 2 * REDIRECT_HOSTS_MAX
 };
 
 static const struct release_artifact *full_artifact(const struct release *rel)
@@ -114,19 +117,82 @@ static int find_in_bundle(struct node *n, const char *name, uint64_t length, int
 	return -ENOENT;
 }
 
+/* --- the configured roads, in order --- */
+
+static const char *road_at(const struct node *n, size_t i)
+{
+	return i < n->config->roads.count ? n->config->roads.items[i] : "";
+}
+
+static bool is_mqtt(const struct node *n, size_t i)
+{
+	return str_eq(road_at(n, i), "mqtt");
+}
+
+static bool is_usable(const struct node *n, size_t i)
+{
+	return !n->alone && config_road_is_open(n->config, road_at(n, i)) &&
+	       (!is_mqtt(n, i) || (n->link && n->link_connected));
+}
+
+/* The next ones to try: MQTT, which is the link's, or all others up to it in one start of selfright-stage. */
+static bool next_roads(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	const size_t count = n->config->roads.count;
+
+	for (t->road = t->road_end; t->road < count && !is_usable(n, t->road); t->road++)
+		;
+	t->road_end = t->road;
+	if (t->road == count)
+		return false;
+	do
+		t->road_end++;
+	while (!is_mqtt(n, t->road) && t->road_end < count && !is_mqtt(n, t->road_end));
+	return true;
+}
+
+static void add_source(const char **argv, size_t *argc, size_t *sources, const char *option,
+		       const struct string_list *list)
+{
+	for (size_t i = 0; i < list->count && *sources < SOURCES_MAX; i++, (*sources)++) {
+		argv[(*argc)++] = option;
+		argv[(*argc)++] = list->items[i];
+	}
+}
+
+static void add_sources(const struct node *n, const char **argv, size_t *argc)
+{
+	size_t sources = 0;
+
+	for (size_t i = n->attempt.road; i < n->attempt.road_end; i++) {
+		if (str_eq(road_at(n, i), "file") && is_usable(n, i))
+			add_source(argv, argc, &sources, "--dir", &n->config->folders);
+		if (str_eq(road_at(n, i), "https") && is_usable(n, i)) {
+			add_source(argv, argc, &sources, "--url", &n->config->mirrors);
+			add_source(argv, argc, &sources, "--url", &n->config->urls);
+		}
+	}
+	for (size_t i = 0; i < n->config->redirect_hosts.count && i < REDIRECT_HOSTS_MAX; i++) {
+		argv[(*argc)++] = "--redirect-host";
+		argv[(*argc)++] = n->config->redirect_hosts.items[i];
+	}
+}
+
 static int spawn(struct node *n, const struct release *rel, const struct release_artifact *a, int partial_fd,
 		 int progress_fd)
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
-	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], rate[24], hex[SHA256_HEX + 1];
+	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], rate[24], stall[24],
+		hex[SHA256_HEX + 1];
 	const char *argv[ARGS_MAX + 1];
 	uint64_t offset = 0;
 	int source = -1;
 	struct road_environment environment = { .count = 0 };
 	struct conf_error error = { "" };
 	char *program = NULL;
-	size_t argc = 0, urls = 0;
+	size_t argc = 0;
 	int r = artifact_name(a, &name);
 
 	if (r == 0)
@@ -160,14 +226,11 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 		argv[argc++] = "--offset";
 		argv[argc++] = offset_text;
 	}
-	for (size_t i = 0; source < 0 && i < n->config->mirrors.count; i++, urls++) {
-		argv[argc++] = "--url";
-		argv[argc++] = n->config->mirrors.items[i];
-	}
-	for (size_t i = 0; source < 0 && i < n->config->urls.count && urls < URLS_MAX; i++, urls++) {
-		argv[argc++] = "--url";
-		argv[argc++] = n->config->urls.items[i];
-	}
+	if (source < 0)
+		add_sources(n, argv, &argc);
+	(void) snprintf(stall, sizeof(stall), "%" PRIu64, n->config->download.stall_s);
+	argv[argc++] = "--stall";
+	argv[argc++] = stall;
 	(void) snprintf(rate, sizeof(rate), "%" PRIu64, n->attempt.stage_rate);
 	if (n->attempt.stage_rate > 0) {
 		argv[argc++] = "--rate";
@@ -286,7 +349,6 @@ static int begin(struct node *n, const struct part *p)
 	t->stage_fd = pipefd[0];
 	t->stage_done = false;
 	t->stage_error = 0;
-	t->stage_detail[0] = '\0';
 	t->bytes_done = 0;
 	t->bytes_total = a->length;
 	t->progress_told_ms = node_now_ms(n);
@@ -320,12 +382,13 @@ static void take_line(struct node *n, char *line)
 		t->stage_done = true;
 	} else if (str_eq(word, "error") && rest) {
 		char *detail = strchr(rest, ' ');
+		size_t len = strlen(t->stage_detail); /* of the roads before */
 
 		if (detail)
 			*detail++ = '\0';
 		t->stage_error = error_of(rest);
-		(void) snprintf(t->stage_detail, sizeof(t->stage_detail), "%s",
-				detail ? detail : err_text(t->stage_error));
+		(void) snprintf(t->stage_detail + len, sizeof(t->stage_detail) - len, "%s%s", len > 0 ? "; " : "",
+				detail ? detail : err_text(t->stage_error)); /* cut */
 	}
 }
 
@@ -459,20 +522,25 @@ static bool is_sealed(struct node *n, const struct part *p)
 	return seal_remove(n->os, n->dirs->store, p->component, p->to) < 0;
 }
 
-/* Is this the road's fault, so that another one may bring the file? */
+/* Is this the road's fault, or of what it brought, so that another one may bring the file? */
 static bool is_of_the_road(int r)
 {
-	return r == -ENOENT || r == -ERR_NETWORK || r == -ERR_HTTP_STATUS || r == -ERR_TLS || r == -ERR_DEADLINE;
+	return r == -ENOENT || r == -ERR_NETWORK || r == -ERR_HTTP_STATUS || r == -ERR_TLS || r == -ERR_DEADLINE ||
+	       r == -ERR_PEER_GONE || r == -ENOTCONN || r == -ERR_DIGEST || r == -ERR_LENGTH || r == -EACCES;
 }
 
-static bool may_save(const struct node *n)
+static void send_rate(struct node *n, uint64_t rate)
 {
-	return !n->alone && !n->attempt.mqtt_tried && n->link && n->link_connected &&
-	       config_road_is_open(n->config, "mqtt");
+	uint8_t text[8];
+
+	for (int i = 0; i < 8; i++)
+		text[i] = (uint8_t) (rate >> (56 - 8 * i));
+	n->attempt.stage_rate = rate;
+	node_link_send(n, LINK_RATE, 0, text, sizeof(text));
 }
 
 /* Have the link bring it over MQTT; LINK_SAVED tells how it goes. */
-static int begin_saving(struct node *n, const struct part *p, const char *why)
+static int begin_saving(struct node *n, const struct part *p)
 {
 	struct attempt *t = &n->attempt;
 	const struct release_artifact *a = *p->has_release ? full_artifact(p->release) : NULL;
@@ -488,14 +556,15 @@ static int begin_saving(struct node *n, const struct part *p, const char *why)
 		r = artifact_name(a, &request);
 	if (r < 0)
 		return r;
-	t->mqtt_tried = true;
+	send_rate(n, rate_now(n));
 	t->save_id = ++n->fetch_id;
 	t->save_over = t->saved = false;
 	t->save_error = 0;
 	t->bytes_done = 0;
 	t->bytes_total = a->length;
 	t->progress_told_ms = node_now_ms(n);
-	log_notice("download-by-mqtt", "component=%s version=%s reason=%s", p->component, p->to, why);
+	log_notice("download-by-mqtt", "component=%s version=%s reason=%s", p->component, p->to,
+		   t->stage_detail[0] ? t->stage_detail : "it is the first road");
 	node_link_send(n, LINK_SAVE, t->save_id, request.data, request.len);
 	return 0;
 }
@@ -508,6 +577,10 @@ static int step_saving(struct node *n)
 	int r = t->save_error;
 
 	if (!t->save_over && n->link) {
+		uint64_t rate = rate_now(n);
+
+		if (rate != t->stage_rate)
+			send_rate(n, rate);
 		tell_progress(n);
 		r = still_wanted(n);
 		if (r < 0) {
@@ -530,6 +603,113 @@ static int step_saving(struct node *n)
 	return r;
 }
 
+/* A stick in use needs no road; what it lacks does. */
+static bool lies_in_bundle(struct node *n, const struct part *p)
+{
+	const struct release_artifact *a = *p->has_release ? full_artifact(p->release) : NULL;
+	CLEANUP(buf_done)
+	struct buf name = BUF_INIT(2048);
+	uint64_t offset = 0;
+	int fd = -1;
+
+	if (n->alone)
+		return true; /* and where it does not hold it, that is what is said */
+	if (!n->bundle || !a || artifact_name(a, &name) < 0 ||
+	    find_in_bundle(n, buf_str(&name), a->length, &fd, &offset) < 0)
+		return false;
+	(void) n->os->close(n->os, fd); /* only looked at */
+	return true;
+}
+
+/* Down the list: `r` is why the one before failed. */
+static int take_roads(struct node *n, const struct part *p, int r)
+{
+	n->attempt.saved = false;
+	if (next_roads(n))
+		return is_mqtt(n, n->attempt.road) ? begin_saving(n, p) : begin(n, p);
+	if (n->attempt.stage_detail[0])
+		return fail_download(n, p, r);
+	return update_fail(n, r, "the artifact of %s %s: no road to it is open", p->component, p->to);
+}
+
+/*
+ * When the download may begin: each node at its own moment, the same one whenever it is asked for. Not where
+ * somebody waits for it (orders, the console, patches), nor where a download goes on that has begun.
+ */
+static uint64_t begins_in_ms(const struct node *n, const struct part *p)
+{
+	const struct node_update *u = &n->state->update;
+	const struct rollout *rollout = NULL;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(512);
+	uint8_t digest[SHA256_BYTES];
+	uint64_t place = 0, spread_ms = n->config->download.spread_s * 1000;
+	char name[SHA256_HEX + 8];
+	struct stat st;
+
+	for (size_t i = 0; i < n->docs.rollout_count; i++)
+		if (str_eq(n->docs.rollouts[i].rollout.id, u->rollout))
+			rollout = &n->docs.rollouts[i].rollout;
+	if (spread_ms == 0 || !rollout || rollout->kind == ROLLOUT_PATCH || u->cause != NODE_CAUSE_ROLLOUT ||
+	    n->bundle || !*p->has_release || !full_artifact(p->release))
+		return 0;
+	saved_name(full_artifact(p->release), ".part", name);
+	if (n->os->fstatat(n->os, n->dirs->spool, name, &st) == 0)
+		return 0;
+	/* Not the share, which a stage has chosen its nodes by. */
+	if (buf_addf(&text, "download/%s/%s", u->rollout, n->config->node) < 0 ||
+	    sha256_of(text.data, text.len, digest) < 0)
+		return 0;
+	for (int i = 0; i < 8; i++)
+		place = place << 8 | digest[i];
+	return place % spread_ms;
+}
+
+/* PHASE_AGAIN until its moment has come. */
+static int wait_for_spread(struct node *n, const struct part *p)
+{
+	struct attempt *t = &n->attempt;
+	int r;
+
+	if (t->spread_until_ms == 0) {
+		uint64_t wait = begins_in_ms(n, p);
+
+		t->spread_until_ms = node_now_ms(n) + wait;
+		if (wait > 0)
+			log_notice("download-spread", "component=%s version=%s begins_in=%" PRIu64 "s",
+				   p->component, p->to, wait / 1000);
+	}
+	if (node_now_ms(n) >= t->spread_until_ms)
+		return PHASE_DONE;
+	r = still_wanted(n);
+	if (r < 0)
+		return r;
+	t->wake_ms = t->spread_until_ms;
+	return PHASE_AGAIN;
+}
+
+static int begin_part(struct node *n, const struct part *p)
+{
+	struct attempt *t = &n->attempt;
+	int r;
+
+	t->stage_detail[0] = '\0';
+	t->road = t->road_end = 0;
+	if (lies_in_bundle(n, p))
+		return begin(n, p);
+	r = wait_for_spread(n, p);
+	return r == PHASE_DONE ? take_roads(n, p, -ERR_NETWORK) : r;
+}
+
+/* The ceiling of this hour is another one: it goes on where it is, under that. */
+static bool must_change_pace(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+
+	return !t->saved && !n->bundle && t->stage_error == 0 && t->bytes_done < t->bytes_total &&
+	       rate_now(n) != t->stage_rate;
+}
+
 static int stage_part(struct node *n, const struct part *p)
 {
 	struct attempt *t = &n->attempt;
@@ -540,23 +720,17 @@ static int stage_part(struct node *n, const struct part *p)
 	if (t->stage.pid == 0 && t->save_id == 0) {
 		if (is_sealed(n, p))
 			return PHASE_DONE;
-		t->stage_detail[0] = '\0';
-		if (config_road_is_first(n->config, "mqtt") && may_save(n) && !n->bundle)
-			r = begin_saving(n, p, "it is the first road");
-		else
-			r = begin(n, p);
-		if (r < 0)
+		r = begin_part(n, p);
+		if (r < 0 || (t->stage.pid == 0 && t->save_id == 0))
 			return r;
 	}
 	if (t->save_id != 0) {
 		r = step_saving(n);
 		if (r == PHASE_AGAIN || r == -ECANCELED)
 			return r;
-		/* Where MQTT comes first, HTTPS comes second. */
-		if (r < 0 && !(is_of_the_road(r) && config_road_is_first(n->config, "mqtt") &&
-			       config_road_is_open(n->config, "https")))
+		if (r < 0 && !is_of_the_road(r))
 			return fail_download(n, p, r);
-		r = begin(n, p);
+		r = r < 0 ? take_roads(n, p, r) : begin(n, p);
 		if (r < 0)
 			return r;
 	}
@@ -569,6 +743,13 @@ static int stage_part(struct node *n, const struct part *p)
 			process_end(&t->stage, 0);
 			return r;
 		}
+		if (must_change_pace(n)) {
+			process_end(&t->stage, 0);
+			close_progress(t);
+			r = begin(n, p);
+			if (r < 0)
+				return r;
+		}
 		/* It closes its pipe a moment before it is gone: nothing else would tell of its end. */
 		t->wake_ms = node_now_ms(n) + (t->stage_fd < 0 ? ENDING_MS : LOOK_MS);
 		return PHASE_AGAIN;
@@ -576,16 +757,16 @@ static int stage_part(struct node *n, const struct part *p)
 	if (r < 0)
 		return update_fail(n, r, "selfright-stage was lost: %s", err_text(r));
 	read_progress(n);
-	if (is_of_the_road(t->stage_error) && !t->saved && may_save(n)) {
+	if (t->saved)
+		forget_saved(n, full_artifact(p->release));
+	if (is_of_the_road(t->stage_error) && !n->alone) {
 		close_progress(t);
 		t->stage = (struct process){ 0 };
-		r = begin_saving(n, p, t->stage_detail);
+		r = take_roads(n, p, t->stage_error);
 		t->wake_ms = node_now_ms(n) + LOOK_MS;
 		return r < 0 ? r : PHASE_AGAIN;
 	}
 	r = finish(n, p, status);
-	if (t->saved)
-		forget_saved(n, full_artifact(p->release));
 	if (r == 0)
 		r = seal(n, p);
 	return r < 0 ? r : PHASE_DONE;
@@ -596,7 +777,7 @@ int phase_stage(struct node *n)
 {
 	struct attempt *t = &n->attempt;
 
-	for (; t->part < update_part_count(n); t->part++, t->mqtt_tried = false) {
+	for (; t->part < update_part_count(n); t->part++, t->spread_until_ms = 0) {
 		const struct part p = update_part(n, t->part);
 		int r = stage_part(n, &p);
 
@@ -677,6 +858,10 @@ int stage_repair(struct node *n, const char *component, const char *version, cha
 	if (r < 0)
 		return fail_repair(words, size, r, "the manifest of %s %s is not to be had: %s", component,
 				   version, err_text(r));
+	t->stage_detail[0] = '\0';
+	t->road = t->road_end = 0;
+	while (next_roads(n) && is_mqtt(n, t->road))
+		; /* the link's, which tells only an update */
 	r = begin(n, &p);
 	if (r == 0)
 		r = wait_for_stage(n);

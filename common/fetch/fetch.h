@@ -26,6 +26,9 @@ struct http_options {
 	bool allow_plain_http; /* `selfright tuf` and Unix sockets only */
 	unsigned connect_timeout_ms, low_speed_seconds; /* 0: 10 s, 30 s; low speed = under 100 bytes per second */
 	uint64_t max_bytes_per_second; /* 0: no ceiling */
+	/* Where a GET may be sent on to besides base_url's own host and port: "host" (port 443) or "host:port"; borrowed. */
+	const char *const *redirect_hosts;
+	size_t redirect_host_count;
 	/* --- for checks of an application, which may have a certificate for another name, or none that means anything --- */
 	const char *connect_to; /* "host:port" to connect to instead of the one in base_url; NULL: that one */
 	bool insecure; /* verify nothing; for what is checked only, never for what is fetched */
@@ -34,7 +37,15 @@ struct http_options {
 	size_t header_count;
 };
 
-/* A handle that keeps its connection; no redirects to other origins, path as is. All strings are copied. */
+enum { HTTP_REDIRECTS_MAX = 5 };
+
+/*
+ * A handle that keeps its connection; path as is. Strings are copied but where it says borrowed.
+ *
+ * Who fetches a file is sent on at most HTTP_REDIRECTS_MAX times, from https never to http, and only within base_url's
+ * own host and port or to a host of redirect_hosts: elsewhere is -ERR_HTTP_STATUS, with the place in http_error(). An answer
+ * to http_request() that sends on is an answer like any other.
+ */
 struct http;
 NODISCARD int http_open(const struct http_options *o, struct http **ret);
 void http_close(struct http *h);

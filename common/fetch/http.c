@@ -21,6 +21,7 @@ enum {
 	HEADERS_MAX = 64 * 1024, /* of one answer; libcurl 7.88 bounds only single lines */
 	ERROR_BODY_MAX = 64 * 1024, /* of an answer whose body nobody wants */
 	URL_MAX = 8192,
+	LOCATION_MAX = 2048,
 };
 
 struct http {
@@ -30,6 +31,8 @@ struct http {
 	struct curl_slist *connect_to;
 	const char *const *headers;
 	size_t header_count;
+	const char *const *redirect_hosts;
+	size_t redirect_host_count;
 	bool allow_plain_http, insecure, cut_body;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
@@ -46,6 +49,8 @@ struct transfer {
 	size_t headers_len;
 	long status;
 	char etag[128];
+	char location[LOCATION_MAX]; /* "": none, or none that can be used */
+	bool refused; /* why is in http_error() already */
 	bool has_range;
 	uint64_t range_start;
 	/* a body into memory */
@@ -110,27 +115,54 @@ static int check_base(const struct http_options *o)
 	return strcspn(url + scheme, "/") > 0 && !strpbrk(url, "?#@\\") ? 0 : -ERR_CONFIG;
 }
 
-/* The host and port of an address that check_base() took, for the judge of its certificates. */
-static int open_tls(struct http *h, const struct tls_clock *clock)
-{
-	struct tls_options o = { .clock = clock, .host = h->host, .port = 443 };
-	CURLU *url = curl_url();
-	char *host = NULL, *port = NULL;
-	uint64_t number = 0;
-	int r = -ENOMEM;
+/* Who an address speaks to. */
+struct origin {
+	char scheme[8], host[256];
+	unsigned port;
+};
 
-	if (url && curl_url_set(url, CURLUPART_URL, h->base, 0) == CURLUE_OK &&
+static int origin_of(CURLU *url, struct origin *ret)
+{
+	char *scheme = NULL, *host = NULL, *port = NULL;
+	uint64_t number = 0;
+	int r = -ERR_CONFIG;
+
+	if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
 	    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
 	    curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-	    parse_u64(port, &number) == 0) {
-		o.host = host;
-		o.port = (unsigned) number;
-		r = tls_new(&o, &h->tls);
+	    parse_u64(port, &number) == 0 && strlen(scheme) < sizeof(ret->scheme) &&
+	    strlen(host) < sizeof(ret->host)) {
+		memcpy(ret->scheme, scheme, strlen(scheme) + 1);
+		memcpy(ret->host, host, strlen(host) + 1);
+		ret->port = (unsigned) number;
+		r = 0;
 	}
+	curl_free(scheme);
 	curl_free(host);
 	curl_free(port);
+	return r;
+}
+
+static int base_origin(const struct http *h, struct origin *ret)
+{
+	CURLU *url = curl_url();
+	int r = !url							    ? -ENOMEM
+		: curl_url_set(url, CURLUPART_URL, h->base, 0) == CURLUE_OK ? origin_of(url, ret)
+									    : -ERR_CONFIG;
+
 	curl_url_cleanup(url);
 	return r;
+}
+
+/* The judge of the certificates of an address that check_base() took. */
+static int open_tls(struct http *h, const struct tls_clock *clock)
+{
+	struct origin origin;
+	int r = base_origin(h, &origin);
+
+	return r < 0 ? r
+		     : tls_new(&(struct tls_options){ .clock = clock, .host = origin.host, .port = origin.port },
+			       &h->tls);
 }
 
 int http_open(const struct http_options *o, struct http **ret)
@@ -172,6 +204,8 @@ int http_open(const struct http_options *o, struct http **ret)
 	h->cut_body = o->cut_body;
 	h->headers = o->headers;
 	h->header_count = o->header_count;
+	h->redirect_hosts = o->redirect_hosts;
+	h->redirect_host_count = o->redirect_host_count;
 	h->allow_plain_http = o->allow_plain_http;
 	h->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 	h->low_speed_seconds = o->low_speed_seconds ? o->low_speed_seconds : LOW_SPEED_SECONDS;
@@ -271,8 +305,11 @@ static size_t on_header(char *data, size_t one, size_t len, void *user)
 		return 0;
 	}
 	if (len > 5 && memcmp(data, "HTTP/", 5) == 0) { /* an interim answer may have come before */
-		t->etag[0] = '\0';
+		t->etag[0] = t->location[0] = '\0';
 		t->has_range = false;
+	} else if (header_value(data, len, "Location", t->location, sizeof(t->location))) {
+		if (!is_plain_text(t->location))
+			t->location[0] = '\0';
 	} else if (header_value(data, len, "ETag", value, sizeof(value))) {
 		memcpy(t->etag, etag_is_strong(value) ? value : "", etag_is_strong(value) ? strlen(value) + 1 : 1);
 	} else if (header_value(data, len, "Content-Range", value, sizeof(value))) {
@@ -445,25 +482,29 @@ static int set_method(struct http *h, const char *method, const void *body, size
 	return curl_to_err(code);
 }
 
-/* Forget the last request, keep the connection. */
-static int prepare(struct http *h, const char *path, uint64_t timeout_ms, struct transfer *t)
+static int address_of(struct http *h, const char *path, struct buf *url)
 {
-	CLEANUP(buf_done)
-	struct buf url = BUF_INIT(URL_MAX);
-	CURLcode code;
 	int r;
 
 	while (*path == '/')
 		path++;
-	r = buf_addf(&url, "%s/%s", h->base, path);
-	if (r < 0 || !is_plain_text(buf_str(&url)))
+	r = buf_addf(url, "%s/%s", h->base, path);
+	if (r < 0 || !is_plain_text(buf_str(url)))
 		return http_fail(h, r < 0 ? r : -ERR_NAME, "the path cannot be asked for");
+	return 0;
+}
+
+/* Forget the last request, keep the connection. */
+static int prepare(struct http *h, const char *url, uint64_t timeout_ms, struct transfer *t)
+{
+	CURLcode code;
+
 	curl_easy_reset(h->curl);
 	code = set_security(h);
 	if (code == CURLE_OK)
 		code = set_road(h, timeout_ms);
 	if (code == CURLE_OK)
-		code = set_transfer(h, buf_str(&url), t);
+		code = set_transfer(h, url, t);
 	t->http = h;
 	return code == CURLE_OK ? 0 : http_fail(h, curl_to_err(code), "%s", curl_easy_strerror(code));
 }
@@ -551,11 +592,15 @@ int http_request(struct http *h, const char *method, const char *path, const cha
 		.wants_error_body = true,
 		.may_cut = h->cut_body,
 	};
+	CLEANUP(buf_done)
+	struct buf url = BUF_INIT(URL_MAX);
 	struct http_response response = { 0 };
 	char *type = NULL;
 	int r;
 
-	r = prepare(h, path, timeout_ms, &t);
+	r = address_of(h, path, &url);
+	if (r == 0)
+		r = prepare(h, buf_str(&url), timeout_ms, &t);
 	if (r == 0)
 		r = set_method(h, method, body, len);
 	if (r == 0)
@@ -591,12 +636,132 @@ static int encode_name(const char *name, struct buf *ret)
 	return r;
 }
 
-static int status_error(struct http *h, long status)
+static int status_error(struct http *h, const struct transfer *t)
 {
-	if (status == 404 || status == 410)
-		return http_fail(h, -ENOENT, "answered %ld", status);
-	return http_fail(h, -ERR_HTTP_STATUS, "answered %ld%s", status,
-			 status >= 300 && status < 400 ? " (redirects are not followed)" : "");
+	if (t->refused)
+		return -ERR_HTTP_STATUS;
+	return http_fail(h, t->status == 404 || t->status == 410 ? -ENOENT : -ERR_HTTP_STATUS, "answered %ld",
+			 t->status);
+}
+
+/* --- being sent on --- */
+
+static bool sends_on(long status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+static PRINTF_LIKE(3, 4) int refuse(struct http *h, struct transfer *t, const char *fmt, ...)
+{
+	char text[CURL_ERROR_SIZE];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(text, sizeof(text), fmt, ap); /* a longer reason is cut */
+	va_end(ap);
+	t->refused = true;
+	return http_fail(h, -ERR_HTTP_STATUS, "%s", text);
+}
+
+/* "host", which means port 443, or "host:port". */
+static bool is_listed(const struct http *h, const struct origin *to)
+{
+	char with_port[sizeof(to->host) + 8];
+
+	(void) snprintf(with_port, sizeof(with_port), "%s:%u", to->host, to->port); /* always fits */
+	for (size_t i = 0; i < h->redirect_host_count; i++)
+		if (strcasecmp(h->redirect_hosts[i], with_port) == 0 ||
+		    (to->port == 443 && strcasecmp(h->redirect_hosts[i], to->host) == 0))
+			return true;
+	return false;
+}
+
+/* May it send us to `to`? What comes from there is verified like all else; this keeps requests where they belong. */
+static int judge_redirect(struct http *h, struct transfer *t, const struct origin *from, const struct origin *to)
+{
+	struct origin own;
+	int r = base_origin(h, &own);
+
+	if (r < 0)
+		return http_fail(h, r, "%s", err_text(r));
+	if (!str_eq(to->scheme, "https") && !(h->allow_plain_http && str_eq(to->scheme, "http")))
+		return refuse(h, t, "sends on to %.8s://%.120s, which is not https", to->scheme, to->host);
+	if (str_eq(from->scheme, "https") && !str_eq(to->scheme, "https"))
+		return refuse(h, t, "sends on from https to http://%.120s", to->host);
+	if ((str_eq(to->scheme, own.scheme) && strcasecmp(to->host, own.host) == 0 && to->port == own.port) ||
+	    is_listed(h, to))
+		return 0;
+	return refuse(h, t, "sends on to %.120s:%u, which redirect_hosts does not list", to->host, to->port);
+}
+
+/* The address in *url becomes the one the answer names. */
+static int follow(struct http *h, struct transfer *t, struct buf *url)
+{
+	struct origin from = { .port = 0 }, to = { .port = 0 };
+	CURLU *parts = curl_url();
+	char *next = NULL, *user = NULL;
+	int r = parts ? 0 : -ENOMEM;
+
+	if (r == 0 && curl_url_set(parts, CURLUPART_URL, buf_str(url), CURLU_PATH_AS_IS) != CURLUE_OK)
+		r = -ERR_CONFIG;
+	if (r == 0)
+		r = origin_of(parts, &from);
+	if (r < 0) {
+		(void) http_fail(h, r, "%s", err_text(r));
+	} else if (!t->location[0] || curl_url_set(parts, CURLUPART_URL, t->location,
+						   CURLU_PATH_AS_IS | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+		r = refuse(h, t, "answered %ld without a place to go on to", t->status);
+	} else if (curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK) {
+		r = refuse(h, t, "sends on to an address with a user's name in it");
+	} else if (origin_of(parts, &to) < 0) {
+		r = refuse(h, t, "sends on to what is no https address");
+	} else {
+		r = judge_redirect(h, t, &from, &to);
+	}
+	if (r == 0 && (curl_url_set(parts, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
+		       curl_url_get(parts, CURLUPART_URL, &next, CURLU_PATH_AS_IS) != CURLUE_OK))
+		r = http_fail(h, -ENOMEM, "%s", err_text(-ENOMEM));
+	if (r == 0) {
+		buf_clear(url);
+		r = buf_add_str(url, next);
+		if (r < 0 || !is_plain_text(buf_str(url)))
+			r = refuse(h, t, "sends on to an address that cannot be asked for");
+	}
+	if (r == 0 && h->tls)
+		r = tls_aim(h->tls, to.host, to.port);
+	curl_free(next);
+	curl_free(user);
+	curl_url_cleanup(parts);
+	return r;
+}
+
+/* GET it, and wherever it is sent on to: `t` is that of the last answer. */
+static int perform_get(struct http *h, const char *path, struct transfer *t, struct curl_slist *headers)
+{
+	CLEANUP(buf_done)
+	struct buf url = BUF_INIT(URL_MAX);
+	struct origin own;
+	int r = address_of(h, path, &url);
+
+	if (r == 0 && h->tls) {
+		r = base_origin(h, &own);
+		if (r == 0)
+			r = tls_aim(h->tls, own.host, own.port);
+	}
+	for (unsigned hops = 0; r == 0; hops++) {
+		t->status = 0;
+		t->headers_len = 0;
+		t->dropped = 0;
+		r = prepare(h, buf_str(&url), 0, t);
+		if (r == 0)
+			r = perform(h, t, headers);
+		if (r < 0 || !sends_on(t->status))
+			break;
+		r = hops < HTTP_REDIRECTS_MAX
+			    ? follow(h, t, &url)
+			    : refuse(h, t, "sent on more than %d times", (int) HTTP_REDIRECTS_MAX);
+	}
+	return r;
 }
 
 static int http_get(struct fetcher *f, const char *name, uint64_t max, struct buf *ret)
@@ -611,11 +776,9 @@ static int http_get(struct fetcher *f, const char *name, uint64_t max, struct bu
 		return http_fail(h, -ERR_NAME, "a name that cannot be asked for");
 	r = encode_name(name, &path);
 	if (r == 0)
-		r = prepare(h, buf_str(&path), 0, &t);
-	if (r == 0)
-		r = perform(h, &t, NULL);
+		r = perform_get(h, buf_str(&path), &t, NULL);
 	if (r == -ERR_HTTP_STATUS || (r == 0 && t.status != 200))
-		r = status_error(h, t.status);
+		r = status_error(h, &t);
 	if (r < 0)
 		drop_body(&t);
 	return r;
@@ -675,18 +838,17 @@ static int save_once(struct http *h, const char *path, struct transfer *t)
 	CLEANUP(free_headers)
 	struct curl_slist *headers = NULL;
 	char range[48];
-	int r;
+	int r = 0;
 
-	r = prepare(h, path, 0, t);
 	t->asked_range = t->offset > 0;
-	if (r == 0 && t->asked_range) {
+	if (t->asked_range) {
 		(void) snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", t->offset); /* always fits */
 		r = add_header(&headers, "Range", range);
 		if (r == 0)
 			r = add_header(&headers, "If-Range", t->ret_etag);
 	}
 	if (r == 0)
-		r = perform(h, t, headers);
+		r = perform_get(h, path, t, headers);
 	if (r == 0 && (t->status == 200 || t->status == 206) && !t->begun)
 		r = begin_file(t); /* an empty body */
 	return r;
@@ -722,6 +884,6 @@ int http_save(struct http *h, const char *name, uint64_t length, int fd, uint64_
 		offset = 0; /* it became shorter than what we have */
 	}
 	if (r == -ERR_HTTP_STATUS || (r == 0 && t.status != 200 && t.status != 206))
-		r = status_error(h, t.status);
+		r = status_error(h, &t);
 	return r;
 }

@@ -359,6 +359,19 @@ int tls_new(const struct tls_options *o, struct tls **ret)
 	return 0;
 }
 
+int tls_aim(struct tls *t, const char *host, unsigned port)
+{
+	char *copy = strdup(host);
+
+	if (!copy)
+		return -ENOMEM;
+	free(t->host);
+	t->host = copy;
+	t->is_address = is_address(host);
+	t->port = port;
+	return 0;
+}
+
 void tls_free(struct tls *t)
 {
 	if (!t)

@@ -63,6 +63,9 @@ void tls_context_free(void *ssl_ctx);
 /* Judge the connections of an SSL_CTX that a library filled itself (CURLOPT_SSL_CTX_FUNCTION). */
 NODISCARD int tls_watch(struct tls *t, void *ssl_ctx);
 
+/* The connections after this one are to another place: the words name it. */
+NODISCARD int tls_aim(struct tls *t, const char *host, unsigned port);
+
 /* Why the last handshake failed; "" if TLS had no say in it. Borrowed until the next one. */
 const char *tls_reason(const struct tls *t);
 /* Only the date of the other side's certificate was wrong. */

@@ -315,6 +315,48 @@ static void an_artifact_goes_on_after_a_restart(void **state)
 	check_file(f);
 }
 
+static void a_ceiling_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begin = now, half;
+
+	blobs_set_rate(f->blobs,
+		       2 * BLOB_BLOCK_BYTES); /* two blocks a second: 41 take 20 seconds, by the fixture's clock */
+	assert_int_equal(blobs_save(f->blobs, 6, f->name, FILE_BYTES), 0);
+	run(f, 20);
+	assert_false(f->over);
+	half = now - begin;
+	assert_true(f->bytes * 1000 <= (half + 1000) * 2 * BLOB_BLOCK_BYTES);
+	run(f, 1000);
+	assert_true(f->over && f->error == 0);
+	assert_true(now - begin >= 19000 && now - begin <= 22000);
+	assert_true(f->widest <= 2); /* no burst */
+	check_file(f);
+	/* A lower one than a block a second is a pause between blocks; none lets the window grow again. */
+	begin = now;
+	blobs_set_rate(f->blobs, BLOB_BLOCK_BYTES / 4);
+	f->over = false;
+	assert_int_equal(tree_remove(&os_posix, f->dirfd, "blobs"), 0);
+	assert_int_equal(blobs_save(f->blobs, 6, f->name, FILE_BYTES), 0);
+	run(f, 5);
+	assert_true(now - begin >= 4000 && f->bytes <= (now - begin) * BLOB_BLOCK_BYTES / 4000 + BLOB_BLOCK_BYTES);
+	blobs_set_rate(f->blobs, 0);
+	run(f, 1000);
+	assert_true(f->over && f->error == 0 && f->widest > 8);
+	check_file(f);
+}
+
+static void what_is_small_has_no_ceiling(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begin = now;
+
+	blobs_set_rate(f->blobs, 1);
+	fetch(f, FILE_BYTES, FILE_BYTES);
+	assert_int_equal(f->error, 0);
+	assert_true(now - begin < 1000);
+}
+
 static void a_lost_connection_costs_a_window(void **state)
 {
 	struct fixture *f = *state;
@@ -427,6 +469,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(answers_that_are_none_end_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_busy_controller_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_artifact_goes_on_after_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_ceiling_is_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_small_has_no_ceiling, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_lost_connection_costs_a_window, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_map_that_lies_begins_anew, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(another_artifact_takes_the_place_and_a_wrong_length_is_refused,

@@ -233,7 +233,8 @@ static void test_the_road_to_the_broker(void **state)
 	assert_int_equal(c.broker.refused_cap_s, 3600);
 	assert_int_equal(c.broker.after_stable_s, 30);
 	/* Without addresses of a repository there is one road. */
-	assert_true(config_road_is_first(&c, "mqtt") && !config_road_is_open(&c, "https"));
+	assert_true(config_road_is_open(&c, "mqtt") && !config_road_is_open(&c, "https") &&
+		    !config_road_is_open(&c, "file"));
 	config_done(&c);
 	put("agent.yaml",
 	    MINIMAL "urls: [https://a/]\nroads: [mqtt]\nproxy: socks5h://joe:x@p:1080\n"
@@ -254,7 +255,43 @@ static void test_the_road_to_the_broker(void **state)
 	refused(MINIMAL "broker: {host: a, retry: {cap: 1, base: 2}}\n", "agent.yaml:3", "caps");
 	refused(MINIMAL "broker: {host: a, retry: {bass: 2}}\n", "agent.yaml:3", "bass");
 	refused(MINIMAL "roads: [mqtt, pigeon]\n", "agent.yaml:3", "pigeon");
+	refused(MINIMAL "roads: [mqtt, https, mqtt]\n", "agent.yaml:3", "twice");
 	refused(MINIMAL "proxy: ftp://p\n", "agent.yaml:3", "socks5h");
+}
+
+static void test_where_files_may_come_from(void **state)
+{
+	struct config c = { 0 };
+
+	(void) state;
+	put("agent.yaml", MINIMAL "urls: [https://a/]\n", 0644);
+	loads(&c);
+	assert_int_equal(c.download.stall_s, 30);
+	assert_int_equal(c.download.spread_s, 0);
+	assert_false(config_road_is_open(&c, "file"));
+	config_done(&c);
+	put("agent.yaml",
+	    MINIMAL "urls: [https://a/]\nfolders: [/media/stick, /srv/fleet.tar]\n"
+		    "redirect_hosts: [cdn.example.com, 'Cache.example.com:8443', '[2001:db8::1]:1']\n"
+		    "download: {stall: 5s, spread: 10m}\n",
+	    0644);
+	loads(&c);
+	assert_true(config_road_is_open(&c, "file") && config_road_is_open(&c, "https"));
+	assert_string_equal(c.roads.items[0], "file"); /* what lies at hand first */
+	assert_int_equal(c.folders.count, 2);
+	assert_int_equal(c.redirect_hosts.count, 3);
+	assert_int_equal(c.download.stall_s, 5);
+	assert_int_equal(c.download.spread_s, 600);
+	config_done(&c);
+	refused(MINIMAL "folders: [media]\n", "agent.yaml:3", "media");
+	refused(MINIMAL "folders: [/1, /2, /3, /4, /5]\n", "agent.yaml:3", "at most 4");
+	refused(MINIMAL "redirect_hosts: ['https://a/']\n", "agent.yaml:3", "https://a/");
+	refused(MINIMAL "redirect_hosts: ['a:0']\n", "agent.yaml:3", "a:0");
+	refused(MINIMAL "redirect_hosts: ['a:1x']\n", "agent.yaml:3", "a:1x");
+	refused(MINIMAL "redirect_hosts: ['[::1']\n", "agent.yaml:3", "[::1");
+	refused(MINIMAL "redirect_hosts: ['*']\n", "agent.yaml:3", "*");
+	refused(MINIMAL "download: {stall: 0s}\n", "agent.yaml:3", "hour");
+	refused(MINIMAL "download: {spread: 2d}\n", "agent.yaml:3", "a day");
 }
 
 static void test_mirrors_and_rates(void **state)
@@ -406,6 +443,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_complaints, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_to_the_broker, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_where_files_may_come_from, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mirrors_and_rates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_place_of_a_program_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_configuration, setup, teardown),

@@ -260,15 +260,158 @@ static void statuses_become_errors(void **state)
 	assert_int_equal(out.len, 0);
 }
 
-static void redirects_are_not_followed(void **state)
+/* Of a server's `location`, then the file. */
+static int get_redirected(struct server *s, const char *location, const char *const *hosts, size_t host_count,
+			  char reason[static 256])
+{
+	char text[512];
+	const struct answer answers[] = { { text, 0 },
+					  { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0 } };
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(100);
+	struct http_options o = { .allow_plain_http = true,
+				  .connect_timeout_ms = 2000,
+				  .low_speed_seconds = 5,
+				  .redirect_hosts = hosts,
+				  .redirect_host_count = host_count };
+	struct http_fetcher f;
+	struct http *h = NULL;
+	int r;
+
+	(void) snprintf(text, sizeof(text), "HTTP/1.1 302 Found\r\n%s%s%sContent-Length: 0\r\n\r\n",
+			location ? "Location: " : "", location ? location : "", location ? "\r\n" : "");
+	server_start(s, answers, ARRAY_LEN(answers));
+	o.base_url = s->url;
+	assert_int_equal(http_open(&o, &h), 0);
+	http_fetcher_init(&f, h);
+	r = fetcher_get(&f.fetcher, "x", 100, &out);
+	(void) snprintf(reason, 256, "%s", http_error(h));
+	if (r == 0)
+		assert_string_equal(buf_str(&out), "hello");
+	http_close(h);
+	server_stop(s);
+	return r;
+}
+
+static void a_redirect_on_the_same_host_is_followed(void **state)
+{
+	static const char *const locations[] = { "/else/where?with=1#part", "else/where?with=1" };
+	struct server *s = *state;
+	char reason[256];
+
+	for (size_t i = 0; i < ARRAY_LEN(locations); i++) {
+		assert_int_equal(get_redirected(s, locations[i], NULL, 0, reason), 0);
+		assert_true(was_asked(s, "GET /x HTTP/1.1\r\n"));
+		assert_true(was_asked(s, "GET /else/where?with=1 HTTP/1.1\r\n"));
+	}
+}
+
+static void a_redirect_elsewhere_is_refused_in_words(void **state)
+{
+	static const struct {
+		const char *location, *words;
+	} rows[] = {
+		{ NULL, "without a place" },
+		{ "", "without a place" },
+		{ "http://other.invalid/secret",
+		  "sends on to other.invalid:80, which redirect_hosts does not list" },
+		{ "https://other.invalid/secret", "sends on to other.invalid:443, which" },
+		{ "//other.invalid/secret", "sends on to other.invalid:80, which" },
+		{ "http://127.0.0.1:1/secret", "sends on to 127.0.0.1:1, which" },
+		{ "http://127.0.0.1:1@other.invalid/secret", "a user's name" },
+		{ "file:///etc/passwd", "sends on to" },
+		{ "ftp://127.0.0.1/secret", "sends on to ftp://127.0.0.1, which is not https" },
+		{ "javascript:alert(1)", "without a place" },
+		{ "http://[::1", "without a place" },
+	};
+	struct server *s = *state;
+	char reason[256];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int r = get_redirected(s, rows[i].location, NULL, 0, reason);
+
+		if (r != -ERR_HTTP_STATUS || !strstr(reason, rows[i].words))
+			fail_msg("%s: %d %s", rows[i].location ? rows[i].location : "none", r, reason);
+		assert_false(was_asked(s, "secret"));
+	}
+}
+
+static void a_redirect_to_a_listed_host_is_followed(void **state)
+{
+	static const char *const hosts[] = { "other.invalid", "LOCALHOST:1", "localhost:2" };
+	struct server *s = *state, *other = NULL;
+	char location[128], with_port[64], reason[256];
+	const char *list[] = { "unused.invalid", with_port };
+
+	assert_int_equal(get_redirected(s, "http://localhost:1/x", hosts, 1, reason), -ERR_HTTP_STATUS);
+	assert_int_equal(get_redirected(s, "http://localhost:1/x", hosts, 3, reason),
+			 -ERR_NETWORK); /* it went there */
+	assert_int_equal(get_redirected(s, "http://other.invalid/x", hosts, 3, reason),
+			 -ERR_HTTP_STATUS); /* without a port it is 443 */
+	assert_int_equal(setup((void **) &other), 0);
+	START(other, { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0 });
+	(void) snprintf(with_port, sizeof(with_port), "127.0.0.1:%d", other->port);
+	(void) snprintf(location, sizeof(location), "http://%s/there", with_port);
+	assert_int_equal(get_redirected(s, location, list, 2, reason), 0);
+	assert_true(was_asked(other, "GET /there HTTP/1.1\r\n"));
+	assert_int_equal(teardown((void **) &other), 0);
+}
+
+static void redirects_in_a_circle_end(void **state)
+{
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(100), log = BUF_INIT(100000);
+	struct server *s = *state;
+	unsigned asked = 0;
+
+	START(s, { "HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", 0 });
+	assert_int_equal(get(s, "x", 100, &out), -ERR_HTTP_STATUS);
+	assert_int_equal(file_read(&os_posix, s->dirfd, "log", 100000, &log), 0);
+	for (const char *p = buf_str(&log); (p = strstr(p, "GET /x")); p++)
+		asked++;
+	assert_int_equal(asked, HTTP_REDIRECTS_MAX + 1);
+}
+
+static void a_resume_goes_along_with_a_redirect(void **state)
+{
+	struct server *s = *state;
+	char etag[128] = "\"v1\"";
+	CLEANUP(http_closep)
+	struct http *h = NULL;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(100);
+	int fd = openat(s->dirfd, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	START(s,
+	      { "HTTP/1.1 302 Found\r\nETag: \"page\"\r\nLocation: /there\r\nContent-Length: 4\r\n\r\npage", 0 },
+	      { "HTTP/1.1 206 Partial\r\nETag: \"v1\"\r\nContent-Length: 3\r\nContent-Range: bytes "
+		"2-4/5\r\n\r\nllo",
+		0 });
+	h = client(s);
+	assert_int_equal(write(fd, "he", 2), 2);
+	assert_int_equal(http_save(h, "x", 5, fd, 2, etag, NULL, NULL), 0);
+	assert_int_equal(file_read(&os_posix, s->dirfd, "file", 100, &text), 0);
+	assert_string_equal(buf_str(&text), "hello");
+	assert_string_equal(etag, "\"v1\"");
+	assert_true(was_asked(s, "GET /there HTTP/1.1\r\n"));
+	assert_true(was_asked(s, "If-Range: \"v1\""));
+	close(fd);
+}
+
+static void an_answer_that_sends_on_is_an_answer(void **state)
 {
 	CLEANUP(buf_done)
 	struct buf out = BUF_INIT(100);
 	struct server *s = *state;
+	struct http_response response;
+	CLEANUP(http_closep)
+	struct http *h = NULL;
 
 	START(s, { "HTTP/1.1 302 Found\r\nLocation: /secret\r\nContent-Length: 0\r\n\r\n", 0 },
 	      { "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret", 0 });
-	assert_int_equal(get(s, "x", 100, &out), -ERR_HTTP_STATUS);
+	h = client(s);
+	assert_int_equal(http_request(h, "POST", "x", "text/plain", "body", 4, 2000, &response, &out), 0);
+	assert_int_equal(response.status, 302);
 	assert_false(was_asked(s, "/secret"));
 }
 
@@ -835,7 +978,12 @@ int main(void)
 		WITH_SERVER(names_are_percent_encoded_by_segment),
 		WITH_SERVER(names_that_leave_are_never_asked_for),
 		WITH_SERVER(statuses_become_errors),
-		WITH_SERVER(redirects_are_not_followed),
+		WITH_SERVER(a_redirect_on_the_same_host_is_followed),
+		WITH_SERVER(a_redirect_elsewhere_is_refused_in_words),
+		WITH_SERVER(a_redirect_to_a_listed_host_is_followed),
+		WITH_SERVER(redirects_in_a_circle_end),
+		WITH_SERVER(a_resume_goes_along_with_a_redirect),
+		WITH_SERVER(an_answer_that_sends_on_is_an_answer),
 		WITH_SERVER(bodies_over_the_limit_are_refused),
 		WITH_SERVER(endless_headers_are_refused),
 		WITH_SERVER(short_and_broken_answers_are_the_networks),

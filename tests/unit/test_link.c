@@ -10,6 +10,7 @@
 #include "support/broker.h"
 #include "pack/pack.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -52,10 +53,15 @@ static void start_broker(struct fixture *f)
 	test_broker_start(&f->broker, f->path, f->dirfd, "");
 }
 
-static void start_link(struct fixture *f, bool with_broker)
+static void start_link_on(struct fixture *f, bool with_broker, const enum link_road *roads, size_t road_count)
 {
 	static const char *const urls[] = { "https://127.0.0.1:1/" };
+	char none[80], stick[80];
+	const char *const folders[] = { none, stick };
 	int pair[2];
+
+	snprintf(none, sizeof(none), "%s/none", f->path);
+	snprintf(stick, sizeof(stick), "%s/stick", f->path);
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	f->link = fork();
@@ -71,8 +77,10 @@ static void start_link(struct fixture *f, bool with_broker)
 			.urls = urls,
 			.url_count = 1,
 			.ca_pem = NULL,
-			.https_files = true,
-			.mqtt_files = true,
+			.roads = roads,
+			.road_count = road_count,
+			.folders = folders,
+			.folder_count = ARRAY_LEN(folders),
 			.broker_host = with_broker ? "127.0.0.1" : NULL,
 			.broker_port = f->broker.port,
 			.stop = &stop_link,
@@ -84,6 +92,13 @@ static void start_link(struct fixture *f, bool with_broker)
 	}
 	close(pair[1]);
 	frame_conn_init(&f->engine, pair[0], LINK_FRAME_MAX);
+}
+
+static void start_link(struct fixture *f, bool with_broker)
+{
+	static const enum link_road roads[] = { LINK_ROAD_HTTPS, LINK_ROAD_MQTT };
+
+	start_link_on(f, with_broker, roads, ARRAY_LEN(roads));
 }
 
 /* Wait for a frame of this type, letting the desk run meanwhile; others are passed over. */
@@ -216,6 +231,78 @@ static void tell(struct fixture *f, enum link_frame type, uint64_t number, const
 	memcpy(data + 8, text, len);
 	assert_int_equal(frame_send(&f->engine, (uint16_t) type, 5, data, 8 + len), 0);
 	assert_int_equal(frame_pump(&f->engine, POLLOUT), 0);
+}
+
+static int32_t error_of(const struct frame *f)
+{
+	return (int32_t) ((uint32_t) f->data[0] << 24 | (uint32_t) f->data[1] << 16 | (uint32_t) f->data[2] << 8 |
+			  f->data[3]);
+}
+
+static void put_on_stick(struct fixture *f, const char *name, const char *text)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "stick/metadata/%s", name);
+	fd = openat(f->dirfd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(file_write_all(&os_posix, fd, text, strlen(text)), 0);
+	close(fd);
+}
+
+static void fill_stick(struct fixture *f)
+{
+	assert_int_equal(mkdirat(f->dirfd, "stick", 0755), 0);
+	assert_int_equal(mkdirat(f->dirfd, "stick/metadata", 0755), 0);
+	put_on_stick(f, "timestamp.json", "old");
+	put_on_stick(f, "2.root.json", "root");
+	put_on_stick(f, "7.targets.json", "targets");
+}
+
+static void a_folder_brings_what_has_a_name_of_its_own(void **state)
+{
+	static const enum link_road roads[] = { LINK_ROAD_FILE, LINK_ROAD_HTTPS };
+	static const char *const news[] = { "metadata/timestamp.json", "metadata/2.root.json",
+					    "metadata/8.targets.json" };
+	struct fixture *f = *state;
+	struct frame frame;
+
+	fill_stick(f);
+	start_link_on(f, false, roads, ARRAY_LEN(roads));
+	tell(f, LINK_FETCH, 1000, "metadata/7.targets.json");
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 30000));
+	assert_int_equal(error_of(&frame), 0);
+	assert_memory_equal(frame.data + 4, "targets", 7);
+	/* What is new is asked of the origin, and so is what the folder lacks or is too large in it: here nobody answers. */
+	for (size_t i = 0; i < ARRAY_LEN(news); i++) {
+		tell(f, LINK_FETCH, 1000, news[i]);
+		assert_true(await_frame(f, LINK_FETCHED, &frame, 30000));
+		assert_int_equal(error_of(&frame), -ERR_NETWORK);
+	}
+	tell(f, LINK_FETCH, 3, "metadata/7.targets.json");
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 30000));
+	assert_int_equal(error_of(&frame), -ERR_NETWORK);
+}
+
+static void a_folder_alone_brings_everything(void **state)
+{
+	static const enum link_road roads[] = { LINK_ROAD_FILE };
+	struct fixture *f = *state;
+	struct frame frame;
+
+	start_link_on(f, false, roads, ARRAY_LEN(roads));
+	tell(f, LINK_FETCH, 1000, "metadata/timestamp.json");
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 30000));
+	assert_int_equal(error_of(&frame), -ENOENT);
+	fill_stick(f); /* somebody plugs it in */
+	tell(f, LINK_FETCH, 1000, "metadata/timestamp.json");
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 30000));
+	assert_int_equal(error_of(&frame), 0);
+	assert_memory_equal(frame.data + 4, "old", 3);
+	tell(f, LINK_FETCH, 1000, "metadata/3.root.json");
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 30000));
+	assert_int_equal(error_of(&frame), -ENOENT); /* there is no next root */
 }
 
 static void it_says_when_it_is_connected(void **state)
@@ -429,6 +516,8 @@ static void a_broken_protocol_ends_the_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_folder_brings_what_has_a_name_of_its_own, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_folder_alone_brings_everything, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_says_when_it_is_connected, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_leaves_for_another_agent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_a_broker_it_says_so, set_up, tear_down),
