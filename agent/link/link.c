@@ -74,6 +74,7 @@ struct link {
 	uint64_t send_at_ms; /* when the waiting report goes out (again); 0: nothing waits */
 	uint64_t disconnected_since_ms;
 	bool posting;
+	bool left; /* presence has said why */
 };
 
 static uint64_t now_ms(const struct link *l)
@@ -283,14 +284,17 @@ static void send_report(struct link *l)
 	if (connected(l)) {
 		flush_events(l); /* first, so that this report's ack covers them */
 		r = mqtt_publish(l->mqtt, l->report_topic, l->outbox.report.data, l->outbox.report.len, 1, true);
-		if (r < 0)
-			log_warning("link-report", "the report was not handed to the broker: %s", err_text(r));
-		else
+		if (r == 0)
 			outbox_report_sent(&l->outbox);
-		schedule_resend(l);
-		return;
-	}
-	if (l->mqtt && l->disconnected_since_ms != 0 && now_ms(l) - l->disconnected_since_ms < BROKER_GRACE_MS) {
+		else
+			log_warning("link-report", "the report was not handed to the broker: %s", err_text(r));
+		if (r != -ERR_TOO_LARGE) {
+			schedule_resend(l);
+			return;
+		}
+		/* Brokers have limits of their own; HTTPS takes it. */
+	} else if (l->mqtt && l->disconnected_since_ms != 0 &&
+		   now_ms(l) - l->disconnected_since_ms < BROKER_GRACE_MS) {
 		l->send_at_ms = l->disconnected_since_ms + BROKER_GRACE_MS;
 		return;
 	}
@@ -604,6 +608,7 @@ static int obey(struct link *l, const struct frame *f)
 		/* On one connection the broker sees it before the DISCONNECT, with which there is no will. */
 		if (connected(l))
 			publish_presence(l, "handing-over", false);
+		l->left = true;
 		return -ERR_PEER_GONE;
 	case LINK_FLOOR:
 		return do_floor(l, f);
@@ -791,6 +796,9 @@ static int set_up(struct link *l)
 
 static void tear_down(struct link *l)
 {
+	/* Before the DISCONNECT, with which there is no will; another agent's birth comes later and counts then. */
+	if (connected(l) && !l->left)
+		publish_presence(l, "stopped", false);
 	mqtt_close(l->mqtt);
 	blobs_free(l->blobs);
 	relay_stop(l->relay);

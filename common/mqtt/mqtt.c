@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ enum {
 	SILENT_LOSSES = 2, /* in a row prove that it is too long */
 	CEILING_MS = 24 * 60 * 60 * 1000, /* what was too long is not tried again for a day */
 	WILL_MAX = 1024,
+	PACKET_SLACK = 64 * 1024, /* TLS's own bytes around a packet */
 };
 
 /* What kind of failure ended a connection, and so how soon the next is worth a try. */
@@ -61,6 +63,8 @@ struct mqtt {
 	enum failure failure;
 	struct backoff backoff;
 	unsigned keepalive_s, silent_losses;
+	unsigned interval_s; /* the keepalive of this connection: the broker may want a shorter one */
+	uint64_t completed_bytes; /* read from the broker when the last packet was complete */
 	uint64_t ceiling_until_ms; /* the keepalive does not grow before then */
 	struct mqtt_stats stats;
 };
@@ -83,6 +87,14 @@ static uint64_t random_u64(const struct mqtt *m)
 static void set_reason(struct mqtt *m, const char *reason)
 {
 	(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason), "%s", reason);
+}
+
+/* What has been read over TLS. Without it the broker is our own, on loopback. */
+static uint64_t bytes_read(const struct mqtt *m)
+{
+	SSL *ssl = mosquitto_ssl_get(m->mosq);
+
+	return ssl && SSL_get_rbio(ssl) ? BIO_number_read(SSL_get_rbio(ssl)) : 0;
 }
 
 /* --- callbacks: they run inside mosquitto_loop_*, so they only note what happened --- */
@@ -133,7 +145,14 @@ static void on_connect(struct mosquitto *mosq, void *user, int rc, int flags, co
 	struct mqtt *m = user;
 
 	(void) flags;
+	m->completed_bytes = bytes_read(m);
 	if (rc == 0) {
+		uint16_t wanted = 0;
+
+		/* The library takes it over; if it is shorter, ours would ping too late. */
+		if (mosquitto_property_read_int16(props, MQTT_PROP_SERVER_KEEP_ALIVE, &wanted, false) &&
+		    wanted > 0)
+			m->interval_s = wanted;
 		m->phase = PHASE_SUBACK;
 		m->deadline_ms = now_ms(m) + SUBACK_TIMEOUT_MS;
 		m->awaited_subacks = 0;
@@ -181,6 +200,7 @@ static void on_subscribe(struct mosquitto *mosq, void *user, int mid, int count,
 	(void) mosq;
 	(void) mid;
 	(void) props;
+	m->completed_bytes = bytes_read(m);
 	for (int i = 0; i < count; i++) {
 		if (granted[i] >= 128) {
 			(void) snprintf(m->stats.last_reason, sizeof(m->stats.last_reason),
@@ -202,9 +222,23 @@ static void on_message(struct mosquitto *mosq, void *user, const struct mosquitt
 	(void) mosq;
 	(void) props;
 	m->stats.messages_in++;
+	m->completed_bytes = bytes_read(m);
 	if (m->o.on_message)
 		m->o.on_message(m->o.user, message->topic, message->payload, (size_t) message->payloadlen,
 				message->retain);
+}
+
+/* A refused message is lost as one on the way would be, and is sent again; only people can mend what refuses it. */
+static void on_publish(struct mosquitto *mosq, void *user, int mid, int rc, const mosquitto_property *props)
+{
+	struct mqtt *m = user;
+
+	(void) mosq;
+	(void) props;
+	m->completed_bytes = bytes_read(m);
+	if (rc >= 128)
+		log_warning("mqtt-refused", "the broker refused a message: number=%d reason='%s'", mid,
+			    mosquitto_reason_string(rc));
 }
 
 /* --- making and ending a connection --- */
@@ -212,7 +246,7 @@ static void on_message(struct mosquitto *mosq, void *user, const struct mosquitt
 /* What this connection taught about how long the road stays open in silence. */
 static void adapt_keepalive(struct mqtt *m, uint64_t now)
 {
-	const uint64_t interval_ms = (uint64_t) m->keepalive_s * 1000;
+	const uint64_t interval_ms = (uint64_t) m->interval_s * 1000;
 
 	if (m->o.keepalive_s > 0 || m->phase != PHASE_UP)
 		return;
@@ -358,6 +392,7 @@ static int make_client(struct mqtt *m)
 	mosquitto_disconnect_v5_callback_set(m->mosq, on_disconnect);
 	mosquitto_subscribe_v5_callback_set(m->mosq, on_subscribe);
 	mosquitto_message_v5_callback_set(m->mosq, on_message);
+	mosquitto_publish_v5_callback_set(m->mosq, on_publish);
 	return rc;
 }
 
@@ -410,6 +445,8 @@ static void begin_connection(struct mqtt *m)
 	int rc = make_client(m);
 
 	m->heard_ms = m->sent_ms = now_ms(m);
+	m->interval_s = m->keepalive_s;
+	m->completed_bytes = 0;
 	if (rc != MOSQ_ERR_SUCCESS) {
 		m->failure = rc != MOSQ_ERR_NOMEM ? FAILURE_REFUSED : FAILURE_NETWORK;
 		if (explained(m))
@@ -435,6 +472,18 @@ static void begin_connection(struct mqtt *m)
 
 /* --- the loop --- */
 
+/*
+ * What has left the socket and waits inside TLS: several packets in one record. The library stops
+ * reading where errno happens to be EAGAIN, which any call behind a callback may leave, and no poll
+ * would show what is left.
+ */
+static bool tls_has_more(const struct mqtt *m)
+{
+	SSL *ssl = mosquitto_ssl_get(m->mosq);
+
+	return ssl && SSL_pending(ssl) > 0;
+}
+
 void mqtt_poll_prepare(struct mqtt *m, struct pollfd *ret_poll, int *timeout_ms)
 {
 	uint64_t now = now_ms(m), at;
@@ -455,7 +504,7 @@ void mqtt_poll_prepare(struct mqtt *m, struct pollfd *ret_poll, int *timeout_ms)
 	default:
 		ret_poll->fd = mosquitto_socket(m->mosq);
 		ret_poll->events = (short) (POLLIN | (mosquitto_want_write(m->mosq) ? POLLOUT : 0));
-		at = m->misc_at_ms;
+		at = tls_has_more(m) ? now : m->misc_at_ms;
 		break;
 	}
 	if (at <= now)
@@ -483,10 +532,14 @@ static void end_after(struct mqtt *m, int rc)
 			m->failure = FAILURE_REFUSED;
 			set_reason(m, "TLS: the broker's certificate is not from our CA, or ours was refused");
 		} else {
-			set_reason(m, rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_NO_CONN
-					      ? "the connection was lost"
-				      : rc == MOSQ_ERR_ERRNO ? err_text(-errno)
-							     : mosquitto_strerror(rc));
+			/* The library asks for as much memory as a packet says it has bytes. */
+			set_reason(
+				m,
+				rc == MOSQ_ERR_NOMEM
+					? "no memory for what the broker sent: a packet larger than was asked for?"
+				: rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_NO_CONN ? "the connection was lost"
+				: rc == MOSQ_ERR_ERRNO				     ? err_text(-errno)
+										     : mosquitto_strerror(rc));
 		}
 	}
 	end_connection(m);
@@ -518,7 +571,8 @@ static bool tcp_is_through(struct mqtt *m, short revents)
  */
 static void plan_misc(struct mqtt *m)
 {
-	uint64_t now = now_ms(m), at = m->sent_ms + (uint64_t) m->keepalive_s * 1000 + 1000;
+	const uint64_t interval_ms = (uint64_t) m->interval_s * 1000 + 1000;
+	uint64_t now = now_ms(m), at = m->sent_ms + interval_ms;
 
 	if (m->phase != PHASE_UP) {
 		m->misc_at_ms = now + 1000;
@@ -526,7 +580,7 @@ static void plan_misc(struct mqtt *m)
 	}
 	if (at <= now) { /* it was sent just now */
 		m->sent_ms = now;
-		at = now + (uint64_t) m->keepalive_s * 1000 + 1000;
+		at = now + interval_ms;
 	}
 	m->misc_at_ms = at;
 }
@@ -546,7 +600,7 @@ static void after_loop(struct mqtt *m)
 	} else if ((m->phase == PHASE_CONNACK || m->phase == PHASE_SUBACK) && now >= m->deadline_ms) {
 		end_with(m, m->phase == PHASE_CONNACK ? "connected, but no answer: is this an MQTT broker?"
 						      : "the broker does not answer subscriptions");
-	} else if (m->phase == PHASE_UP && now - m->heard_ms > (uint64_t) m->keepalive_s * 2000 + 5000) {
+	} else if (m->phase == PHASE_UP && now - m->heard_ms > (uint64_t) m->interval_s * 2000 + 5000) {
 		/* The library's own watch stands still while the machine is suspended; this clock does not. */
 		end_with(m, "nothing was heard from the broker: a firewall that forgets connections?");
 	} else if (m->phase == PHASE_UP && m->backoff.failures > 0 && now - m->up_since_ms >= STABLE_MS) {
@@ -573,6 +627,8 @@ static bool more_has_come(const struct mqtt *m)
 {
 	struct pollfd p = { .fd = mosquitto_socket(m->mosq), .events = POLLIN };
 
+	if (tls_has_more(m))
+		return true;
 	return p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
 }
 
@@ -588,6 +644,12 @@ static int read_packets(struct mqtt *m)
 	return rc;
 }
 
+/* The library would take a packet of 256 MB, whatever was asked for. */
+static bool packet_is_too_large(const struct mqtt *m)
+{
+	return bytes_read(m) - m->completed_bytes > 2 * (uint64_t) m->o.max_packet + PACKET_SLACK;
+}
+
 void mqtt_poll_done(struct mqtt *m, short revents)
 {
 	int rc = MOSQ_ERR_SUCCESS;
@@ -599,7 +661,7 @@ void mqtt_poll_done(struct mqtt *m, short revents)
 	}
 	if (m->phase == PHASE_TCP && !tcp_is_through(m, revents))
 		return;
-	if (revents & (POLLIN | POLLHUP | POLLERR)) {
+	if (revents & (POLLIN | POLLHUP | POLLERR) || tls_has_more(m)) {
 		m->heard_ms = now_ms(m);
 		rc = is_hung_up(m) ? MOSQ_ERR_CONN_LOST : read_packets(m);
 	}
@@ -608,6 +670,10 @@ void mqtt_poll_done(struct mqtt *m, short revents)
 	if (rc == MOSQ_ERR_SUCCESS && !m->over && now_ms(m) >= m->misc_at_ms) {
 		rc = mosquitto_loop_misc(m->mosq);
 		plan_misc(m);
+	}
+	if (rc == MOSQ_ERR_SUCCESS && !m->over && packet_is_too_large(m)) {
+		set_reason(m, "the broker sends a packet larger than was asked for");
+		m->over = true;
 	}
 	if (rc != MOSQ_ERR_SUCCESS || m->over || mosquitto_socket(m->mosq) < 0)
 		end_after(m, rc != MOSQ_ERR_SUCCESS ? rc : MOSQ_ERR_CONN_LOST);

@@ -13,7 +13,7 @@
  * MQTT 3.1.1 follows where MQTT 5 was refused, or hung up on without a word (RabbitMQ
  * before 3.13); after a connection that was up MQTT 5 is tried first again.
  *
- * The keepalive, if none is given, starts at 60 s, doubles up to 240 s where connections
+ * A broker that names a keepalive of its own gets that one. The keepalive, if none is given, starts at 60 s, doubles up to 240 s where connections
  * hold, and halves down to 30 s after two losses in silence in a row.
  */
 #ifndef SELFRIGHT_MQTT_MQTT_H
@@ -40,7 +40,8 @@ struct mqtt_options {
 	const char *username, *password; /* may be NULL */
 	unsigned keepalive_s; /* 0: adaptive */
 	uint32_t session_expiry_s; /* MQTT 5 session expiry */
-	uint32_t max_packet; /* asked of the broker, bytes; 0: 262144 */
+	uint32_t
+		max_packet; /* asked of the broker, bytes, and a TLS connection with more than twice that ends; 0: 262144 */
 	const char *will_topic; /* may be NULL */
 	const void *will_payload;
 	size_t will_len;

@@ -47,7 +47,7 @@ layer(tuf common/tuf INTERNAL base os json crypto)
 layer(model common/model INTERNAL base json zone)
 find_package(Threads REQUIRED)
 layer(fetch common/fetch INTERNAL base os EXTERNAL PkgConfig::curl PkgConfig::ssl Threads::Threads PkgConfig::crypto)
-layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto)
+layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto PkgConfig::ssl)
 
 layer(store agent/store INTERNAL base os crypto tree)
 layer(link agent/link INTERNAL base os json pack fetch mqtt model EXTERNAL Threads::Threads)

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 10, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 11, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -135,6 +135,7 @@ static const char *const migrations[] = {
 	"CREATE INDEX answers_of_gate ON gate_answers (rollout, position, gate, id);"
 	"ALTER TABLE nodes ADD COLUMN failing_at INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE nodes ADD COLUMN degraded TEXT;",
+	"ALTER TABLE nodes ADD COLUMN presence_counter INTEGER NOT NULL DEFAULT 0;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -670,11 +671,15 @@ int db_node_trust(struct db *db, const char *node)
 	return change(db, "DELETE FROM boots WHERE node = ?1", NULL, "s", node);
 }
 
-int db_node_presence(struct db *db, const char *node, bool online, int64_t now)
+int db_node_presence(struct db *db, const char *node, bool online, int64_t counter, int64_t now)
 {
 	unsigned changes = 0;
-	int r = change(db, "UPDATE nodes SET online = ?2, presence_at = ?3 WHERE node = ?1", &changes, "sbi", node,
-		       online, now);
+	int r = change(db,
+		       "UPDATE nodes SET online = CASE WHEN ?2 OR ?4 = 0 OR ?4 >= presence_counter THEN ?2 ELSE "
+		       "online END,"
+		       " presence_counter = CASE WHEN ?2 THEN ?4 ELSE presence_counter END, presence_at = ?3"
+		       " WHERE node = ?1",
+		       &changes, "sbii", node, online, now, counter);
 
 	return changed_one(r, changes);
 }

@@ -87,7 +87,8 @@ NODISCARD int db_node_identity(struct db *db, const char *node, struct buf *ret_
 NODISCARD int db_node_quarantine(struct db *db, const char *node, const char *reason);
 /* Trust it again: the next report is taken whatever its sequence. */
 NODISCARD int db_node_trust(struct db *db, const char *node);
-NODISCARD int db_node_presence(struct db *db, const char *node, bool online, int64_t now);
+/* `counter` is its connection's, 0 if it tells none: who left an older one than the last birth is still here. */
+NODISCARD int db_node_presence(struct db *db, const char *node, bool online, int64_t counter, int64_t now);
 /* It spoke on a connection of its own: online, if that was not known. Costs nothing otherwise. */
 NODISCARD int db_node_heard(struct db *db, const char *node, int64_t now);
 /* Nobody is known to be online, or off: what a controller that starts knows. */

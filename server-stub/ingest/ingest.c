@@ -525,6 +525,7 @@ int ingest_presence(struct db *db, const char *node, const void *bytes, size_t l
 {
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
+	uint64_t counter = 0;
 	int r;
 
 	if (!guard_id(node) || len > PRESENCE_MAX_BYTES)
@@ -534,6 +535,8 @@ int ingest_presence(struct db *db, const char *node, const void *bytes, size_t l
 		return r == -ENOMEM ? r : 0;
 	if (!db_budget(db, DB_BUDGET_EVENTS, node, now))
 		return 0;
-	r = db_node_presence(db, node, json_bool(json_get(doc, "online"), false), now);
+	if (json_optional_u64(doc, "counter", 0, INT64_MAX, &counter) < 0)
+		counter = 0;
+	r = db_node_presence(db, node, json_bool(json_get(doc, "online"), false), (int64_t) counter, now);
 	return r == -ENOENT ? 0 : r;
 }

@@ -38,7 +38,7 @@ DOORS = {
     r"cJSON\.h|cjson/cJSON\.h": {"common/json"},
     r"yaml\.h": {"common/conf"},
     r"mbedtls/.*": {"common/crypto"},
-    r"openssl/.*": {"common/crypto", "common/fetch"},  # libssl: fetch only
+    r"openssl/.*": {"common/crypto", "common/fetch", "common/mqtt"},  # libssl: fetch and mqtt only
     r"archive(_entry)?\.h|zstd.*\.h|zlib\.h": {"common/pack"},
     r"curl/.*": {"common/fetch"},
     r"mosquitto\.h|mqtt_protocol\.h": {"common/mqtt"},

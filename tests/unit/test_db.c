@@ -386,8 +386,8 @@ static void presence_is_forgotten(void **state)
 	int n = 0;
 
 	add_nodes(db);
-	assert_int_equal(db_node_presence(db, "n1", true, 300), 0);
-	assert_int_equal(db_node_presence(db, "n2", false, 300), 0);
+	assert_int_equal(db_node_presence(db, "n1", true, 1, 300), 0);
+	assert_int_equal(db_node_presence(db, "n2", false, 1, 300), 0);
 	assert_int_equal(db_presence_forget(db), 0);
 	assert_int_equal(db_nodes(db, NULL, count_online, &n), 0);
 	assert_int_equal(n, 0);

@@ -626,6 +626,33 @@ static int read_online(void *user, const struct db_node *row)
 	return 0;
 }
 
+static bool online_after(struct bench *b, const char *presence)
+{
+	bool online = false;
+
+	assert_int_equal(ingest_presence(b->db, "n1", presence, strlen(presence), NOW), 0);
+	assert_int_equal(db_nodes(b->db, "n1", read_online, &online), 0);
+	return online;
+}
+
+/* A will waits, and may come behind the birth of the next connection; what a hand-over leaves behind as well. */
+static void a_will_that_comes_late_is_of_an_older_birth(void **state)
+{
+	struct bench *b = *state;
+
+	assert_true(online_after(b, "{\"online\":true,\"counter\":5}"));
+	assert_true(online_after(b, "{\"online\":true,\"counter\":6}"));
+	assert_true(online_after(b, "{\"online\":false,\"counter\":5}"));
+	assert_true(online_after(b, "{\"online\":false,\"state\":\"handing-over\",\"counter\":4}"));
+	assert_false(online_after(b, "{\"online\":false,\"counter\":6}"));
+	assert_false(online_after(b, "{\"online\":false,\"counter\":5}"));
+	/* A node that lost its outbox begins again: a birth always counts, and its own will with it. */
+	assert_true(online_after(b, "{\"online\":true,\"counter\":1}"));
+	assert_false(online_after(b, "{\"online\":false,\"counter\":1}"));
+	assert_true(online_after(b, "{\"online\":true,\"counter\":-3}"));
+	assert_false(online_after(b, "{\"online\":false,\"counter\":\"x\"}"));
+}
+
 static void presence_is_display_only(void **state)
 {
 	static const char on[] = "{\"online\":true,\"boot\":\"x\",\"counter\":1}", off[] = "{\"online\":false}";
@@ -779,6 +806,7 @@ int main(void)
 		T(events_are_shown_once_per_state),
 		T(a_line_says_nothing_twice),
 		T(events_are_never_asked_by_gates),
+		T(a_will_that_comes_late_is_of_an_older_birth),
 		T(presence_is_display_only),
 		T(nobody_fills_the_disk),
 		T(nobody_sends_more_than_a_node_has_to),

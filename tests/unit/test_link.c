@@ -345,6 +345,24 @@ static void it_leaves_for_another_agent(void **state)
 	assert_non_null(strstr(f->payload, "\"online\":false"));
 }
 
+/* The engine is gone, or the machine goes down: with a DISCONNECT there is no will, so it says so itself. */
+static void who_leaves_in_good_order_is_not_online(void **state)
+{
+	struct fixture *f = *state;
+	struct frame frame;
+
+	start_broker(f);
+	start_link(f, true);
+	for (bool up = false; !up; up = frame.data[0] == 1)
+		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
+	end_link(f);
+	open_desk(f, "selfright/v1/demo/node/n1/presence");
+	run_desk(f, 30000, &f->messages, 1);
+	assert_true(f->retained);
+	if (!strstr(f->payload, "\"online\":false") || !strstr(f->payload, "\"state\":\"stopped\""))
+		fail_msg("%s", f->payload);
+}
+
 static void without_a_broker_it_says_so(void **state)
 {
 	struct fixture *f = *state;
@@ -520,6 +538,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_folder_alone_brings_everything, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_says_when_it_is_connected, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(it_leaves_for_another_agent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_leaves_in_good_order_is_not_online, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_a_broker_it_says_so, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_report_is_retained_and_kept_until_it_is_acknowledged, set_up,
 						tear_down),

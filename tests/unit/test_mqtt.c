@@ -53,6 +53,7 @@ struct fixture {
 	unsigned ups, downs;
 	char reason[128], topic[64], payload[64];
 	unsigned messages;
+	int leaves_errno; /* what a message's callback leaves in errno */
 };
 
 static void write_file(struct fixture *f, const char *name, const char *text)
@@ -110,6 +111,7 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	f->messages++;
 	snprintf(f->topic, sizeof(f->topic), "%s", topic);
 	snprintf(f->payload, sizeof(f->payload), "%.*s", (int) len, (const char *) payload);
+	errno = f->leaves_errno;
 }
 
 static struct mqtt_options options_for(struct fixture *f)
@@ -368,6 +370,177 @@ static void without_our_certificate_we_are_refused_and_retry(void **state)
 	mqtt_close(m);
 }
 
+/*
+ * A TLS server that sends what it is given, in one record, to whoever comes: many packets leave the
+ * socket together, and no poll shows those that wait inside TLS.
+ */
+static void start_record_server(struct fixture *f, struct process *ret, int *ret_pipe)
+{
+	char port[8], cert[96], key[96];
+	const char *argv[] = {
+		"/usr/bin/openssl", "s_server", "-quiet", "-accept", port, "-cert", cert, "-key", key, NULL
+	};
+	struct process_options o = { .argv = argv, .stdout_fd = -1, .stderr_fd = -1, .die_with_parent = true };
+	int pipe_fds[2];
+
+	snprintf(port, sizeof(port), "%u", f->broker.port);
+	snprintf(cert, sizeof(cert), "%s/server.crt", f->path);
+	snprintf(key, sizeof(key), "%s/server.key", f->path);
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	o.stdin_fd = pipe_fds[0];
+	assert_int_equal(process_start(&o, ret), 0);
+	close(pipe_fds[0]);
+	*ret_pipe = pipe_fds[1];
+}
+
+static void packets_of_one_record_are_all_read(void **state)
+{
+	enum { MANY = 50 };
+	static const uint8_t hello[] = { 0x20, 3, 0, 0, 0, 0x90, 4, 0, 1, 0, 1 },
+			     publish[] = { 0x30, 8, 0, 4, 't', '/', 'i', 'n', 0, 'x' };
+	struct fixture *f = *state;
+	struct buf bytes = BUF_INIT(4096);
+	struct process server = { 0 };
+	struct tls_files files;
+	struct mqtt *m;
+	int to_server;
+
+	make_certificates(f, "");
+	start_record_server(f, &server, &to_server);
+	assert_int_equal(buf_add(&bytes, hello, sizeof(hello)), 0);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(buf_add(&bytes, publish, sizeof(publish)), 0);
+	assert_int_equal(write(to_server, bytes.data, bytes.len), (ssize_t) bytes.len);
+	f->leaves_errno = EAGAIN; /* at this the library stops reading */
+	m = open_tls_client(f, "", true, &files);
+	for (int i = 0; i < 600 && f->messages < MANY; i++)
+		drive(m, 50, NULL, false);
+	assert_int_equal(f->messages, MANY);
+	assert_int_equal(f->ups, 1);
+	mqtt_close(m);
+	close(to_server);
+	process_end(&server, 0);
+	buf_done(&bytes);
+}
+
+/* --- the keepalive --- */
+
+/* `minutes` of a connection that is in use, a minute at a time. */
+static void use_for(struct fixture *f, struct mqtt *m, unsigned minutes)
+{
+	for (unsigned i = 0; i < minutes; i++) {
+		unsigned before = f->messages;
+
+		skipped_ms += 60 * 1000;
+		assert_int_equal(mqtt_publish(m, "t/in", "use", 3, 1, false), 0);
+		for (int tries = 0; tries < 6000 && f->messages == before; tries++)
+			drive(m, 5, NULL, false);
+		assert_int_equal(f->messages, before + 1);
+	}
+}
+
+static unsigned keepalive_of(struct mqtt *m)
+{
+	struct mqtt_stats stats;
+
+	mqtt_stats(m, &stats);
+	return stats.keepalive_s;
+}
+
+/* End the connection from the outside, right after it was heard. */
+static void lose(struct fixture *f, struct mqtt *m)
+{
+	test_broker_kill(&f->broker);
+	assert_true(drive(m, 30000, &f->up, false));
+	start_broker(f, "");
+	mqtt_retry_now(m);
+	assert_true(drive(m, 30000, &f->up, true));
+}
+
+static void lose_in_silence(struct fixture *f, struct mqtt *m)
+{
+	skipped_ms += (uint64_t) keepalive_of(m) * 2000 + 6000;
+	assert_true(drive(m, 30000, &f->up, false));
+	assert_string_equal(f->reason, "nothing was heard from the broker: a firewall that forgets connections?");
+	mqtt_retry_now(m);
+	assert_true(drive(m, 30000, &f->up, true));
+}
+
+static void the_keepalive_grows_where_connections_hold_and_shrinks_where_they_die(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt_options options = options_for(f);
+	struct mqtt *m = NULL;
+
+	start_broker(f, "");
+	options.keepalive_s = 0;
+	assert_int_equal(mqtt_open(&options, &m), 0);
+	assert_true(drive(m, 30000, &f->up, true));
+	assert_int_equal(keepalive_of(m), 60);
+	use_for(f, m, 3); /* proves nothing yet */
+	lose(f, m);
+	assert_int_equal(keepalive_of(m), 60);
+	use_for(f, m, 11);
+	lose(f, m);
+	assert_int_equal(keepalive_of(m), 120);
+	use_for(f, m, 21);
+	lose(f, m);
+	assert_int_equal(keepalive_of(m), 240);
+	use_for(f, m, 41);
+	lose(f, m);
+	assert_int_equal(keepalive_of(m), 240); /* never more */
+	lose_in_silence(f, m);
+	assert_int_equal(keepalive_of(m), 240); /* once may be anything */
+	lose_in_silence(f, m);
+	assert_int_equal(keepalive_of(m), 120);
+	for (int i = 0; i < 6; i++)
+		lose_in_silence(f, m);
+	assert_int_equal(keepalive_of(m), 30); /* never less */
+	use_for(f, m, 20);
+	lose(f, m);
+	assert_int_equal(keepalive_of(m), 30); /* what was too long is not tried again the same day */
+	skipped_ms += 24ULL * 3600 * 1000;
+	assert_true(drive(m, 30000, &f->up, false));
+	mqtt_retry_now(m);
+	assert_true(drive(m, 30000, &f->up, true));
+	use_for(f, m, 6);
+	lose(f, m);
+	assert_int_equal(keepalive_of(m), 60);
+	mqtt_close(m);
+}
+
+/* select() could not; poll can (MQTT.md 1.2). */
+static void a_descriptor_beyond_select_is_as_good(void **state)
+{
+	enum { FDS = 1100 };
+	struct fixture *f = *state;
+	struct rlimit old, more;
+	static int fds[FDS];
+	struct mqtt *m;
+	int count = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	more = old;
+	if (old.rlim_cur < FDS + 100)
+		more.rlim_cur = old.rlim_max < FDS + 100 ? old.rlim_max : FDS + 100;
+	if (more.rlim_cur < FDS + 100)
+		skip();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &more), 0);
+	start_broker(f, "");
+	for (; count < FDS; count++)
+		assert_true((fds[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+	m = open_client(f);
+	assert_true(drive(m, 30000, &f->up, true));
+	assert_int_equal(mqtt_publish(m, "t/in", "high", 4, 1, false), 0);
+	for (int i = 0; i < 600 && f->messages == 0; i++)
+		drive(m, 50, NULL, false);
+	assert_string_equal(f->payload, "high");
+	mqtt_close(m);
+	while (count > 0)
+		close(fds[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 static void refused_credentials_are_named(void **state)
 {
 	struct fixture *f = *state;
@@ -432,6 +605,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_broker_of_another_ca_is_refused_and_retried, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_our_certificate_we_are_refused_and_retry, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(packets_of_one_record_are_all_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			the_keepalive_grows_where_connections_hold_and_shrinks_where_they_die, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_descriptor_beyond_select_is_as_good, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refused_credentials_are_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(thirty_reconnects_leak_no_descriptor, set_up, tear_down),
 	};

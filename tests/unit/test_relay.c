@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -371,6 +372,101 @@ static void a_slow_resolver_is_waited_for(void **state)
 	relay_stop(r);
 }
 
+/* Of a connection of this process to that port, from the outside. */
+static int socket_to(unsigned port)
+{
+	for (int fd = 3; fd < 1024; fd++) {
+		struct sockaddr_in a;
+		socklen_t len = sizeof(a);
+
+		if (getpeername(fd, (struct sockaddr *) &a, &len) == 0 && len == sizeof(a) &&
+		    a.sin_family == AF_INET && ntohs(a.sin_port) == port)
+			return fd;
+	}
+	return -1;
+}
+
+static void what_is_not_acknowledged_ends_the_connection(void **state)
+{
+	struct fixture *f = *state;
+	struct relay_options o = { .os = &os_posix, .dirfd = f->dirfd, .host = "127.0.0.1", .port = f->port };
+
+	for (int i = 0; i < 2; i++) {
+		struct relay *r = NULL;
+		int client, broker, fd, on = 0;
+		unsigned silence = 0;
+		socklen_t len = sizeof(silence), len_on = sizeof(on);
+
+		o.silence_ms = i == 0 ? 0 : 7000;
+		assert_int_equal(relay_start(&o, &r), 0);
+		client = enter(relay_path(r));
+		broker = accept(f->listener, NULL, NULL);
+		fd = socket_to(f->port);
+		assert_true(fd >= 0);
+		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence, &len), 0);
+		assert_int_equal(silence, i == 0 ? 90000 : 7000);
+		assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len_on), 0);
+		assert_int_equal(on, 1);
+		close(broker);
+		close(client);
+		relay_stop(r);
+	}
+}
+
+static int lookup_both(const char *host, struct resolve_list *ret)
+{
+	(void) host;
+	strcpy(ret->items[0], "::1");
+	strcpy(ret->items[1], "127.0.0.1");
+	ret->count = 2;
+	return 0;
+}
+
+/*
+ * Where IPv6 swallows what is sent, IPv4 is tried beside it and not after it: with an hour for
+ * the connect this test would never end otherwise.
+ */
+static void a_broken_address_family_costs_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6,
+				  .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+				  .sin6_port = htons((uint16_t) f->port) };
+	const struct relay_options o = { .os = &os_posix,
+					 .dirfd = f->dirfd,
+					 .host = "broker.test",
+					 .port = f->port,
+					 .connect_ms = 3600 * 1000,
+					 .lookup = lookup_both };
+	int hole = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), crowd[8], client, broker;
+	struct relay_state s;
+	struct relay *r = NULL;
+
+	if (hole < 0 || bind(hole, (struct sockaddr *) &a, sizeof(a)) < 0)
+		skip(); /* no IPv6 here */
+	/* Nobody accepts, and the queue is full: the kernel drops every further SYN. */
+	assert_int_equal(listen(hole, 0), 0);
+	for (int i = 0; i < 8; i++) {
+		crowd[i] = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void) connect(crowd[i], (struct sockaddr *) &a, sizeof(a)); /* in progress, or lost */
+	}
+	assert_int_equal(relay_start(&o, &r), 0);
+	client = enter(relay_path(r));
+	broker = accept(f->listener, NULL, NULL);
+	assert_true(broker >= 0);
+	do
+		relay_state(r, &s);
+	while (s.step != RELAY_UP && !s.failed && usleep(10000) == 0);
+	assert_int_equal(s.step, RELAY_UP);
+	assert_string_equal(s.address, "127.0.0.1");
+	close(broker);
+	close(client);
+	relay_stop(r);
+	for (int i = 0; i < 8; i++)
+		close(crowd[i]);
+	close(hole);
+}
+
 /* Answer one CONNECT with `answer`; what was asked goes to `request`. */
 static void play_proxy(int listener, const char *answer, char *request, size_t size)
 {
@@ -512,6 +608,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(why_there_is_no_road_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_slow_resolver_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_proxys_refusal_is_told_with_its_number, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_not_acknowledged_ends_the_connection, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_broken_address_family_costs_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(another_process_is_turned_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_a_resolver, set_up, tear_down),
 		cmocka_unit_test(certificates_are_judged_at_the_later_of_floor_and_clock),
