@@ -353,8 +353,8 @@ static struct decision decide_without(struct node *n, const char *component, con
 			.in_window = opening.in_window,
 			.in_blackout = opening.in_blackout,
 			.window_opens = opening.opens,
-			.spread_passed = now_ms >= k->seen_ms + k->rollout.spread_s * 1000 * k->share / SHARE_ALL,
-			.notice_passed = now_ms >= k->seen_ms + k->rollout.notice_s * 1000,
+			.spread_passed = now_ms >= turn_spread_ends(k),
+			.notice_passed = now_ms >= turn_notice_ends(k),
 			.deferred_until = deferral ? deferral_end(&k->rollout, deferral->until) : 0,
 			.lease_missing = k->rollout.disruption.label && now_ms < n->lease_again_ms,
 		};

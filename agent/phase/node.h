@@ -58,7 +58,9 @@ struct known_rollout {
 	uint64_t share;
 	bool approved[STAGES_MAX];
 	struct opening opening; /* its window and blackouts */
-	uint64_t seen_ms; /* when this node first saw it: spread and notice count from there */
+	int64_t notice_ms; /* since boot: its notice period counts from there (turn.c) */
+	int64_t spread_ms; /* the same of spread: the opening of this node's stage */
+	size_t spread_stage; /* 1 + index of that stage; 0: none is open */
 	/* What one of its releases may update from: seen when that was refused, so that a step between is looked for. */
 	char needs_component[ID_MAX + 1], needs_from[VERSION_MAX + 1];
 	bool notified; /* the hook `notify` has run for its notice period */
@@ -261,7 +263,19 @@ struct node {
 	struct attempt attempt;
 };
 
-uint64_t node_now_ms(const struct node *n); /* never goes back */
+uint64_t node_now_ms(const struct node *n);
+
+/* --- turn.c --- */
+/* When the notice period of a rollout began here: now, or as the state remembers. */
+void turn_notice(const struct node *n, struct known_rollout *k);
+/* When the spread of its stage, and a notice period that is not kept yet, began: once a stage of it is open here. */
+void turn_spread(const struct node *n, const struct labels *labels, struct known_rollout *k);
+/* On the clock of node_now_ms(). */
+uint64_t turn_notice_ends(const struct known_rollout *k);
+uint64_t turn_spread_ends(const struct known_rollout *k);
+/* Keep what is known of its notice period, if the state does not know it: durable when it answers 0. */
+NODISCARD int turn_remember(struct node *n, const struct known_rollout *k);
+/* never goes back */
 int64_t node_now(const struct node *n); /* by which expiry is judged */
 bool node_is_fresh(const struct node *n);
 

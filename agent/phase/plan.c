@@ -221,7 +221,6 @@ static struct known_rollout *known_by_id(struct node *n, const char *id)
 	return NULL;
 }
 
-/* Notice and spread count from the moment at which this node saw the rollout: by no clock of day. */
 static void wake_for_turn(struct node *n, const struct decision *d)
 {
 	const struct known_rollout *k = d->rollout ? known_by_id(n, d->rollout->id) : NULL;
@@ -229,10 +228,17 @@ static void wake_for_turn(struct node *n, const struct decision *d)
 
 	if (!k || d->kind != DECIDE_WAIT || (d->reason != REASON_NOTICE && d->reason != REASON_SPREAD))
 		return;
-	at = k->seen_ms + (d->reason == REASON_NOTICE ? k->rollout.notice_s * 1000
-						      : k->rollout.spread_s * 1000 * k->share / SHARE_ALL);
+	at = d->reason == REASON_NOTICE ? turn_notice_ends(k) : turn_spread_ends(k);
 	if (at < n->plan_ms)
 		n->plan_ms = at;
+}
+
+/* A period that has begun goes on after a restart. */
+static int remember_notice(struct node *n, const struct decision *d)
+{
+	const struct known_rollout *k = d->rollout ? known_by_id(n, d->rollout->id) : NULL;
+
+	return k && d->kind == DECIDE_WAIT && d->reason == REASON_NOTICE ? turn_remember(n, k) : 0;
 }
 
 /* What is in the store already still has to be announced here once its notice period begins. */
@@ -270,6 +276,9 @@ static int consider(struct node *n, const char *component, struct choice *best)
 	if (d.until > 0)
 		wake_at(n, d.until);
 	wake_for_turn(n, &d);
+	r = remember_notice(n, &d);
+	if (r < 0)
+		return r;
 	/* What waits for a lease asks again after a while, not in a circle. */
 	if (d.reason == REASON_LEASE && n->lease_again_ms < n->plan_ms)
 		n->plan_ms = n->lease_again_ms;
@@ -1242,8 +1251,12 @@ static int wait_notify(struct node *n)
 	else
 		log_notice("notified", "update=%s version=%s", u->id, u->to);
 	command_done(&a->command);
-	if (k)
+	if (k) {
 		k->notified = true;
+		r = turn_remember(n, k);
+		if (r < 0)
+			log_warning("notice-not-kept", "after a restart people are told again: %s", err_text(r));
+	}
 	return PHASE_DROP;
 }
 

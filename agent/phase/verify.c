@@ -351,13 +351,15 @@ static int make_share(struct node *n, struct known_rollout *k)
 /* What this node has done about a rollout already does not begin again with every refresh. */
 static void remember(const struct node *n, struct known_rollout *k)
 {
-	k->seen_ms = node_now_ms(n);
+	turn_notice(n, k);
 	for (size_t i = 0; i < n->docs.rollout_count; i++) {
 		const struct known_rollout *before = &n->docs.rollouts[i];
 
 		if (!str_eq(before->rollout.id, k->rollout.id))
 			continue;
-		k->seen_ms = before->seen_ms;
+		k->notice_ms = before->notice_ms;
+		k->spread_ms = before->spread_ms;
+		k->spread_stage = before->spread_stage;
 		k->notified = before->notified;
 		memcpy(k->needs_component, before->needs_component, sizeof(k->needs_component));
 		memcpy(k->needs_from, before->needs_from, sizeof(k->needs_from));
@@ -661,6 +663,8 @@ static int read_all(struct reading *v)
 		r = read_rollouts(v);
 	if (r == 0)
 		r = read_policies(v);
+	for (size_t i = 0; r == 0 && i < v->docs.rollout_count; i++)
+		turn_spread(v->n, &v->docs.labels, &v->docs.rollouts[i]);
 	return r < 0 ? r : judge_approvals(v);
 }
 

@@ -38,6 +38,7 @@ enum {
 	STATE_RESULTS_MAX = 32,
 	STATE_RETRIES_MAX = 64,
 	STATE_DEFERRALS_MAX = 64,
+	STATE_NOTICED_MAX = 16,
 	STATE_WITH_MAX = 15,
 	STATE_BASELINE_MAX = 64,
 	STATE_ID_SIZE = ID_MAX + 1,
@@ -220,6 +221,15 @@ struct node_deferral {
 	char by[64], reason[201];
 };
 
+/* A notice period that runs here. */
+struct node_noticed {
+	char rollout[STATE_ID_SIZE];
+	char boot_id[STATE_BOOT_ID_SIZE]; /* of since_ms */
+	int64_t since_ms; /* when it began, since that boot */
+	int64_t at; /* the same by the time of day */
+	bool told; /* the hook `notify` has run */
+};
+
 struct node_state {
 	uint64_t report_sequence; /* the last one used; never reset */
 	uint64_t generation; /* the highest generation number ever used */
@@ -238,6 +248,8 @@ struct node_state {
 	size_t retry_count;
 	struct node_deferral deferrals[STATE_DEFERRALS_MAX];
 	size_t deferral_count;
+	struct node_noticed noticed[STATE_NOTICED_MAX]; /* oldest first */
+	size_t noticed_count;
 };
 
 /* It is large (100 KiB): better in static or heap storage than on the stack. */

@@ -117,10 +117,16 @@ static const struct field deferral_fields[] = {
 	TEXT(struct node_deferral, "by", by),
 	TEXT(struct node_deferral, "reason", reason),
 };
+static const struct field noticed_fields[] = {
+	ID_HERE(struct node_noticed, "rollout", rollout),	    TEXT(struct node_noticed, "boot-id", boot_id),
+	OTHER(struct node_noticed, "since-ms", KIND_I64, since_ms), OTHER(struct node_noticed, "at", KIND_I64, at),
+	OTHER(struct node_noticed, "told", KIND_BOOL, told),
+};
 static const struct list top_lists[] = {
 	LIST(struct node_state, "order", orders, order_count, STATE_ORDERS_MAX, order_fields),
 	LIST(struct node_state, "retry", retries, retry_count, STATE_RETRIES_MAX, retry_fields),
 	LIST(struct node_state, "deferral", deferrals, deferral_count, STATE_DEFERRALS_MAX, deferral_fields),
+	LIST(struct node_state, "noticed", noticed, noticed_count, STATE_NOTICED_MAX, noticed_fields),
 };
 
 static const struct field component_fields[] = {

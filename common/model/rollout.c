@@ -24,7 +24,7 @@ static const char *const state_names[ROLLOUT_STATE_COUNT] = { [ROLLOUT_RUNNING] 
 static const char *const known_fields[] = { "format",	 "id",	     "seq",    "component",  "release",
 					    "with",	 "kind",     "state",  "undo",	     "stages",
 					    "window",	 "blackout", "notice", "disruption", "spread",
-					    "overrides", "deadline", "must",   NULL };
+					    "overrides", "deadline", "must",   "opened",     NULL };
 
 static int find_name(const char *const *names, int count, const char *name)
 {
@@ -183,6 +183,18 @@ static void parse_stages(struct fields *f, struct rollout *out)
 	}
 }
 
+/*
+ * When each open stage was opened: beside the stages and not in them, as what stands in a stage is part of what
+ * approvals sign.
+ */
+static void parse_opened(struct fields *f, struct rollout *out)
+{
+	struct fields o = field_object(f, "opened", false);
+
+	for (size_t i = 0; i < out->stage_count && field_ok(f); i++)
+		out->stages[i].opened_at = field_time(&o, out->stages[i].name, false);
+}
+
 static void parse_limits(struct fields *f, struct rollout *out)
 {
 	struct fields d = field_object(f, "disruption", false);
@@ -216,6 +228,7 @@ int rollout_parse(const struct json *doc, struct rollout *ret, char **ret_error)
 	out.state = (enum rollout_state) field_choice(&f, "state", state_names, ROLLOUT_STATE_COUNT, -1);
 	field_text_list(&f, "undo", &rule_id, 0, ROLLOUT_STAGES_MAX, &out.undo);
 	parse_stages(&f, &out);
+	parse_opened(&f, &out);
 	parse_limits(&f, &out);
 	if (error.r < 0) {
 		rollout_done(&out);
@@ -305,6 +318,17 @@ static void write_stage(struct json_node *o, const struct stage *s)
 		node_copy(o, "approvals", s->approvals);
 }
 
+static void write_opened(struct json_node *object, const struct rollout *r)
+{
+	struct json_node *o = NULL;
+
+	for (size_t i = 0; i < r->stage_count; i++)
+		if (r->stages[i].open && r->stages[i].opened_at > 0) {
+			o = o ? o : node_object(object, "opened");
+			write_time(o, r->stages[i].name, r->stages[i].opened_at);
+		}
+}
+
 static void write_limits(struct json_node *object, const struct rollout *r)
 {
 	struct json_node *d;
@@ -347,6 +371,7 @@ int rollout_write(const struct rollout *r, struct json_node *object)
 	list = node_array(object, "stages");
 	for (size_t i = 0; i < r->stage_count; i++)
 		write_stage(node_object(list, NULL), &r->stages[i]);
+	write_opened(object, r);
 	write_limits(object, r);
 	return 0;
 }

@@ -59,6 +59,7 @@ struct stage {
 	uint64_t share; /* cumulative, of SHARE_ALL; with labels only */
 	bool by_nodes; /* `nodes` decides, else labels and share */
 	bool open;
+	int64_t opened_at; /* as the document's `opened` says; 0: it does not */
 	struct json *approvals; /* the array as it was, may be NULL */
 	struct json *bare; /* the stage, as it was, without `open` and `approvals`: what an approval signs */
 };

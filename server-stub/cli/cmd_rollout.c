@@ -59,8 +59,8 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 	for (item = strtok_r(equals + 1, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
 		char *value = strchr(item, ':');
 
-		if (strcmp(item, "all") == 0) {
-			node_bool(stage, "all", true);
+		if (strcmp(item, "all") == 0 || strcmp(item, "by_zone") == 0) {
+			node_bool(stage, item, true);
 			list = NONE;
 			continue;
 		}
@@ -73,7 +73,8 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 		} else if (str_starts(item, "prefer:")) {
 			list = PREFER;
 			item = value + 1;
-		} else if (str_starts(item, "share:") || str_starts(item, "soak:") || str_starts(item, "count:")) {
+		} else if (str_starts(item, "share:") || str_starts(item, "soak:") || str_starts(item, "count:") ||
+			   str_starts(item, "first_zone:")) {
 			*value = '\0';
 			node_string(stage, item, value + 1);
 			list = NONE;
@@ -95,7 +96,7 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 			return cli_fail(
 				c, CLI_USAGE,
 				"--stage %s: '%s' is none of all, nodes:, labels:NAME=VALUE, share:25%%, count:5, "
-				"prefer:NAME=VALUE, soak:1h",
+				"prefer:NAME=VALUE, soak:1h, by_zone, first_zone:ZONE",
 				text, item);
 		}
 	}
@@ -476,6 +477,26 @@ static void say_approvals(const struct cli *c, const struct json *answer)
 	}
 }
 
+/* Nobody takes back by itself what halted: whoever looks is asked. */
+static void say_undo_is_asked(const struct cli *c, const char *id, const struct json *answer)
+{
+	const struct json *stages = json_get(answer, "stages");
+	size_t count = 0;
+
+	for (size_t k = 0; k < json_count(stages); k++) {
+		const struct json *nodes = json_get(json_at(stages, k), "nodes");
+
+		for (size_t i = 0; i < json_count(nodes); i++)
+			count += strcmp(fleet_text(json_at(nodes, i), "version"), fleet_text(answer, "version")) ==
+				 0;
+	}
+	if (count > 0)
+		cli_say(c,
+			"  %zu node%s run%s it still; shall they return? selfright rollout undo %s --reason TEXT "
+			"[--stage NAME]",
+			count, count == 1 ? "" : "s", count == 1 ? "s" : "", id);
+}
+
 static int show_one(const struct cli *c, const char *id)
 {
 	CLEANUP(json_freep)
@@ -506,6 +527,8 @@ static int show_one(const struct cli *c, const char *id)
 		cli_say(c, "  next: %s", fleet_text(answer, "why"));
 	for (size_t i = 0; i < json_count(json_get(answer, "undo")); i++)
 		cli_say(c, "  undone: stage %s", json_string(json_at(json_get(answer, "undo"), i)));
+	if (strcmp(state, "halted") == 0 && json_count(json_get(answer, "undo")) == 0)
+		say_undo_is_asked(c, id, answer);
 	say_stages(c, answer);
 	say_approvals(c, answer);
 	return CLI_OK;

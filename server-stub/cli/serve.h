@@ -182,6 +182,11 @@ struct evaluation {
 NODISCARD int control_evaluate(struct serve *s, const char *id, enum rollout_state state, const char *plan_json,
 			       struct evaluation *ret);
 void evaluation_done(struct evaluation *e);
+/*
+ * The first moment from `from` on at which a stage with a zone may open, as the plan's window and blackouts are there;
+ * -1: unknown. A patch that overrides the window may at any time: `from`.
+ */
+int64_t control_opens_at(const struct serve *s, const struct plan *p, size_t stage, int64_t from);
 
 /* Look at the running rollouts and publish what changed, if anything did; cheap otherwise. */
 void control_tick(struct serve *s);
@@ -266,6 +271,9 @@ NODISCARD int lease_release(struct serve *s, const char *node, const char *reaso
 			    unsigned *ret_count);
 
 /* --- serve_api.c --- */
+/* Would taking these stages (a JSON list) back leave nodes without the component? *ret_list names them. */
+NODISCARD int undo_leaves_bare(struct serve *s, const char *id, const struct evaluation *e, const char *undo,
+			       char *ret_list, size_t size, size_t *ret_count);
 extern const struct web_route serve_routes[];
 /* A report that came by either road: stored, and what is to be said to it. -errno: our own failure. */
 NODISCARD int serve_store_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,

@@ -859,6 +859,7 @@ static void write_evaluation(const struct serve *s, struct json_node *o, const s
 		node_time(stage, "opened", e->stages[k].opened_at);
 		node_integer(stage, "soak", (int64_t) e->plan.stages[k].soak_s);
 		node_integer(stage, "selects", (int64_t) e->stages[k].selected);
+		node_string(stage, "zone", e->plan.stages[k].zone);
 		nodes = node_array(stage, "nodes");
 		for (size_t i = 0; i < e->count; i++)
 			if (e->members[i].selected && e->members[i].member.stage == k)
@@ -1398,9 +1399,8 @@ static int find_bare(void *user, const struct db_result *row)
 	return 0;
 }
 
-/* Is what an undo leaves behind what was meant? A complaint was sent if not. */
-static bool may_undo(struct serve *s, struct web_request *rq, const char *id, const struct json *doc,
-		     const struct evaluation *e, const char *undo)
+int undo_leaves_bare(struct serve *s, const char *id, const struct evaluation *e, const char *undo, char *ret_list,
+		     size_t size, size_t *ret_count)
 {
 	CLEANUP(json_freep)
 	struct json *stages = NULL;
@@ -1410,17 +1410,30 @@ static bool may_undo(struct serve *s, struct web_request *rq, const char *id, co
 	b.stages = stages;
 	if (r == 0)
 		r = db_results(s->db, NULL, id, find_bare, &b);
+	snprintf(ret_list, size, "%s", b.list);
+	*ret_count = b.count;
+	return r;
+}
+
+/* Is what an undo leaves behind what was meant? A complaint was sent if not. */
+static bool may_undo(struct serve *s, struct web_request *rq, const char *id, const struct json *doc,
+		     const struct evaluation *e, const char *undo)
+{
+	char list[600];
+	size_t count = 0;
+	int r = undo_leaves_bare(s, id, e, undo, list, sizeof(list), &count);
+
 	if (r < 0) {
 		fail_database(s, rq, r);
 		return false;
 	}
-	if (b.count == 0 || json_bool(json_get(doc, "yes"), false))
+	if (count == 0 || json_bool(json_get(doc, "yes"), false))
 		return true;
 	web_fail(
 		rq, 409,
 		"%zu node%s had no version of %s before and would be left without it: %s. --yes undoes it all the "
 		"same; --stage leaves others out",
-		b.count, b.count == 1 ? "" : "s", e->plan.component, b.list);
+		count, count == 1 ? "" : "s", e->plan.component, list);
 	return false;
 }
 

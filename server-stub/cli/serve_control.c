@@ -5,11 +5,13 @@
 #include "conf/conf.h"
 #include "crypto/digest.h"
 #include "json/json.h"
+#include "model/opening.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/documents.h"
 #include "server-stub/rollout/replay.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -279,6 +281,37 @@ static int decide_next(struct evaluation *e, enum rollout_state state, int64_t n
 	return 0;
 }
 
+int64_t control_opens_at(const struct serve *s, const struct plan *p, size_t stage, int64_t from)
+{
+	CLEANUP(zone_freep)
+	struct zone *z = NULL;
+	struct rollout doc = { .id = NULL };
+	struct opening opening;
+	char error[200];
+	int64_t at = -1;
+
+	if (string_list_has(&p->limits.overrides, "window"))
+		return from;
+	if (zone_load(s->os, p->stages[stage].zone, &z) < 0)
+		return -1;
+	if (limits_document(&p->limits, &doc) == 0 &&
+	    opening_parse(doc.window, doc.blackout, &opening, error, sizeof(error)) == 0)
+		at = opening_judge(&opening, z, from).opens;
+	rollout_done(&doc);
+	return at > 0 ? at : -1;
+}
+
+/* Of the stage that is the next to open: the others do not matter yet. */
+static void find_opening(const struct serve *s, struct evaluation *e, int64_t now)
+{
+	size_t k = 0;
+
+	while (k < e->plan.stage_count && e->stages[k].open)
+		k++;
+	if (k < e->plan.stage_count && e->plan.stages[k].zone)
+		e->stages[k].opens_at = control_opens_at(s, &e->plan, k, now);
+}
+
 int control_evaluate(struct serve *s, const char *id, enum rollout_state state, const char *plan_json,
 		     struct evaluation *ret)
 {
@@ -301,8 +334,10 @@ int control_evaluate(struct serve *s, const char *id, enum rollout_state state, 
 	}
 	if (r == 0)
 		r = gates_remember(s, id, &e);
-	if (r == 0)
+	if (r == 0) {
+		find_opening(s, &e, g.now);
 		r = decide_next(&e, state, g.now);
+	}
 	if (r < 0) {
 		evaluation_done(&e);
 		return r;
@@ -359,6 +394,40 @@ static int open_stage(struct serve *s, const char *id, const struct evaluation *
 	snprintf(text, sizeof(text), "rollout %s opens stage %s for %zu node%s", id, e->plan.stages[k].name, own,
 		 own == 1 ? "" : "s");
 	return serve_record(s, "stage", NULL, e->plan.component, text, "controller", "open-stage", id);
+}
+
+/* The plan says that what failed returns by itself; where that would leave nodes without anything a person is asked. */
+static int undo_by_itself(struct serve *s, const char *id, const struct evaluation *e)
+{
+	CLEANUP(buf_done)
+	struct buf list = BUF_INIT(64 * 1024);
+	char text[1300], bare[600];
+	size_t count = 0;
+	bool first = true;
+	int r = buf_add_str(&list, "[");
+
+	/* Names of stages hold no quotes. */
+	for (size_t k = 0; r == 0 && k < e->plan.stage_count; k++)
+		if (e->decision.undo & UINT32_C(1) << k) {
+			r = buf_addf(&list, "%s\"%s\"", first ? "" : ",", e->plan.stages[k].name);
+			first = false;
+		}
+	if (r == 0)
+		r = buf_add_str(&list, "]");
+	if (r == 0)
+		r = undo_leaves_bare(s, id, e, buf_str(&list), bare, sizeof(bare), &count);
+	if (r < 0)
+		return r;
+	if (count > 0) {
+		snprintf(text, sizeof(text),
+			 "rollout %s is not undone by itself, as these nodes had no version before: %s", id, bare);
+		return serve_record(s, "rollout-stopped", NULL, e->plan.component, text, "controller", "ask", id);
+	}
+	r = db_rollout_set_undo(s->db, id, buf_str(&list));
+	snprintf(text, sizeof(text), "rollout %s is undone in its failed stages, as its plan says: %.900s", id,
+		 buf_str(&list));
+	return r < 0 ? r
+		     : serve_record(s, "rollout-changed", NULL, e->plan.component, text, "controller", "undo", id);
 }
 
 struct last_decision {
@@ -454,6 +523,8 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 			break;
 		case SCHEDULE_HALT:
 			r = set_state(s, id, component, "halted", e.decision.why);
+			if (r == 0 && e.decision.undo)
+				r = undo_by_itself(s, id, &e);
 			break;
 		case SCHEDULE_PAUSE:
 			r = set_state(s, id, component, "paused", e.decision.why);
@@ -677,6 +748,7 @@ struct listed {
 	struct plan plan;
 	struct string_list undo;
 	bool open[PLAN_STAGES_MAX];
+	int64_t opened_at[PLAN_STAGES_MAX];
 	struct json *approvals[PLAN_STAGES_MAX];
 	char *id, *component, *path, *plan_json;
 };
@@ -778,6 +850,7 @@ static int settle(struct serve *s, struct listed *it)
 
 struct open_list {
 	bool *open;
+	int64_t *opened_at;
 	size_t count;
 };
 
@@ -785,8 +858,10 @@ static int gather_open(void *user, const struct db_stage *row)
 {
 	struct open_list *l = user;
 
-	if (l->count < PLAN_STAGES_MAX)
+	if (l->count < PLAN_STAGES_MAX) {
+		l->opened_at[l->count] = row->opened_at;
 		l->open[l->count++] = row->open;
+	}
 	return 0;
 }
 
@@ -862,7 +937,7 @@ static int add_rollout(struct publication *p, struct listed *it, struct index_en
 {
 	CLEANUP(buf_done)
 	struct buf path = BUF_INIT(256);
-	struct open_list open = { it->open, 0 };
+	struct open_list open = { it->open, it->opened_at, 0 };
 	int r;
 
 	r = db_stages(p->serve->db, it->id, gather_open, &open);
@@ -871,6 +946,7 @@ static int add_rollout(struct publication *p, struct listed *it, struct index_en
 	it->document.id = it->id;
 	it->document.plan = &it->plan;
 	it->document.open = it->open;
+	it->document.opened_at = it->opened_at;
 	it->document.release_path = it->path;
 	it->document.undo = &it->undo;
 	r = approvals_gather(p->serve, it->id, it->plan.stage_count, it->approvals);

@@ -11,6 +11,7 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -73,6 +74,53 @@ static int add_candidate(void *user, const struct db_node *row)
 	return r;
 }
 
+/* The zones that nodes name, and how far east each is now; one that is not known here has no batch of its own. */
+static int find_zones(const struct serve *s, const struct candidates *c, struct plan_zone **ret, size_t *ret_count)
+{
+	struct plan_zone *zones = calloc(c->count + 1, sizeof(*zones));
+	size_t n = 0;
+
+	if (!zones)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->count; i++) {
+		CLEANUP(zone_freep)
+		struct zone *z = NULL;
+		const char *name = labels_get(&c->labels[i], "zone");
+		struct zone_time local;
+		bool known = !name;
+
+		for (size_t k = 0; !known && k < n; k++)
+			known = str_eq(zones[k].name, name);
+		if (known || zone_load(s->os, name, &z) < 0 || zone_local(z, c->now, &local) < 0)
+			continue;
+		zones[n++] = (struct plan_zone){ name, local.offset };
+	}
+	*ret = zones;
+	*ret_count = n;
+	return 0;
+}
+
+/* False: a complaint was sent. */
+static bool split_zones(struct serve *s, struct web_request *rq, const struct candidates *c, struct plan *p)
+{
+	struct plan_zone *zones = NULL;
+	size_t count = 0, stage = 0;
+	int r = find_zones(s, c, &zones, &count);
+
+	if (r == 0)
+		r = plan_split_zones(p, c->items, c->count, zones, count, &stage);
+	if (r == -ENOENT)
+		web_fail(rq, 422, "no node that stage '%s' selects is in the zone '%s', which is to be its first",
+			 p->stages[stage].name, p->stages[stage].first_zone);
+	else if (r == -ERR_TOO_LARGE)
+		web_fail(rq, 422, "stage '%s' would be more batches than a rollout may have stages (%d)",
+			 p->stages[stage].name, PLAN_STAGES_MAX);
+	else if (r < 0)
+		web_fail(rq, 500, "%s", err_text(r));
+	free(zones);
+	return r == 0;
+}
+
 bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struct plan *p)
 {
 	struct candidates c = { .rollout = id, .plan = p, .now = serve_now(s) };
@@ -95,6 +143,8 @@ bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struc
 				 p->stages[stage].name, ROLLOUT_NODES_MAX);
 		else if (r < 0)
 			web_fail(rq, 500, "%s", err_text(r));
+		else if (!split_zones(s, rq, &c, p))
+			r = -EINVAL;
 	} else {
 		fail_database(s, rq, r);
 	}
@@ -136,6 +186,12 @@ static void write_earliest(struct serve *s, struct json_node *o, const struct ev
 		int64_t counts = at + probation;
 
 		node_string(stage, "stage", e->plan.stages[k].name);
+		if (e->plan.stages[k].zone) {
+			int64_t night = control_opens_at(s, &e->plan, k, at);
+
+			at = night > at ? night : at;
+			counts = at + probation;
+		}
 		node_time(stage, "opens", at);
 		/* Every node of it has to be old enough to count. */
 		for (size_t i = 0; i < e->count; i++) {

@@ -78,6 +78,7 @@ int document_rollout(const struct document_rollout *in, struct buf *out)
 					    .share = s->share,
 					    .by_nodes = s->by_nodes,
 					    .open = in->open[i],
+					    .opened_at = in->opened_at ? in->opened_at[i] : 0,
 					    .approvals = in->approvals ? in->approvals[i] : NULL };
 		r = bare_stage(s, &stages[i].bare);
 	}

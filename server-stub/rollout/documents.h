@@ -21,6 +21,7 @@ struct document_rollout {
 	enum rollout_state state;
 	const struct plan *plan;
 	const bool *open; /* by stage */
+	const int64_t *opened_at; /* the same; NULL: not said */
 	const char *release_path;
 	uint8_t release_sha256[SHA256_BYTES];
 	const struct release_ref *with; /* as many as plan->with_count, in its order */

@@ -16,6 +16,7 @@ enum { SOAK_MAX_S = 90 * 86400, FAILURES_MAX = 1000000, SILENT_MIN_S = 1 };
 enum { MAX_NODE_FAILURES_DEFAULT = 10, SILENT_AFTER_DEFAULT_S = 30 * 60, MIN_AGE_DEFAULT_S = 24 * 3600 };
 
 static const char *const on_failure_names[] = { [PLAN_HALT] = "halt", [PLAN_PAUSE] = "pause" };
+static const char *const undo_names[] = { [PLAN_UNDO_ASK] = "ask", [PLAN_UNDO_FAILED_STAGE] = "failed-stage" };
 
 static void stage_done(struct plan_stage *s)
 {
@@ -23,6 +24,8 @@ static void stage_done(struct plan_stage *s)
 	string_list_done(&s->nodes);
 	labels_done(&s->labels);
 	labels_done(&s->prefer);
+	free(s->zone);
+	free(s->first_zone);
 }
 
 void plan_done(struct plan *p)
@@ -123,6 +126,35 @@ static bool parse_share(const char *text, uint64_t *ret)
 	return true;
 }
 
+/* by_zone, first_zone, and zone, which is what the first two become. */
+static int read_zones(const struct conf *map, struct plan_stage *s, struct conf_error *e)
+{
+	const struct conf *first = conf_get(map, "first_zone"), *zone = conf_get(map, "zone");
+	int r = conf_optional_bool(map, "by_zone", false, &s->by_zone, e);
+
+	if (r < 0)
+		return r;
+	if (first && !s->by_zone)
+		return conf_fail(first, e, "expected by_zone: true beside first_zone");
+	if (zone && s->by_zone)
+		return conf_fail(zone, e, "expected a zone, or by_zone for a stage of each, not both");
+	if (s->by_zone && (s->by_nodes || s->by_choice))
+		return conf_fail(conf_get(map, "by_zone"), e,
+				 "expected labels, a share without preference, or all: true beside by_zone");
+	for (int i = 0; i < 2; i++) {
+		const struct conf *item = i ? zone : first;
+		const char *name = conf_text(item);
+
+		if (item && (!name || !*name || strlen(name) > LABEL_VALUE_MAX))
+			return conf_fail(item, e, "expected a time zone like Europe/Oslo");
+	}
+	if (first)
+		r = copy_text(conf_text(first), &s->first_zone);
+	if (r == 0 && zone)
+		r = copy_text(conf_text(zone), &s->zone);
+	return r;
+}
+
 /* Names that explain and answer use of what every plan has. */
 static const char *const built_in_names[] = { "nodes", "failures", "node-failures", "silent", "soak" };
 
@@ -214,7 +246,9 @@ static int read_stage(const struct conf *map, struct plan *p, size_t index, stru
 	if (share && !parse_share(conf_text(share), &s->share))
 		return conf_fail(share, e, "expected a share like 25%% or 12.5%%, found '%s'",
 				 conf_text(share) ? conf_text(share) : "");
-	r = conf_optional_seconds(map, "soak", 0, &s->soak_s, e);
+	r = read_zones(map, s, e);
+	if (r == 0)
+		r = conf_optional_seconds(map, "soak", 0, &s->soak_s, e);
 	if (r < 0)
 		return r;
 	if (s->soak_s > SOAK_MAX_S)
@@ -411,6 +445,7 @@ static int read_span(const struct conf *map, const char *name, uint64_t least, u
 
 static int read_gates(const struct conf *map, const struct profile *profile, struct plan *p, struct conf_error *e)
 {
+	const char *undo;
 	int r;
 
 	if (map && conf_kind(map) != CONF_MAP)
@@ -435,7 +470,16 @@ static int read_gates(const struct conf *map, const struct profile *profile, str
 		r = read_on(map, "on_node_failure", PLAN_PAUSE, &p->on_node_failure, e);
 	if (r == 0)
 		r = read_own_or_profiled_gates(map, profile, p, e);
-	return r < 0 || !map ? r : conf_reject_unknown(map, e);
+	if (r == 0)
+		r = conf_optional_text(map, "undo", "ask", &undo, e);
+	if (r < 0)
+		return r;
+	if (strcmp(undo, "ask") != 0 && strcmp(undo, "failed-stage") != 0)
+		return conf_fail(conf_get(map, "undo"), e, "expected ask or failed-stage, found '%s'", undo);
+	p->undo = strcmp(undo, "ask") == 0 ? PLAN_UNDO_ASK : PLAN_UNDO_FAILED_STAGE;
+	if (p->undo != PLAN_UNDO_ASK && p->on_failure == PLAN_PAUSE)
+		return conf_fail(conf_get(map, "undo"), e, "expected on_failure: halt beside undo: failed-stage");
+	return map ? conf_reject_unknown(map, e) : 0;
 }
 
 static int compare_with(const void *a, const void *b)
@@ -539,6 +583,13 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 		r = copy_text(profile->window, &p->limits.window);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < p->stage_count; i++)
+		if ((p->stages[i].by_zone || p->stages[i].zone) && !p->limits.window)
+			return conf_fail(
+				root, e,
+				"expected a window: the stage '%s' opens in that of its zone, e.g. window: "
+				"01:00-05:00",
+				p->stages[i].name);
 	return conf_reject_unknown(root, e);
 }
 
@@ -613,6 +664,12 @@ static void write_stage(const struct plan *p, size_t index, struct json_node *o)
 		if (s->prefer.count)
 			labels_write(&s->prefer, o, "prefer");
 	}
+	if (s->zone)
+		node_string(o, "zone", s->zone);
+	if (s->by_zone)
+		node_bool(o, "by_zone", true);
+	if (s->first_zone)
+		node_string(o, "first_zone", s->first_zone);
 	node_integer(o, "soak", (int64_t) s->soak_s);
 	write_gates(p, index, o, "gates");
 }
@@ -643,6 +700,7 @@ void plan_write(const struct plan *p, struct json_node *object)
 	write_limit_share(gates, "max_silent_share", p->max_silent_share);
 	node_integer(gates, "silent_deadline", (int64_t) p->silent_deadline_s);
 	node_string(gates, "on_failure", on_failure_names[p->on_failure]);
+	node_string(gates, "undo", undo_names[p->undo]);
 	node_string(gates, "on_node_failure", on_failure_names[p->on_node_failure]);
 	write_gates(p, GATE_EVERY_STAGE, gates, "require");
 	node_integer(object, "min_age", (int64_t) p->min_age_s);

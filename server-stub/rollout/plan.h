@@ -16,6 +16,8 @@
  *       prefer: {traffic: low}        # these first; with share as well
  *     - name: rest
  *       all: true
+ *       by_zone: true                   # a batch for each zone, east to west, each in the window there
+ *       first_zone: America/New_York    # the first of them (the most eastern one)
  *   gates:
  *     max_failures: 0                 # nodes failing by the release that are borne; the rollout is halted above
  *     max_failure_share: 5%           # the same of the nodes of each stage; alone, it replaces the number
@@ -27,6 +29,7 @@
  *     silent_after: 30m
  *     on_failure: halt                # or pause
  *     on_node_failure: pause          # or halt
+ *     undo: ask                       # or failed-stage: what the release broke returns by itself
  *     require: [...]                  # gate.h
  *   min_age: 24h                      # nodes added later than this count for nothing but failures
  *   window: ...                       # and the like, that nodes obey by themselves: limits.h
@@ -54,6 +57,8 @@ struct json_node;
 enum { PLAN_STAGES_MAX = 32, PLAN_NODES_MAX = 10000, PLAN_WITH_MAX = 15 };
 
 enum plan_on_failure { PLAN_HALT, PLAN_PAUSE };
+/* After a halt: a person is asked, or the stages whose nodes failed by the release return at once. */
+enum plan_undo { PLAN_UNDO_ASK, PLAN_UNDO_FAILED_STAGE };
 
 struct plan_stage {
 	char *name;
@@ -65,6 +70,11 @@ struct plan_stage {
 	bool by_choice;
 	uint64_t count; /* 0: the share */
 	struct labels prefer; /* those with these first */
+	/* It opens only while the plan's window is open in this zone; NULL: at any time. */
+	char *zone;
+	/* Until plan_split_zones() makes a stage for each zone of it. */
+	bool by_zone;
+	char *first_zone; /* NULL: the most eastern one */
 	uint64_t soak_s;
 };
 
@@ -86,6 +96,7 @@ struct plan {
 	uint64_t max_silent, max_silent_share; /* nodes of a stage left behind; the share: 0 none */
 	uint64_t silent_deadline_s; /* 0: none */
 	enum plan_on_failure on_failure, on_node_failure;
+	enum plan_undo undo;
 	struct gate *gates;
 	size_t gate_count;
 	uint64_t min_age_s;
@@ -118,6 +129,19 @@ struct plan_candidate {
  * same choice. -ENOENT: a stage, *ret_stage, finds nobody; -ERR_TOO_LARGE: more than a document may name.
  */
 NODISCARD int plan_choose(struct plan *p, const struct plan_candidate *list, size_t count, size_t *ret_stage);
+
+struct plan_zone {
+	const char *name; /* as in the label `zone` */
+	int offset; /* seconds east of UTC */
+};
+/*
+ * Each stage `by_zone` becomes one for each zone of the list that a candidate has whom no earlier stage selects, from
+ * the east to the west beginning with its first zone, and after them itself: for nodes of no zone, of one that is not
+ * known, and those that appear later. -ENOENT: the first zone is none of them; -ERR_TOO_LARGE: more stages than a
+ * plan may have; *ret_stage says of which.
+ */
+NODISCARD int plan_split_zones(struct plan *p, const struct plan_candidate *list, size_t count,
+			       const struct plan_zone *zones, size_t zone_count, size_t *ret_stage);
 
 /* Does the stage select the node? */
 bool plan_stage_selects(const struct plan_stage *s, const char *node, const struct labels *labels, uint64_t share);

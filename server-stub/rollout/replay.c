@@ -77,6 +77,7 @@ int replay_write(const struct schedule_input *in, struct buf *out)
 		node_bool(row, NULL, in->stages[k].open);
 		node_integer(row, NULL, in->stages[k].opened_at);
 		node_integer(row, NULL, (int64_t) in->stages[k].selected);
+		node_integer(row, NULL, in->stages[k].opens_at);
 	}
 	/* Rows, not objects: there is one for each node, and this is kept. */
 	list = node_array(o, "members");
@@ -115,13 +116,16 @@ static int read_stages(const struct json *list, size_t count, struct schedule_st
 		return -ERR_FIELD_VALUE;
 	for (size_t k = 0; k < count; k++) {
 		const struct json *row = json_at(list, k);
-		int64_t opened = 0, selected = 0;
+		int64_t opened = 0, selected = 0, opens = 0;
 
 		if (!json_integer(json_at(row, 1), &opened) || !json_integer(json_at(row, 2), &selected) ||
 		    selected < 0)
 			return -ERR_FIELD_TYPE;
-		stages[k] =
-			(struct schedule_stage){ json_bool(json_at(row, 0), false), opened, (size_t) selected };
+		/* What was kept before there were zones has no such moment. */
+		if (json_count(row) > 3 && !json_integer(json_at(row, 3), &opens))
+			return -ERR_FIELD_TYPE;
+		stages[k] = (struct schedule_stage){ json_bool(json_at(row, 0), false), opened, (size_t) selected,
+						     opens };
 	}
 	return 0;
 }

@@ -165,6 +165,18 @@ static bool counts_as_release_failure(enum member_state s)
 	return s == MEMBER_FAILED || s == MEMBER_LOST;
 }
 
+/* Where nodes said that the release failed; one that only went silent is no proof of that. */
+static uint32_t failed_stages(const struct schedule_input *in)
+{
+	uint32_t bits = 0;
+
+	_Static_assert(PLAN_STAGES_MAX <= 32, "a bit for every stage");
+	for (size_t i = 0; i < in->member_count; i++)
+		if (in->members[i].state == MEMBER_FAILED)
+			bits |= UINT32_C(1) << in->members[i].stage;
+	return bits;
+}
+
 static void note(struct schedule_decision *d, enum schedule_built_in b, enum gate_verdict verdict,
 		 const char *text)
 {
@@ -254,6 +266,8 @@ static bool over_the_limit(const struct schedule_input *in, struct schedule_deci
 		note(ret, BUILT_IN_FAILURES, GATE_FAIL, text);
 		memcpy(ret->why, text, sizeof(text));
 		stop(ret, p->on_failure, stage);
+		if (ret->action == SCHEDULE_HALT && p->undo == PLAN_UNDO_FAILED_STAGE)
+			ret->undo = failed_stages(in);
 		return true;
 	}
 	note(ret, BUILT_IN_FAILURES, GATE_PASS, text);
@@ -542,6 +556,29 @@ static bool gates_hold(const struct schedule_input *in, size_t k, struct schedul
 	return !waits;
 }
 
+/* Is it the night there? If not, *ret says until when. */
+static bool stage_may_open(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
+{
+	const struct plan_stage *stage = &in->plan->stages[k];
+	int64_t opens = in->stages[k].opens_at;
+	char stamp[TIMESTAMP_LEN + 1];
+
+	if (!stage->zone || (opens >= 0 && opens <= in->now))
+		return true;
+	ret->stage = k;
+	if (opens < 0) {
+		snprintf(ret->why, sizeof(ret->why),
+			 "stage '%s' opens in the window of %s, and no time for that is known here", stage->name,
+			 stage->zone);
+		return false;
+	}
+	timestamp_format(stamp, opens);
+	snprintf(ret->why, sizeof(ret->why), "stage '%s' opens in the window of %s, at %s", stage->name,
+		 stage->zone, stamp);
+	wait_until(ret, opens);
+	return false;
+}
+
 void schedule(const struct schedule_input *in, struct schedule_decision *ret)
 {
 	size_t last = 0;
@@ -559,6 +596,8 @@ void schedule(const struct schedule_input *in, struct schedule_decision *ret)
 	}
 	for (size_t k = 0; k < in->plan->stage_count; k++) {
 		if (!in->stages[k].open) {
+			if (!stage_may_open(in, k, ret))
+				return;
 			ret->action = SCHEDULE_OPEN;
 			ret->stage = k;
 			ret->wake_at = 0;

@@ -91,6 +91,8 @@ struct schedule_stage {
 	bool open;
 	int64_t opened_at;
 	size_t selected; /* nodes it selects, also those of earlier stages */
+	/* Of a stage with a zone: when the plan's window is open there, from now on. 0: it may open; -1: nobody knows. */
+	int64_t opens_at;
 };
 
 struct schedule_input {
@@ -134,6 +136,7 @@ enum schedule_action { SCHEDULE_NOTHING, SCHEDULE_OPEN, SCHEDULE_HALT, SCHEDULE_
 struct schedule_decision {
 	enum schedule_action action;
 	size_t stage; /* SCHEDULE_OPEN: which; otherwise the one it is about */
+	uint32_t undo; /* SCHEDULE_HALT: bits of the stages that the plan takes back without asking */
 	char why[512]; /* reason of a halt or pause; for NOTHING what it waits for */
 	int64_t wake_at; /* NOTHING: when time alone may change the answer; 0: never */
 	/* The answers, for the record: of the stage that is open last. */

@@ -54,6 +54,8 @@ struct sim {
 /* --- sim.c --- */
 NODISCARD int sim_wake_at(struct sim *s, size_t node, int64_t at);
 size_t sim_index(const struct sim *s, const struct sim_node *n);
+const char *sim_zone_name(size_t i);
+const struct zone *sim_zone(const struct sim *s, const char *name); /* NULL: none of its zones */
 
 /* --- sim_node.c --- */
 NODISCARD int sim_node_wake(struct sim *s, size_t i);

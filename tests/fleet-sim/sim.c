@@ -42,6 +42,19 @@ double sim_luck(const struct sim *s, const char *what, const char *a, const char
 	return (double) ((h ^ h >> 31) >> 11) / 9007199254740992.0;
 }
 
+const char *sim_zone_name(size_t i)
+{
+	return zone_names[i];
+}
+
+const struct zone *sim_zone(const struct sim *s, const char *name)
+{
+	for (size_t i = 0; i < SIM_ZONES; i++)
+		if (strcmp(zone_names[i], name) == 0)
+			return s->zones[i];
+	return NULL;
+}
+
 /* --- events: a binary heap; an event whose serial is not the node's newest is over --- */
 
 static bool earlier(const struct sim_event *a, const struct sim_event *b)

@@ -6,6 +6,7 @@
 #include "json/json.h"
 #include "model/catalogue.h"
 #include "server-stub/rollout/documents.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -30,18 +31,22 @@ static int make_document(struct sim *s, const struct sim_rollout *r, struct sim_
 	CLEANUP(json_freep)
 	struct json *json = NULL;
 	bool open[PLAN_STAGES_MAX];
+	int64_t opened_at[PLAN_STAGES_MAX];
 	char path[64], error_text[200], *error = NULL;
 	struct sim_document *d, **list;
 	int e;
 
-	for (size_t i = 0; i < r->plan.stage_count; i++)
+	for (size_t i = 0; i < r->plan.stage_count; i++) {
 		open[i] = r->stages[i].open;
+		opened_at[i] = r->stages[i].opened_at;
+	}
 	snprintf(path, sizeof(path), "web/%s/release.json", r->release->version);
 	e = document_rollout(&(struct document_rollout){ .id = r->id,
 							 .seq = r->seq,
 							 .state = r->state,
 							 .plan = &r->plan,
 							 .open = open,
+							 .opened_at = opened_at,
 							 .release_path = path,
 							 .undo = &r->undo },
 			     &text);
@@ -224,6 +229,25 @@ static void count_selected(const struct sim *s, struct sim_rollout *r)
 	}
 }
 
+/* As serve_control.c does it: the next stage's window, in its zone. */
+static void find_opening(const struct sim *s, struct sim_rollout *r)
+{
+	struct rollout doc = { .id = NULL };
+	struct opening opening;
+	char error[200];
+	size_t k = 0;
+
+	while (k < r->plan.stage_count && r->stages[k].open)
+		k++;
+	if (k == r->plan.stage_count || !r->plan.stages[k].zone)
+		return;
+	r->stages[k].opens_at = -1;
+	if (limits_document(&r->plan.limits, &doc) == 0 &&
+	    opening_parse(doc.window, doc.blackout, &opening, error, sizeof(error)) == 0)
+		r->stages[k].opens_at = opening_judge(&opening, sim_zone(s, r->plan.stages[k].zone), s->now).opens;
+	rollout_done(&doc);
+}
+
 /* 1: something was done, ask again; 0: nothing. */
 static int step(struct sim *s, struct sim_rollout *r, int64_t *wake_at)
 {
@@ -233,6 +257,7 @@ static int step(struct sim *s, struct sim_rollout *r, int64_t *wake_at)
 	int e;
 
 	count_selected(s, r);
+	find_opening(s, r);
 	e = sim_members(s, r, &members, &in.member_count);
 	if (e < 0)
 		return e;
@@ -250,6 +275,12 @@ static int step(struct sim *s, struct sim_rollout *r, int64_t *wake_at)
 	if (s->options.on_step)
 		s->options.on_step(s->options.user, s, r, d.action, d.stage);
 	s->publish_due = true;
+	for (size_t k = 0; k < r->plan.stage_count; k++)
+		if (d.undo & UINT32_C(1) << k) {
+			e = string_list_add(&r->undo, r->plan.stages[k].name);
+			if (e < 0)
+				return e;
+		}
 	if (d.action == SCHEDULE_OPEN) {
 		r->stages[d.stage].open = true;
 		r->stages[d.stage].opened_at = s->now;
@@ -321,6 +352,30 @@ struct sim_rollout *sim_rollout_named(struct sim *s, const char *id)
 	return NULL;
 }
 
+/* Stages by zone become what they are for this fleet, now. */
+static int split_zones(const struct sim *s, struct sim_rollout *ro)
+{
+	struct plan_candidate *list = calloc(s->node_count + 1, sizeof(*list));
+	struct plan_zone zones[SIM_ZONES];
+	struct zone_time local;
+	size_t stage;
+	int r = list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < s->node_count; i++)
+		list[i] = (struct plan_candidate){ .node = s->nodes[i]->id,
+						   .labels = &s->nodes[i]->labels,
+						   .able = true,
+						   .share = ro->members[i].share };
+	for (size_t i = 0; r == 0 && i < SIM_ZONES; i++) {
+		r = zone_local(s->zones[i], s->now, &local);
+		zones[i] = (struct plan_zone){ sim_zone_name(i), local.offset };
+	}
+	if (r == 0)
+		r = plan_split_zones(&ro->plan, list, s->node_count, zones, SIM_ZONES, &stage);
+	free(list);
+	return r;
+}
+
 int sim_start(struct sim *s, struct sim_release *release, const char *plan, struct sim_rollout **ret)
 {
 	CLEANUP(buf_done)
@@ -355,6 +410,8 @@ int sim_start(struct sim *s, struct sim_release *release, const char *plan, stru
 		return -ENOMEM;
 	for (size_t i = 0; r == 0 && i < s->node_count; i++)
 		r = plan_share(ro->id, s->nodes[i]->id, &ro->members[i].share);
+	if (r == 0)
+		r = split_zones(s, ro);
 	s->publish_due = true;
 	if (ret)
 		*ret = ro;

@@ -183,6 +183,21 @@ static const struct sim_document *document_of(const struct sim_publication *p, c
 	return NULL;
 }
 
+/* When this node's turn comes, counted from the opening of its stage as the document says it. */
+static int64_t spread_end(const struct sim *s, const struct sim_node *n, const struct sim_document *d, size_t i)
+{
+	uint64_t share = d->of->members[i].share;
+
+	(void) s;
+	for (size_t k = 0; k < d->rollout.stage_count; k++) {
+		const struct stage *stage = &d->rollout.stages[k];
+
+		if (stage->open && stage_selects(stage, n->id, &n->labels, share))
+			return stage->opened_at + (int64_t) (d->rollout.spread_s * share / SHARE_ALL);
+	}
+	return 0;
+}
+
 static struct decision node_decides(struct sim *s, size_t i, const struct sim_publication *p)
 {
 	static const struct rollout_index no_freezes;
@@ -218,7 +233,7 @@ static struct decision node_decides(struct sim *s, size_t i, const struct sim_pu
 						   .in_window = opening.in_window,
 						   .in_blackout = opening.in_blackout,
 						   .window_opens = opening.opens,
-						   .spread_passed = true,
+						   .spread_passed = spread_end(s, n, d, i) <= s->now,
 						   .notice_passed = true };
 		for (size_t j = 0; j < d->rollout.stage_count; j++)
 			facts[k].approved[j] = true;
@@ -383,6 +398,8 @@ int sim_node_wake(struct sim *s, size_t i)
 			sooner(&next, s->now + LOCAL_S);
 		} else if (n->state == STATE_IDLE && d.kind == DECIDE_TARGET) {
 			begin(s, n, &d);
+		} else if (d.kind == DECIDE_WAIT && d.reason == REASON_SPREAD) {
+			sooner(&next, spread_end(s, n, document_of(p, d.rollout), i));
 		} else if (d.kind == DECIDE_WAIT && d.until > s->now) {
 			sooner(&next, d.until);
 		}

@@ -29,6 +29,8 @@ static const char whole[] = "component: web\n"
 			    "    share: 12.5%\n"
 			    "  - name: rest\n"
 			    "    all: true\n"
+			    "    by_zone: true\n"
+			    "    first_zone: Asia/Tokyo\n"
 			    "    soak: 5s\n"
 			    "gates: {max_failures: 2, max_node_failures: 3, silent_after: 5m, on_failure: pause}\n"
 			    "min_age: 0s\n"
@@ -199,6 +201,18 @@ static void broken_plans_name_file_line_and_expectation(void **state)
 		{ HEAD "stages:\n  - {name: a, nodes: [n1], count: 2}\n", "p.yaml:4:", "one of nodes" },
 		{ HEAD "stages:\n  - {name: a, labels: {x: y}, prefer: {x: y}}\n", "p.yaml:4:", "comes first" },
 		{ HEAD "stages:\n  - {name: a, count: 2, prefer: low}\n", "p.yaml:4:", "name: value" },
+		{ ALL "gates: {undo: yes}\n", "p.yaml:4:", "ask or failed-stage" },
+		{ ALL "gates: {undo: failed-stage, on_failure: pause}\n", "p.yaml:4:", "on_failure: halt" },
+		{ HEAD "stages: [{name: a, all: true, by_zone: true}]\n", "p.yaml:", "expected a window" },
+		{ HEAD "stages: [{name: a, all: true, zone: Europe/Oslo}]\n", "p.yaml:", "expected a window" },
+		{ HEAD "stages:\n  - {name: a, nodes: [n1], by_zone: true}\n",
+		  "p.yaml:4:", "all: true beside by_zone" },
+		{ HEAD "stages:\n  - {name: a, count: 2, by_zone: true}\n",
+		  "p.yaml:4:", "all: true beside by_zone" },
+		{ HEAD "stages:\n  - {name: a, all: true, first_zone: UTC}\n",
+		  "p.yaml:4:", "by_zone: true beside" },
+		{ HEAD "stages:\n  - {name: a, all: true, by_zone: true, zone: UTC}\n", "p.yaml:4:", "not both" },
+		{ HEAD "stages:\n  - {name: a, all: true, zone: [UTC]}\n", "p.yaml:4:", "time zone like" },
 		{ HEAD "profile: fast\n", "p.yaml:3:", "found 'fast'" },
 		{ HEAD "profile: [weekly]\n", "p.yaml:3:", "weekly, train" },
 		{ ALL "window: at night\n", "p.yaml:4:", "window like Mon-Fri 22:00-04:00" },
@@ -445,6 +459,149 @@ static void profiles_fill_in_what_the_plan_leaves_out(void **state)
 	plan_done(&p);
 }
 
+/* --- follow the moon --- */
+
+struct moon {
+	struct plan_candidate list[12];
+	struct labels labels[12];
+	char names[12][8];
+	struct plan_zone zones[4];
+};
+
+/* Three nodes each in Tokyo, Oslo and New York, one in a zone nobody knows, two without one. */
+static void moon_rises(struct moon *m)
+{
+	static const char *const zones[] = { "America/New_York", "Asia/Tokyo", "Europe/Oslo" };
+
+	*m = (struct moon){ .zones = { { "America/New_York", -5 * 3600 },
+				       { "Asia/Tokyo", 9 * 3600 },
+				       { "Australia/Sydney", 11 * 3600 },
+				       { "Europe/Oslo", 3600 } } };
+	for (size_t i = 0; i < 12; i++) {
+		snprintf(m->names[i], sizeof(m->names[i]), "n%zu", i);
+		m->list[i] = (struct plan_candidate){ m->names[i], &m->labels[i], true, i * 800 };
+		if (i < 9)
+			assert_int_equal(labels_set(&m->labels[i], "zone", zones[i % 3]), 0);
+		else if (i == 9)
+			assert_int_equal(labels_set(&m->labels[i], "zone", "Mars/Olympus"), 0);
+		assert_int_equal(labels_set(&m->labels[i], "site", i % 2 ? "odd" : "even"), 0);
+	}
+}
+
+static void moon_sets(struct moon *m)
+{
+	for (size_t i = 0; i < 12; i++)
+		labels_done(&m->labels[i]);
+}
+
+/* Names of the stages, one after the other. */
+static const char *stages_text(const struct plan *p)
+{
+	static char text[600];
+
+	text[0] = '\0';
+	for (size_t k = 0; k < p->stage_count; k++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ", p->stages[k].name);
+	return text;
+}
+
+static void batches_follow_the_night(void **state)
+{
+	struct moon m;
+	struct plan p =
+		plan_of(HEAD "stages:\n  - {name: canary, nodes: [n2]}\n"
+			     "  - {name: fleet, all: true, by_zone: true, soak: 1h}\nwindow: 01:00-05:00\n");
+	size_t stage = 9, seen = 0;
+
+	(void) state;
+	moon_rises(&m);
+	assert_int_equal(plan_split_zones(&p, m.list, 12, m.zones, 4, &stage), 0);
+	/* From the east; none where nobody waits; itself for all others, also of zones that appear later. */
+	assert_string_equal(stages_text(&p),
+			    "canary fleet-asia-tokyo fleet-europe-oslo fleet-america-new-york fleet ");
+	assert_string_equal(p.stages[1].zone, "Asia/Tokyo");
+	assert_int_equal(p.stages[1].soak_s, 3600);
+	assert_null(p.stages[4].zone);
+	assert_true(plan_covers_all(&p));
+	for (size_t i = 0; i < 12; i++)
+		for (size_t k = 1; k < 4; k++)
+			seen += plan_stage_selects(&p.stages[k], m.names[i], &m.labels[i], m.list[i].share);
+	assert_int_equal(seen, 9);
+	assert_true(plan_stage_selects(&p.stages[4], "n9", &m.labels[9], 0));
+	assert_true(plan_stage_selects(&p.stages[4], "n11", &m.labels[11], 0));
+	plan_done(&p);
+	moon_sets(&m);
+}
+
+static void every_batch_has_the_gates_of_its_stage(void **state)
+{
+	struct moon m;
+	struct plan p =
+		plan_of(HEAD "stages:\n  - {name: a, nodes: [n2], gates: [{staffed: true}]}\n"
+			     "  - {name: f, all: true, by_zone: true, gates: [{staffed: true}, {ask: fine?}]}\n"
+			     "  - {name: z, nodes: [n1], gates: [{ask: all of it?}]}\n"
+			     "gates: {require: [{command: {argv: [/bin/true]}}]}\nwindow: 01:00-05:00\n");
+	size_t stage = 9, staffed[6] = { 0 }, asked[6] = { 0 }, everywhere = 0;
+
+	(void) state;
+	moon_rises(&m);
+	assert_int_equal(plan_split_zones(&p, m.list, 12, m.zones, 4, &stage), 0);
+	assert_string_equal(stages_text(&p), "a f-asia-tokyo f-europe-oslo f-america-new-york f z ");
+	for (size_t i = 0; i < p.gate_count; i++) {
+		const struct gate *g = &p.gates[i];
+
+		if (g->stage == GATE_EVERY_STAGE) {
+			everywhere++;
+			continue;
+		}
+		assert_true(g->stage < 6);
+		staffed[g->stage] += g->kind == GATE_STAFFED;
+		asked[g->stage] += g->kind == GATE_PERSON;
+		if (g->kind == GATE_PERSON)
+			assert_string_equal(g->u.person.question, g->stage == 5 ? "all of it?" : "fine?");
+	}
+	assert_int_equal(everywhere, 1);
+	for (size_t k = 0; k < 6; k++) {
+		assert_int_equal(staffed[k], k < 5);
+		assert_int_equal(asked[k], k > 0);
+	}
+	plan_done(&p);
+	moon_sets(&m);
+}
+
+static void the_first_zone_may_be_named(void **state)
+{
+	struct moon m;
+	struct plan p = plan_of(HEAD
+				"stages: [{name: f, labels: {site: even}, share: 50%, by_zone: true, first_zone: "
+				"Europe/Oslo}]\nwindow: 01:00-05:00\n"),
+		    q = plan_of(HEAD
+				"stages: [{name: f, all: true, by_zone: true, first_zone: Australia/Sydney}]\n"
+				"window: 01:00-05:00\n");
+	struct plan_zone many[40];
+	size_t stage = 9;
+
+	(void) state;
+	moon_rises(&m);
+	assert_int_equal(plan_split_zones(&p, m.list, 12, m.zones, 4, &stage), 0);
+	assert_string_equal(stages_text(&p), "f-europe-oslo f-america-new-york f-asia-tokyo f ");
+	assert_string_equal(labels_get(&p.stages[0].labels, "site"), "even");
+	assert_int_equal(p.stages[0].share, SHARE_ALL / 2);
+	assert_false(plan_stage_selects(&p.stages[0], "n5", &m.labels[5], 0)); /* odd */
+	assert_int_equal(plan_split_zones(&q, m.list, 12, m.zones, 4, &stage), -ENOENT); /* nobody is there */
+	assert_int_equal(stage, 0);
+	assert_true(q.stages[0].by_zone);
+	plan_done(&p);
+	plan_done(&q);
+	/* More zones than stages. */
+	q = plan_of(HEAD "stages: [{name: f, all: true, by_zone: true}]\nwindow: 01:00-05:00\n");
+	for (size_t i = 0; i < 40; i++)
+		many[i] = (struct plan_zone){ "Asia/Tokyo", 0 };
+	assert_int_equal(plan_split_zones(&q, m.list, 12, many, 40, &stage), -ERR_TOO_LARGE);
+	plan_done(&q);
+	moon_sets(&m);
+}
+
 static void the_index_lists_what_is_in_force(void **state)
 {
 	enum { DAY = 86400 };
@@ -512,6 +669,9 @@ int main(void)
 		cmocka_unit_test(documents_are_what_nodes_read),
 		cmocka_unit_test(a_choice_is_stable_and_follows_the_preference),
 		cmocka_unit_test(profiles_fill_in_what_the_plan_leaves_out),
+		cmocka_unit_test(batches_follow_the_night),
+		cmocka_unit_test(every_batch_has_the_gates_of_its_stage),
+		cmocka_unit_test(the_first_zone_may_be_named),
 		cmocka_unit_test(the_index_lists_what_is_in_force),
 		cmocka_unit_test(a_rollout_of_several_stays_until_each_is_superseded),
 	};

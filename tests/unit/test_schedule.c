@@ -370,6 +370,66 @@ static void a_failure_may_pause_instead(void **state)
 	assert_int_equal(d.action, SCHEDULE_PAUSE);
 }
 
+static void a_stage_with_a_zone_waits_for_its_night(void **state)
+{
+	static char zone[] = "Asia/Tokyo";
+	struct schedule_decision d;
+	struct fixture f;
+
+	(void) state;
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "+-", "0G 1W", 0, 10, 0, 0, "" });
+	f.plan_stages[1].zone = zone;
+	f.stages[1].opens_at = NOW + 1;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_NOTHING);
+	assert_int_equal(d.stage, 1);
+	assert_int_equal(d.wake_at, NOW + 1);
+	assert_non_null(strstr(d.why, "'two' opens in the window of Asia/Tokyo, at 1970-01-12T13:46:41Z"));
+	f.in.now++;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+	f.stages[1].opens_at = -1;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_NOTHING);
+	assert_non_null(strstr(d.why, "no time for that is known"));
+	/* What is open is not closed again by the day. */
+	f.stages[1].open = true;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_NOTHING);
+	assert_non_null(strstr(d.why, "n2 has not started"));
+}
+
+static void only_what_failed_by_the_release_returns_by_itself(void **state)
+{
+	static const struct {
+		const char *nodes;
+		enum plan_undo undo;
+		uint32_t bits;
+	} rows[] = {
+		{ "0G 1F 2W", PLAN_UNDO_ASK, 0 },	   { "0G 1F 2W", PLAN_UNDO_FAILED_STAGE, 2 },
+		{ "0F 1F 2W", PLAN_UNDO_FAILED_STAGE, 3 }, { "0G 1L 2W", PLAN_UNDO_FAILED_STAGE, 0 },
+		{ "0G 1N 2W", PLAN_UNDO_FAILED_STAGE, 0 }, { "0G 1N 1F 2W", PLAN_UNDO_FAILED_STAGE, 2 },
+		{ "0L 1F 2W", PLAN_UNDO_FAILED_STAGE, 2 },
+	};
+	struct schedule_decision d;
+	struct fixture f;
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		build(&f, &(struct row){ ROLLOUT_RUNNING, "++-", rows[i].nodes, 0, 0, 0, 0, "" });
+		f.plan.undo = rows[i].undo;
+		schedule(&f.in, &d);
+		assert_int_equal(d.action, SCHEDULE_HALT);
+		assert_int_equal(d.undo, rows[i].bits);
+	}
+	/* Borne: nothing is halted, and nothing returns. */
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "++-", "0G 1F 1G 2W", 1, 0, 0, 0, "" });
+	f.plan.undo = PLAN_UNDO_FAILED_STAGE;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+	assert_int_equal(d.undo, 0);
+}
+
 static void waiting_for_time_says_until_when(void **state)
 {
 	struct schedule_decision d;
@@ -481,7 +541,8 @@ static void a_decision_is_made_again_from_what_was_kept(void **state)
 		("{\"state\":\"running\",\"now\":1,\"stages\":[[true,1,1],[false,0,1]],"
 		 "\"members\":[[\"n1\",9,\"good\",false,1,1,\"\"]]}"),
 	};
-	struct schedule_stage stages[] = { { true, 1000, 2 }, { false, 0, 3 } };
+	struct schedule_stage stages[] = { { .open = true, .opened_at = 1000, .selected = 2 },
+					   { .selected = 3, .opens_at = 7 } };
 	struct schedule_member members[] = {
 		{ .node = "n1", .stage = 0, .state = MEMBER_GOOD, .since = 1500, .added_at = 1 },
 		{ .node = "n2",
@@ -515,6 +576,7 @@ static void a_decision_is_made_again_from_what_was_kept(void **state)
 	assert_int_equal(second.wake_at, first.wake_at);
 	assert_string_equal(past.members[1].detail, "it \"says\" so");
 	assert_true(past.members[2].silent);
+	assert_int_equal(past.stages[1].opens_at, 7);
 	assert_null(past.members[0].detail);
 	/* Later, while nothing else happened: the soak is over. */
 	assert_int_equal(first.action, SCHEDULE_NOTHING);
@@ -543,6 +605,8 @@ int main(void)
 		cmocka_unit_test(what_is_swapped_together_is_judged_together),
 		cmocka_unit_test(the_table_holds),
 		cmocka_unit_test(a_failure_may_pause_instead),
+		cmocka_unit_test(a_stage_with_a_zone_waits_for_its_night),
+		cmocka_unit_test(only_what_failed_by_the_release_returns_by_itself),
 		cmocka_unit_test(waiting_for_time_says_until_when),
 		cmocka_unit_test(no_fleet_breaks_the_rules),
 	};

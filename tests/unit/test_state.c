@@ -66,6 +66,8 @@ static void assert_round_trip(void)
 	assert_memory_equal(s.orders, back.orders, sizeof(s.orders));
 	assert_memory_equal(s.retries, back.retries, sizeof(s.retries));
 	assert_memory_equal(s.deferrals, back.deferrals, sizeof(s.deferrals));
+	assert_int_equal(s.noticed_count, back.noticed_count);
+	assert_memory_equal(s.noticed, back.noticed, sizeof(s.noticed));
 	assert_int_equal(s.component_count, back.component_count);
 	for (size_t i = 0; i < s.component_count; i++)
 		assert_memory_equal(s.components[i], back.components[i], sizeof(*s.components[i]));
@@ -274,6 +276,14 @@ static void any_state(void)
 		any_version(s.retries[i].version, sizeof(s.retries[i].version), true);
 		s.retries[i].failures = any_number();
 		s.retries[i].not_before = any_time();
+	}
+	s.noticed_count = choose(STATE_NOTICED_MAX + 1);
+	for (size_t i = 0; i < s.noticed_count; i++) {
+		any_id(s.noticed[i].rollout, sizeof(s.noticed[i].rollout), true);
+		ANY_TEXT(s.noticed[i].boot_id);
+		s.noticed[i].since_ms = any_time();
+		s.noticed[i].at = any_time();
+		s.noticed[i].told = choose(2);
 	}
 	s.deferral_count = choose(STATE_DEFERRALS_MAX + 1);
 	for (size_t i = 0; i < s.deferral_count; i++) {

@@ -1024,6 +1024,81 @@ def people_are_told_when_the_notice_period_begins(fleet, node):
     assert told() == ["1.1.0"], "without a notice period there is nothing to tell"
 
 
+@story
+def a_notice_period_goes_on_after_a_restart_of_the_agent(fleet, node):
+    install(fleet, node)
+    hook = b"#!/bin/sh\necho \"$SELFRIGHT_VERSION\" >>\"$SELFRIGHT_DATA/notified\"\n"
+    files = dict(web_files("1.1.0"), **{"bin/notify": (0o755, hook)})
+    fleet.release("web", "1.1.0", files, doc=dict(WEB, hooks={"notify": {"command": ["bin/notify"]}}))
+    fleet.rollout("r2", "web", "1.1.0", notice=4000)
+    fleet.publish()
+    node.push()
+
+    def told():
+        try:
+            return open(node.root + "/data/web/notified").read().split()
+        except FileNotFoundError:
+            return []
+
+    def began():
+        """Of the newest record of the journal, which is text."""
+        folder = node.root + "/journal"
+        files = [os.path.join(folder, f) for f in os.listdir(folder)] if os.path.isdir(folder) else [folder]
+        newest = max(files, key=os.path.getmtime)
+        found = re.findall(rb"noticed r2 \S+ (-?\d+)", open(newest, "rb").read())
+        return found[-1] if found else None
+    node.until("they are told", lambda: "notice notified:" in open(node.home + "/agent.log").read())
+    node.until("and the period runs", lambda: node.why()["reason"] == "notice")
+    before = began()
+    assert before, "it is kept"
+    node.kill()
+    node.start()
+    node.until("it waits on", lambda: node.why()["reason"] == "notice")
+    fleet.publish()
+    node.push()
+    node.until("after a refresh too", lambda: node.why()["reason"] == "notice")
+    assert told() == ["1.1.0"] and began() == before, (told(), began(), before)
+    fleet.rollouts["r2"]["notice"] = 0
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    assert told() == ["1.1.0"], told()
+
+
+@story
+def a_later_stage_is_spread_from_its_own_opening(fleet, node):
+    install(fleet, node)
+    for version in ("1.1.0", "1.2.0"):
+        fleet.release("web", version, web_files(version))
+    # A node that was away for the whole spread does not wait for it again.
+    fleet.rollout("r2", "web", "1.1.0", spread=3600, opened={"all": stamp(time.time() - 2 * 3600)})
+    fleet.publish()
+    node.push()
+    node.until_result("good", to="1.1.0")
+    share = lambda id: int.from_bytes(hashlib.sha256(f"{id}\0n1".encode()).digest()[:8], "big") % 10000
+    late = next(f"late-{i}" for i in range(100) if share(f"late-{i}") > 5000)
+    fleet.rollout(late, "web", "1.2.0", spread=86400)
+    fleet.rollouts[late]["stages"][0]["open"] = False
+    fleet.publish()
+    node.push()
+    node.until("the stage is closed", lambda: node.why()["reason"] == "stage-closed")
+    fleet.rollouts[late]["stages"][0]["open"] = True
+    fleet.rollouts[late]["opened"] = {"all": stamp(time.time())}
+    fleet.publish()
+    node.push()
+    node.until("its turn comes later", lambda: node.why()["reason"] == "spread")
+    node.kill()
+    node.start()
+    node.until("also after a restart", lambda: node.why()["reason"] == "spread")
+    # Opened a day ago: that is over.
+    fleet.rollouts[late]["opened"] = {"all": stamp(time.time() - 2 * 86400)}
+    fleet.publish()
+    node.kill()
+    node.start()
+    node.push()
+    node.until_result("good", to="1.2.0")
+
+
 DATA_START = (b"#!/bin/sh\necho \"$SELFRIGHT_VERSION $1\" >\"$SELFRIGHT_DATA/running\"\n"
               b"mkdir -p \"$SELFRIGHT_DATA/db\"; echo \"$SELFRIGHT_VERSION\" >\"$SELFRIGHT_DATA/db/format\"\n"
               b"echo \"$SELFRIGHT_VERSION\" >>\"$SELFRIGHT_DATA/db/rows\"; [ $SELFRIGHT_VERSION = 1.0.0 ] ||"
