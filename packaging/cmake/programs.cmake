@@ -18,16 +18,20 @@ target_compile_definitions(selfright-recover PRIVATE SELFRIGHT_BINDIR="${CMAKE_I
 program(selfright server-stub/main_selfright.c sr_cli)
 program(selfright-signer server-stub/main_signer.c sr_signer)
 
-foreach(name selfright-agent selfright)
-	if(TARGET ${name})
-		install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-	endif()
-endforeach()
-foreach(name selfright-link selfright-log selfright-stage selfright-probe selfright-recover selfright-signer)
-	if(TARGET ${name})
-		install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/selfright)
-	endif()
-endforeach()
+# install_programs(COMPONENT DESTINATION names...); the components are the packages of deb.cmake.
+function(install_programs component destination)
+	foreach(name ${ARGN})
+		if(TARGET ${name})
+			install(TARGETS ${name} RUNTIME DESTINATION ${destination} COMPONENT ${component})
+		endif()
+	endforeach()
+endfunction()
+
+install_programs(agent ${CMAKE_INSTALL_BINDIR} selfright-agent)
+install_programs(agent ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-link selfright-log selfright-stage
+	selfright-probe selfright-recover)
+install_programs(controller ${CMAKE_INSTALL_BINDIR} selfright)
+install_programs(controller ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-signer)
 
 # selfright-results(7) is printed from the tables of common/model, by a program that must run here.
 if(TARGET sr_model AND NOT CMAKE_CROSSCOMPILING)
@@ -38,20 +42,35 @@ if(TARGET sr_model AND NOT CMAKE_CROSSCOMPILING)
 		COMMAND gen_results > ${PROJECT_BINARY_DIR}/man/selfright-results.7
 		DEPENDS gen_results VERBATIM)
 	add_custom_target(man_results ALL DEPENDS ${PROJECT_BINARY_DIR}/man/selfright-results.7)
-	install(FILES ${PROJECT_BINARY_DIR}/man/selfright-results.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
+	install(FILES ${PROJECT_BINARY_DIR}/man/selfright-results.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7
+		COMPONENT agent)
 endif()
 
-foreach(page selfright.1 selfright-agent.yaml.5 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-agent.8
-	selfright-link.8 selfright-log.8 selfright-probe.8 selfright-recover.8 selfright-signer.8 selfright-stage.8)
-	string(REGEX MATCH "[0-9]$" section ${page})
-	install(FILES ${PROJECT_SOURCE_DIR}/packaging/man/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
-endforeach()
+# install_pages(COMPONENT pages...)
+function(install_pages component)
+	foreach(page ${ARGN})
+		string(REGEX MATCH "[0-9]$" section ${page})
+		install(FILES ${PROJECT_SOURCE_DIR}/packaging/man/${page}
+			DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${component})
+	endforeach()
+endfunction()
+
+install_pages(agent selfright-agent.yaml.5 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-probe.8
+	selfright-recover.8 selfright-stage.8)
+install_pages(controller selfright.1 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-signer.8)
 
 # Where systemd looks for units and users of packages is the same on every architecture.
 foreach(unit selfright selfright-agent selfright-recover)
 	configure_file(${PROJECT_SOURCE_DIR}/packaging/systemd/${unit}.service.in
 		${PROJECT_BINARY_DIR}/systemd/${unit}.service @ONLY)
-	install(FILES ${PROJECT_BINARY_DIR}/systemd/${unit}.service DESTINATION lib/systemd/system)
 endforeach()
-install(FILES ${PROJECT_SOURCE_DIR}/packaging/sysusers/selfright.conf DESTINATION lib/sysusers.d)
-install(FILES ${PROJECT_SOURCE_DIR}/packaging/tmpfiles/selfright.conf DESTINATION lib/tmpfiles.d)
+install(FILES ${PROJECT_BINARY_DIR}/systemd/selfright-agent.service ${PROJECT_BINARY_DIR}/systemd/selfright-recover.service
+	DESTINATION lib/systemd/system COMPONENT agent)
+install(FILES ${PROJECT_BINARY_DIR}/systemd/selfright.service DESTINATION lib/systemd/system COMPONENT controller)
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/sysusers/selfright-agent.conf DESTINATION lib/sysusers.d COMPONENT agent)
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/sysusers/selfright.conf DESTINATION lib/sysusers.d COMPONENT controller)
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/tmpfiles/selfright.conf DESTINATION lib/tmpfiles.d COMPONENT controller)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/selfright-agent RENAME copyright
+	COMPONENT agent)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/selfright RENAME copyright
+	COMPONENT controller)

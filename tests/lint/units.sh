@@ -20,7 +20,7 @@ if grep -F "$work" <<< "$words" || [ $status != 0 ]; then
 fi
 
 mkdir -p "$work/root/etc" "$work/root/var/lib"
-systemd-sysusers --root="$work/root" "$source/packaging/sysusers/selfright.conf" > "$work/words" 2>&1 ||
+systemd-sysusers --root="$work/root" "$source"/packaging/sysusers/*.conf > "$work/words" 2>&1 ||
 	{ cat "$work/words"; status=1; }
 for user in selfright selfright-stage selfright-fleet; do
 	grep -q "^$user:" "$work/root/etc/passwd" || { echo "sysusers made no $user"; status=1; }
