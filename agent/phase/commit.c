@@ -110,9 +110,8 @@ int phase_commit(struct node *n)
 /* --- failed: nothing has changed --- */
 
 /* Retries of what the network or the node may heal come soon, of what somebody must publish anew late. */
-static void note_retry(struct node *n, enum result_class class)
+static void note_retry(struct node *n, const struct part *p, enum result_class class)
 {
-	const struct node_update *u = &n->state->update;
 	struct node_retry *retry;
 	struct backoff b = {
 		.base_ms = class == CLASS_REJECTED ? REJECTED_BASE_MS : RETRY_BASE_MS,
@@ -122,9 +121,7 @@ static void note_retry(struct node *n, enum result_class class)
 
 	if (class == CLASS_NONE)
 		return;
-	retry = state_retry_add(n->state, u->component, u->to);
-	if (!retry)
-		return;
+	retry = state_retry_add(n->state, p->component, p->to);
 	if (n->os->random(n->os, &random, sizeof(random)) < 0)
 		random = UINT64_MAX; /* the longest wait */
 	b.failures = retry->failures > 30 ? 30 : (unsigned) retry->failures;
@@ -179,7 +176,12 @@ int phase_discard(struct node *n)
 			log_warning("data-copy-stays", "it is removed later: name=%s reason=%s", u->data_saved,
 				    err_text(r));
 	}
-	note_retry(n, class);
+	/* Each part waits: any of them would bring the others again at once. */
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		note_retry(n, &p, class);
+	}
 	if (update_end(n, number, u->detail) < 0)
 		return -ENOMEM;
 	node_collect(n, 0);

@@ -338,13 +338,11 @@ int phase_rollback(struct node *n)
 	return judge_link(n);
 }
 
-static void note_retry(struct node *n)
+/* For each part: any of them would bring the others again. */
+static void note_retry(struct node *n, const struct part *p)
 {
-	const struct node_update *u = &n->state->update;
-	struct node_retry *retry = state_retry_add(n->state, u->component, u->to);
+	struct node_retry *retry = state_retry_add(n->state, p->component, p->to);
 
-	if (!retry)
-		return;
 	retry->failures++;
 	retry->not_before = node_now(n) + RETRY_S * (int64_t) (retry->failures < 12 ? retry->failures : 12);
 }
@@ -407,9 +405,9 @@ int phase_rolled_back(struct node *n)
 		if (r < 0)
 			return r;
 		add_below_floor(n, &p, detail, sizeof(detail));
+		if (p.to[0] && !denied)
+			note_retry(n, &p);
 	}
-	if (u->to[0] && !denied)
-		note_retry(n);
 	n->state->stuck = false;
 	if (update_end(n, number, detail) < 0)
 		return -ENOMEM;

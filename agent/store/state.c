@@ -333,6 +333,7 @@ size_t state_results_acknowledge(struct node_state *s, uint64_t sequence)
 
 struct node_retry *state_retry(struct node_state *s, const char *component, const char *version)
 {
+	version = version ? version : "";
 	for (size_t i = 0; i < s->retry_count; i++)
 		if (strcmp(s->retries[i].component, component) == 0 && strcmp(s->retries[i].version, version) == 0)
 			return &s->retries[i];
@@ -344,6 +345,7 @@ struct node_retry *state_retry_add(struct node_state *s, const char *component, 
 	struct node_retry *slot = state_retry(s, component, version);
 	size_t victim = 0;
 
+	version = version ? version : "";
 	if (slot)
 		return slot;
 	for (size_t i = 1; i < s->retry_count; i++)

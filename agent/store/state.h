@@ -311,7 +311,7 @@ NODISCARD int state_result_add(struct node_state *s, const struct node_result *r
 /* Drop every result first carried by a report up to `sequence`. Returns how many. */
 size_t state_results_acknowledge(struct node_state *s, uint64_t sequence);
 
-/* The bookkeeping of one component and version; NULL: none. */
+/* The bookkeeping of one component and version ("" or NULL: absent); NULL: none. */
 struct node_retry *state_retry(struct node_state *s, const char *component, const char *version);
 /* The same, made if missing; the entry with the oldest not_before makes room. */
 struct node_retry *state_retry_add(struct node_state *s, const char *component, const char *version);

@@ -107,7 +107,7 @@ static const struct field order_fields[] = {
 };
 static const struct field retry_fields[] = {
 	ID_HERE(struct node_retry, "component", component),
-	VERSION_HERE(struct node_retry, "version", version),
+	VERSION(struct node_retry, "version", version), /* "": absent, the way back to which may fail too */
 	OTHER(struct node_retry, "failures", KIND_U64, failures),
 	OTHER(struct node_retry, "not-before", KIND_I64, not_before),
 };

@@ -673,6 +673,11 @@ static void test_orders_results_retries(void **state)
 	assert_int_equal(state_retry_add(&s, "web", "1.0.0")->failures, 3);
 	(void) state_retry_add(&s, "web", "1.1.0");
 	(void) state_retry_add(&s, "waf", "1.1.0");
+	state_retry_add(&s, "web", NULL)->failures = 2; /* back to absent */
+	assert_int_equal(state_retry(&s, "web", "")->failures, 2);
+	assert_non_null(state_retry(&s, "web", NULL));
+	state_retry_clear(&s, "web", "");
+	assert_null(state_retry(&s, "web", NULL));
 	state_retry_clear(&s, "web", "1.1.0");
 	assert_non_null(state_retry(&s, "web", "1.0.0"));
 	state_retry_clear(&s, "web", NULL);

@@ -1394,6 +1394,10 @@ def several_or_none_before_the_swap(fleet, node):
     node.until_result("artifact-digest", to="1.1.0")
     node.until_result("artifact-digest", component="content", to="1.1.0")
     assert both(node) == ("1.0.0", "1.0.0") and node.running() == "1.0.0"
+    # It is tried again after a while, not in a circle, whichever of them is looked at.
+    assert node.why("web")["reason"] == node.why("content")["reason"] == "retry", (node.why("web"), node.why("content"))
+    ids = {x["update"] for x in node.results().values()}
+    assert ids == {"r1/web/1", "r1/content/1", "r2/web/2", "r2/content/2"}, ids
 
 
 @story
