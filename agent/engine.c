@@ -27,12 +27,12 @@
 #include "json/json.h"
 #include "fetch/bundle.h"
 #include "os/durable.h"
+#include "os/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -724,7 +724,8 @@ static int timeout_until(struct engine *e, uint64_t services_at)
 		earlier(&at, n->replan ? now : n->plan_ms);
 	if (n->link)
 		earlier(&at, report_due(e));
-	if (e->reasons_due)
+	/* They are not looked at while it is busy: a time that has passed would keep the loop awake until then. */
+	if (e->reasons_due && !node_is_busy(n))
 		earlier(&at, e->reasons_at_ms);
 	return at <= now ? 0 : (int) (at - now);
 }
@@ -810,13 +811,9 @@ static int open_below(struct node *n, const char *name)
 
 static int user_ids(const char *user, uid_t *uid, gid_t *gid)
 {
-	const struct passwd *pw = getpwnam(user);
+	int r = process_find_user(user, uid, gid);
 
-	if (!pw)
-		return -ERR_CONFIG;
-	*uid = pw->pw_uid;
-	*gid = pw->pw_gid;
-	return 0;
+	return r == -ENOENT ? -ERR_CONFIG : r;
 }
 
 /* As root each process owns what it writes, and nothing else. */
@@ -975,6 +972,7 @@ static void collect_leftovers(struct node *n)
 	if (r < 0)
 		log_warning("collect-failed", "leftovers stay until the next time: %s", err_text(r));
 	manifest_collect(n);
+	node_collect_spool(n);
 }
 
 /* Bring up what is installed. What an update is in the middle of is that update's. */

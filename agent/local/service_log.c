@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -106,7 +105,8 @@ static int start(const struct service_log_place *p, struct service_log *l)
 int service_log_begin(const struct service_log_place *p, struct service_log *l)
 {
 	char name[NAME_SIZE];
-	const struct passwd *pw = p->service_user && geteuid() == 0 ? getpwnam(p->service_user) : NULL;
+	uid_t uid;
+	gid_t gid;
 	int fd, r;
 
 	service_log_done(l);
@@ -117,8 +117,8 @@ int service_log_begin(const struct service_log_place *p, struct service_log *l)
 		return r;
 	if (mkfifoat(p->dirfd, name, 0600) < 0)
 		return -errno;
-	if (pw)
-		(void) p->os->fchownat(p->os, p->dirfd, name, pw->pw_uid, pw->pw_gid); /* else it only writes */
+	if (p->service_user && geteuid() == 0 && process_find_user(p->service_user, &uid, &gid) == 0)
+		(void) p->os->fchownat(p->os, p->dirfd, name, uid, gid); /* else it only writes */
 	fd = p->os->openat(p->os, p->dirfd, name, O_RDWR | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd;

@@ -15,11 +15,11 @@
 #include "json/json.h"
 #include "model/dependants.h"
 #include "os/durable.h"
+#include "os/process.h"
 #include "zone/zone.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -891,6 +891,30 @@ void node_collect_data(struct node *n)
 		log_info("collected", "copies_of_data=%zu", removed);
 }
 
+/* Does what was downloaded still serve somebody: an update that is not unpacked yet, or one that is tried again? */
+static bool spool_is_wanted(const struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+
+	return n->state->retry_count > 0 || u->state == NODE_PLANNED || u->state == NODE_STAGING;
+}
+
+void node_collect_spool(struct node *n)
+{
+	struct name_list names = { 0 };
+	int r;
+
+	if (spool_is_wanted(n))
+		return;
+	r = dir_list(n->os, n->dirs->spool, ".", &names);
+	for (size_t i = 0; r == 0 && i < names.count; i++)
+		r = tree_remove(n->os, n->dirs->spool, names.names[i]);
+	name_list_done(&names);
+	if (r < 0)
+		log_warning("spool-not-cleaned", "old downloads take up space until the next time: %s",
+			    err_text(r));
+}
+
 void node_collect(struct node *n, uint64_t generation)
 {
 	struct collect_options o = {
@@ -913,6 +937,7 @@ void node_collect(struct node *n, uint64_t generation)
 		log_info("collected", "versions=%zu generations=%zu", done.versions, done.generations);
 	manifest_collect(n);
 	node_collect_data(n);
+	node_collect_spool(n);
 }
 
 /* What programs print may be anything; a report is clean UTF-8. */
@@ -1321,7 +1346,8 @@ static int make_data_dir(struct node *n, const char *component)
 {
 	const char *user = config_component_user(n->config, component);
 	struct stat st;
-	struct passwd *pw;
+	uid_t uid;
+	gid_t gid;
 	int r = n->os->fstatat(n->os, n->dirs->data, component, &st);
 
 	if (r < 0 && r != -ENOENT)
@@ -1333,8 +1359,10 @@ static int make_data_dir(struct node *n, const char *component)
 		r = durable_mkdir(n->os, n->dirs->data, component, 0750);
 	if (r < 0 || !n->as_root)
 		return r;
-	pw = getpwnam(user);
-	return pw ? n->os->fchownat(n->os, n->dirs->data, component, pw->pw_uid, pw->pw_gid) : -ERR_CONFIG;
+	r = process_find_user(user, &uid, &gid);
+	if (r < 0)
+		return r == -ENOENT ? -ERR_CONFIG : r;
+	return n->os->fchownat(n->os, n->dirs->data, component, uid, gid);
 }
 
 int node_prepare_component(struct node *n, const char *component)

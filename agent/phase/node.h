@@ -365,6 +365,8 @@ bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAM
 NODISCARD int update_measure_data(struct node *n, struct data_size *ret);
 /* Drop saves that have been kept long enough. */
 void node_collect_data(struct node *n);
+/* Drop downloads that nobody goes on with: the stage process removes its own, unless it cannot. */
+void node_collect_spool(struct node *n);
 /* What an update that has ended leaves to nobody: old generations but this one (0: none), old versions, leftovers. */
 void node_collect(struct node *n, uint64_t generation);
 

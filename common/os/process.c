@@ -130,25 +130,36 @@ static int plan_program(struct plan *p)
 	}
 }
 
+static int find_user(const char *user, struct passwd *entry, char *text, size_t size)
+{
+	struct passwd *found = NULL;
+	int r;
+
+	do
+		r = getpwnam_r(user, entry, text, size, &found);
+	while (r == EINTR);
+	if (r == 0 && found)
+		return 0;
+	return r == 0 || r == ESRCH ? -ENOENT : -r;
+}
+
 static int plan_user(struct plan *p)
 {
-	struct passwd entry, *found = NULL;
+	struct passwd entry;
 	char text[4096];
 	int r;
 
 	if (!p->o->user)
 		return 0;
-	r = getpwnam_r(p->o->user, &entry, text, sizeof(text), &found);
-	if (r != 0)
-		return -r;
-	if (!found)
-		return -EINVAL;
+	r = find_user(p->o->user, &entry, text, sizeof(text));
+	if (r < 0)
+		return r == -ENOENT ? -EINVAL : r;
 	if (geteuid() != 0)
-		return found->pw_uid == geteuid() ? 0 : -EPERM; /* who we are already */
-	p->uid = found->pw_uid;
-	p->gid = found->pw_gid;
+		return entry.pw_uid == geteuid() ? 0 : -EPERM; /* who we are already */
+	p->uid = entry.pw_uid;
+	p->gid = entry.pw_gid;
 	p->group_count = GROUPS_LIMIT;
-	if (getgrouplist(found->pw_name, found->pw_gid, p->groups, &p->group_count) < 0)
+	if (getgrouplist(entry.pw_name, entry.pw_gid, p->groups, &p->group_count) < 0)
 		p->group_count = GROUPS_LIMIT; /* in more groups than we carry: the first ones */
 	p->switch_user = true;
 	return 0;
@@ -645,12 +656,25 @@ int process_start_time(pid_t pid, uint64_t *ret_ticks)
 	return 0;
 }
 
+int process_find_user(const char *user, uid_t *ret_uid, gid_t *ret_gid)
+{
+	struct passwd entry;
+	char text[4096];
+	int r = find_user(user, &entry, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	*ret_uid = entry.pw_uid;
+	*ret_gid = entry.pw_gid;
+	return 0;
+}
+
 bool process_user_exists(const char *user)
 {
-	struct passwd entry, *found = NULL;
+	struct passwd entry;
 	char text[4096];
 
-	return user && geteuid() == 0 && getpwnam_r(user, &entry, text, sizeof(text), &found) == 0 && found;
+	return user && geteuid() == 0 && find_user(user, &entry, text, sizeof(text)) == 0;
 }
 
 int process_open(pid_t pid)

@@ -84,4 +84,7 @@ void process_kill_left(int pidfd, pid_t group);
 /* Could we become this user: does it exist, and are we root? */
 bool process_user_exists(const char *user);
 
+/* -ENOENT: there is no such user. Any other error says nothing about that: the look itself failed. */
+NODISCARD int process_find_user(const char *user, uid_t *ret_uid, gid_t *ret_gid);
+
 #endif

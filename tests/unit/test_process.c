@@ -374,14 +374,20 @@ static void test_another_user(void **state)
 	struct buf b = BUF_INIT(4096);
 	const struct passwd *nobody = getpwnam("nobody");
 	char expected[100];
+	uid_t uid = 0;
+	gid_t gid = 0;
 
 	(void) state;
 	o.user = "no-such-user";
 	assert_int_equal(process_start(&o, &(struct process){ 0, 0 }), -EINVAL);
 	assert_false(process_user_exists("no-such-user"));
 	assert_false(process_user_exists(NULL));
+	assert_int_equal(process_find_user("no-such-user", &uid, &gid), -ENOENT);
 	if (!nobody)
 		skip();
+	assert_int_equal(process_find_user("nobody", &uid, &gid), 0);
+	assert_int_equal(uid, nobody->pw_uid);
+	assert_int_equal(gid, nobody->pw_gid);
 	o.user = "nobody";
 	if (geteuid() != 0) {
 		o.user = "root";
