@@ -1285,6 +1285,23 @@ static void baseline_note(struct node *n, const struct part *p)
 	}
 }
 
+/*
+ * A node without memory or descriptors cannot ask how things were, and could not ask afterwards: a failure then would
+ * be excused, or blamed, for nothing. Nothing has changed yet, and it is tried again later.
+ */
+static int could_be_asked(struct node *n, const struct part *p)
+{
+	for (size_t i = 0; i < probe_set_count(p->checks->set); i++) {
+		const struct probe_status *s = probe_set_at(p->checks->set, i);
+
+		if (s->check->required && s->runs == 0 && s->error < 0 && s->state == PROBE_PENDING)
+			return update_fail_as(n, catalogue_blame(RESULT_CHECK_FAILED, s->error), s->error,
+					      "the check %s cannot be asked before the swap: %.300s",
+					      s->check->name, s->detail);
+	}
+	return 0;
+}
+
 /* Does it have checks, and a version that they may be asked of? */
 static bool has_baseline(const struct part *p)
 {
@@ -1419,6 +1436,13 @@ static int wait_baseline(struct node *n)
 		if (!heard && a->wake_ms > now + WITNESS_LOOK_MS)
 			a->wake_ms = now + WITNESS_LOOK_MS;
 		return PHASE_AGAIN;
+	}
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		r = p.checks->set ? could_be_asked(n, &p) : 0;
+		if (r < 0)
+			return r;
 	}
 	n->state->update.baseline_count = 0;
 	for (size_t i = 0; i < update_part_count(n); i++) {

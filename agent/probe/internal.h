@@ -47,6 +47,7 @@ struct probe {
 
 	bool was_failing; /* in the baseline */
 	bool settled; /* baseline: it has its result */
+	unsigned starts_in_vain; /* baseline: the node could not start it */
 	bool running, inconclusive; /* inconclusive: the last run was */
 	uint64_t next_ms, started_ms; /* when the next run is due; when the one under way began */
 	uint64_t passed_in_a_row;

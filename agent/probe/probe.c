@@ -1,5 +1,6 @@
 #include "agent/probe/internal.h"
 #include "base/err.h"
+#include "model/catalogue.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@ enum {
 	FLAP_RUNS_MIN = 16, /* below them a few failures say nothing */
 	FLAP_RUNS_MAX = 64,
 	BASELINE_AGAIN_MS = 2000, /* what failed before the swap is asked again then, or after its period */
+	BASELINE_STARTS = 3, /* of a check that the node cannot start, until it is given up */
 };
 
 static const char *const state_names[] = { [PROBE_PENDING] = "pending",
@@ -246,13 +248,20 @@ static void count_run(const struct probe_set *set, struct probe *p, enum run_end
 		enter(p, PROBE_PASSING, now_ms);
 }
 
+static uint64_t baseline_again_ms(const struct probe *p)
+{
+	uint64_t own = p->status.check->period_s * 1000;
+
+	return own < BASELINE_AGAIN_MS ? own : BASELINE_AGAIN_MS;
+}
+
 /* In a watch what holds is looked at less often; the first failure brings the old pace back. */
 static uint64_t period_ms(const struct probe_set *set, const struct probe *p)
 {
 	uint64_t own = p->status.check->period_s * 1000, slow = own * WATCH_SLOWER;
 
 	if (set->mode == PROBE_BASELINE && p->status.failed_in_a_row > 0)
-		return own < BASELINE_AGAIN_MS ? own : BASELINE_AGAIN_MS;
+		return baseline_again_ms(p);
 	if (set->mode != PROBE_WATCH || p->status.state != PROBE_PASSING || p->status.failed_in_a_row > 0)
 		return own;
 	if (slow > WATCH_PERIOD_MAX_MS)
@@ -281,6 +290,21 @@ static bool runs_as_the_component(const struct probe *p)
 	       p->status.check->kind == CHECK_STATUS;
 }
 
+/* Before the swap that says nothing of how things were: asked again, and in the end left to the caller by the error. */
+static void not_started(const struct probe_set *set, struct probe *p, int r, uint64_t now_ms)
+{
+	p->status.error = r;
+	run_say(&p->detail, "cannot start %s: %s", p->argv ? p->argv[0] : "a program", err_text(r));
+	if (set->mode != PROBE_BASELINE || catalogue_blame(RESULT_CHECK_FAILED, r) == RESULT_CHECK_FAILED) {
+		end_run(set, p, RUN_FAILED, now_ms);
+		return;
+	}
+	p->running = false;
+	p->status.detail = buf_str(&p->detail);
+	p->settled = ++p->starts_in_vain >= BASELINE_STARTS;
+	p->next_ms = p->started_ms + baseline_again_ms(p);
+}
+
 static void start_program(const struct probe_set *set, struct probe *p, uint64_t now_ms)
 {
 	const struct probe_context *c = set->context;
@@ -305,11 +329,8 @@ static void start_program(const struct probe_set *set, struct probe *p, uint64_t
 	}
 	if (r == 0)
 		r = run_program_start(&p->program, &o, p->road == ROAD_HELPER ? &p->input : NULL);
-	if (r < 0) {
-		p->status.error = r;
-		run_say(&p->detail, "cannot start %s: %s", p->argv ? p->argv[0] : "a program", err_text(r));
-		end_run(set, p, RUN_FAILED, now_ms);
-	}
+	if (r < 0)
+		not_started(set, p, r, now_ms);
 }
 
 static void start_run(const struct probe_set *set, struct probe *p, uint64_t now_ms)

@@ -3,7 +3,8 @@
  *
  * A set holds one probe per check of a release. In PROBE_BASELINE each runs at once,
  * against what runs before the swap, until it holds, or fails failureThreshold times
- * in a row (metrics and rates of log lines until they have a value); what failed
+ * in a row (metrics and rates of log lines until they have a value; what the node cannot
+ * start for its own lack stays PENDING, with the error); what failed
  * there is not blamed on the release. In PROBE_PROBATION they run as Kubernetes runs its probes:
  * initialDelaySeconds, then every periodSeconds, each run for at most
  * timeoutSeconds, successThreshold and failureThreshold runs in a row decide; what

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -485,6 +486,38 @@ static void test_why_a_program_was_not_started_is_kept(void **state)
 	release_done(&f->release);
 	set_with(f, PROBE_BASELINE, "%s", EXEC("exit 3"));
 	run_baseline(f->set);
+	assert_int_equal(first(f)->error, 0);
+}
+
+/* What the node cannot ask before the swap says nothing of how things were: neither that they failed nor that they held. */
+static void test_what_cannot_be_asked_before_the_swap_has_no_before(void **state)
+{
+	static const char check[] = "{\"name\":\"c\",\"exec\":{\"command\":[\"/bin/sh\",\"-c\",\"exit 0\"]},"
+				    "\"periodSeconds\":1,\"failureThreshold\":1}";
+	struct fixture *f = *state;
+	struct rlimit all, none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	none = all;
+	none.rlim_cur = 3;
+	set_with(f, PROBE_BASELINE, check);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	run_baseline(f->set);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+	assert_int_equal(first(f)->state, PROBE_PENDING);
+	assert_int_equal(first(f)->runs, 0);
+	assert_int_equal(first(f)->error, -EMFILE);
+	probe_set_free(f->set);
+	f->set = NULL;
+	release_done(&f->release);
+	/* A moment later it can. */
+	set_with(f, PROBE_BASELINE, check);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	probe_set_step(f->set, now_ms());
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+	assert_false(probe_set_done(f->set));
+	run_baseline(f->set);
+	assert_int_equal(first(f)->state, PROBE_PASSING);
 	assert_int_equal(first(f)->error, 0);
 }
 
@@ -974,6 +1007,7 @@ int main(void)
 		T(test_a_hanging_program_dies_with_all_it_started),
 		T(test_what_a_good_program_leaves_behind_dies_too),
 		T(test_why_a_program_was_not_started_is_kept),
+		T(test_what_cannot_be_asked_before_the_swap_has_no_before),
 		T(test_freeing_a_set_ends_what_runs),
 		T(test_of_a_huge_output_the_tail_is_kept),
 		T(test_a_program_that_never_stops_talking_is_ended),
