@@ -3,9 +3,10 @@
  *
  *   LD_PRELOAD=no_memory.so NO_MEMORY_AT=N PROGRAM       the Nth, once
  *   LD_PRELOAD=no_memory.so NO_MEMORY_AT=-N PROGRAM      the Nth and all after it
- *   LD_PRELOAD=no_memory.so NO_MEMORY_COUNT=FILE PROGRAM writes how many there were to FILE at its end
+ *   LD_PRELOAD=no_memory.so NO_MEMORY_COUNT=FILE PROGRAM adds a line to FILE at its end: how many there were
  *
- * Only the process that is started is met: Selfright gives what it starts a clean environment. Counted are malloc,
+ * Met are the process that is started and agents that it starts: to everything else Selfright gives a clean
+ * environment. Each counts for itself. Counted are malloc,
  * calloc and realloc (which glibc's strdup, getline and the like use as well), of the libraries too.
  */
 #include <errno.h>
@@ -34,7 +35,7 @@ __attribute__((destructor)) static void end(void)
 {
 	const char *path = getenv("NO_MEMORY_COUNT");
 	long total = atomic_load(&count);
-	FILE *f = path ? fopen(path, "w") : NULL;
+	FILE *f = path ? fopen(path, "a") : NULL;
 
 	if (!f)
 		return;

@@ -4,6 +4,7 @@
  *
  *   at_call --count -- PROGRAM ARGUMENTS...           how many there are, on standard error
  *   at_call --kill N -- PROGRAM ...                    SIGKILL to all of them before the Nth is done
+ *   at_call --end N -- PROGRAM ...                     SIGKILL to the one process that makes the Nth; the others go on
  *   at_call --fail N:ERRNO [--sticky] -- PROGRAM ...   the Nth answers ERRNO (a number) and is not done; sticky: so
  *                                                      do all of the same kind after it
  *   at_call --short -- PROGRAM ...                     every write and read does half of what it is asked
@@ -11,7 +12,7 @@
  * Counted are the calls that change files, folders or processes, of all processes together in the order in which they
  * come; with --fail also those that only open or read, but of programs called selfright-* alone: what a component's own
  * program makes of an error is its own affair. Exit status: the program's; 137 if it was killed here. The last
- * line on standard error is "at_call: N calls[, at NAME]".
+ * line on standard error is "at_call: N calls[, at NAME]". SIGTERM: whoever waits has lost patience, all are killed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +73,8 @@ static size_t tracee_count;
 static unsigned long count, at;
 static int fail_errno;
 static long failed_number = -1; /* sticky: this call fails from now on */
-static bool killing, failing, sticky, halving, counting_reads;
+static bool killing, ending, failing, sticky, halving, counting_reads;
+static volatile sig_atomic_t given_up;
 static const char *hit = "";
 
 static struct tracee *tracee_of(pid_t pid)
@@ -223,6 +225,10 @@ static void on_entry(struct tracee *t, const struct __ptrace_syscall_info *info)
 		hit = calls[place].name;
 		if (killing)
 			kill_all();
+		if (ending) {
+			(void) kill(t->pid, SIGKILL); /* all threads of it; stopped as it is it cannot be gone */
+			return;
+		}
 		if (failing && sticky)
 			failed_number = calls[place].number;
 	}
@@ -257,6 +263,8 @@ static int follow(pid_t first)
 	while ((pid = waitpid(-1, &status, __WALL)) > 0 || errno == EINTR) {
 		int sig = 0;
 
+		if (given_up)
+			kill_all();
 		if (pid <= 0)
 			continue;
 		if (WIFEXITED(status) || WIFSIGNALED(status)) {
@@ -278,11 +286,18 @@ static int follow(pid_t first)
 	return result;
 }
 
+static void give_up(int sig)
+{
+	(void) sig;
+	given_up = 1;
+}
+
 static _Noreturn void usage(void)
 {
-	fprintf(stderr, "usage: at_call --count | --kill N | --fail N:ERRNO [--sticky] | --short  -- PROGRAM "
-			"ARGUMENTS...\n"
-			"example: at_call --kill 17 -- selfright-agent install demo.tar --config-dir etc\n");
+	fprintf(stderr,
+		"usage: at_call --count | --kill N | --end N | --fail N:ERRNO [--sticky] | --short  -- PROGRAM "
+		"ARGUMENTS...\n"
+		"example: at_call --kill 17 -- selfright-agent install demo.tar --config-dir etc\n");
 	exit(2);
 }
 
@@ -301,6 +316,9 @@ static char **take_arguments(int argc, char **argv)
 			halving = true;
 		} else if (strcmp(argv[i], "--kill") == 0 && i + 1 < argc) {
 			killing = true;
+			at = strtoul(argv[++i], NULL, 10);
+		} else if (strcmp(argv[i], "--end") == 0 && i + 1 < argc) {
+			ending = true;
 			at = strtoul(argv[++i], NULL, 10);
 		} else if (strcmp(argv[i], "--fail") == 0 && i + 1 < argc) {
 			char *end;
@@ -344,6 +362,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	(void) tracee_of(pid);
+	(void) sigaction(SIGTERM, &(struct sigaction){ .sa_handler = give_up }, NULL); /* cannot fail with these */
 	result = follow(pid);
 	fprintf(stderr, "at_call: %lu calls%s%s\n", count, *hit ? ", at " : "", hit);
 	return result;
