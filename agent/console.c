@@ -366,6 +366,9 @@ static void answer_status(struct node *n, struct json_node *o)
 	node_bool(link, "running", n->link != NULL);
 	node_bool(link, "connected", n->link_connected);
 	put_text(link, "reason", n->link_reason);
+	put_text(link, "enrolment", n->enrolment);
+	put_text(link, "identity", n->identity_fingerprint);
+	put_time(link, "certificate_until", n->certificate_until);
 	if (n->config->broker.host && config_uses_proxy(n->config, n->config->broker.host)) {
 		(void) snprintf(note, sizeof(note), "MQTT goes through the proxy: %s",
 				n->link_connected ? "the broker is reached"

@@ -3,6 +3,7 @@
 #include "agent/console.h"
 #include "agent/install.h"
 #include "agent/rehearse.h"
+#include "agent/enrol.h"
 #include "agent/link/protocol.h"
 #include "agent/local/control.h"
 #include "agent/local/inhibit.h"
@@ -78,6 +79,8 @@ struct engine {
 	uint64_t link_started_ms, link_start_at_ms; /* start it then; UINT64_MAX: it runs */
 	struct backoff link_backoff;
 	int64_t floor_told; /* the time floor the link knows */
+	struct enrol enrol;
+	struct pair_owner pair_owner; /* the link's user */
 
 	struct message inbox[INBOX_MAX];
 	size_t inbox_count, inbox_bytes;
@@ -164,7 +167,7 @@ static int link_spawn(struct engine *e, struct conf_error *ret_error)
 {
 	struct node *n = &e->node;
 	char floor[24];
-	const char *argv[] = { NULL, "--config-dir", e->config.dir, "--time-floor", floor, NULL };
+	const char *argv[] = { NULL, "--config-dir", e->config.dir, "--time-floor", floor, NULL, NULL };
 	struct road_environment environment = { .count = 0 };
 	char *program = NULL;
 	int sv[2], r;
@@ -173,6 +176,8 @@ static int link_spawn(struct engine *e, struct conf_error *ret_error)
 	if (r < 0)
 		return r;
 	argv[0] = program;
+	if (enrol_tries_next(&e->enrol))
+		argv[5] = "--next-pair";
 	e->floor_told = tuf_client_floor(n->tuf);
 	(void) snprintf(floor, sizeof(floor), "%" PRId64, e->floor_told); /* always fits */
 	r = config_road_environment(&e->config, &environment);
@@ -340,6 +345,9 @@ static void on_frame(struct engine *e, const struct frame *f)
 		break;
 	case LINK_STATE:
 		take_state(e, f);
+		break;
+	case LINK_ENROLLED:
+		enrol_take(&e->enrol, f->id, f->data, f->len);
 		break;
 	case LINK_SAVED:
 		take_saved(n, f);
@@ -703,12 +711,13 @@ static void write_metrics_if_due(struct engine *e)
 	e->metrics_error = r;
 }
 
-static int timeout_until(struct engine *e, uint64_t services_at)
+static int timeout_until(struct engine *e, uint64_t services_at, uint64_t enrol_at)
 {
 	struct node *n = &e->node;
 	uint64_t now = node_now_ms(n), at = now + 60 * 1000;
 
 	earlier(&at, services_at);
+	earlier(&at, enrol_at);
 	if (!n->alone)
 		earlier(&at, e->link_start_at_ms);
 	if (n->bundle && install_is_settled(n))
@@ -780,7 +789,7 @@ static void loop(struct engine *e)
 		write_metrics_if_due(e);
 		follow_reasons(e);
 		report_if_due(e);
-		turn(e, timeout_until(e, services_at), false);
+		turn(e, timeout_until(e, services_at, enrol_step(&e->enrol)), false);
 		empty_inbox(e);
 		update_step(n);
 		refresh_if_due(e);
@@ -842,6 +851,7 @@ static int give_away(struct engine *e)
 	fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
+	e->pair_owner = (struct pair_owner){ true, uid, gid };
 	r = n->os->fchownat(n->os, fd, "transport.key", uid, gid);
 	(void) n->os->close(n->os, fd); /* read only */
 	return r == -ENOENT ? 0 : r;
@@ -1152,6 +1162,9 @@ static int start(struct engine *e, const char *config_dir)
 	r = open_trust(e);
 	if (r < 0)
 		return fail(r, "the trusted root", NULL);
+	r = enrol_open(&e->enrol, n, &e->pair_owner);
+	if (r < 0)
+		return fail(r, "the transport key and its certificate", NULL);
 	r = open_run(e);
 	if (r < 0)
 		return r;
@@ -1193,6 +1206,7 @@ static void engine_done(struct engine *e)
 	struct node *n = &e->node;
 
 	link_end(e);
+	enrol_close(&e->enrol);
 	supervisor_close(&n->supervisor);
 	control_close(e->control);
 	attempt_done(&n->attempt);
@@ -1237,6 +1251,7 @@ static struct engine *engine_new(void)
 	n->engine = e;
 	n->pump = pump;
 	n->documents_fd = n->manifests_fd = n->supervisor.fd = -1;
+	e->enrol.dirfd = -1;
 	n->replan = true;
 	n->plan_ms = UINT64_MAX;
 	e->link_backoff = (struct backoff){ .base_ms = 1000, .cap_ms = 60 * 1000 };

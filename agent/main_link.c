@@ -8,6 +8,7 @@
 #include "agent/link/link.h"
 #include "agent/link/protocol.h"
 #include "agent/local/config.h"
+#include "agent/local/pair.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -38,13 +39,14 @@ static void on_signal(int sig)
 
 static void usage(FILE *out)
 {
-	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS]\n"
+	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS] [--next-pair]\n"
 	      "       selfright-link --config-dir DIR --doctor [--connected] [--json] [--time-floor SECONDS]\n"
 	      "\n"
 	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n"
 	      "\n"
 	      "  --config-dir DIR      the folder of agent.yaml\n"
 	      "  --time-floor SECONDS  it is not earlier than that, in seconds since 1970\n"
+	      "  --next-pair           use the renewed key and certificate, while they are there\n"
 	      "  --doctor              walk the roads and say what fails (selfright-agent doctor)\n"
 	      "  --connected           the agent's own connection stands: open no second one\n"
 	      "  --json                the doctor's words as JSON\n"
@@ -83,7 +85,7 @@ static int read_boot_id(char out[static 37])
 struct arguments {
 	const char *config_dir;
 	int64_t time_floor;
-	bool doctor, connected, json, help;
+	bool doctor, connected, json, help, next_pair;
 };
 
 static int run_link(struct link_options *o, const char *folder)
@@ -121,8 +123,8 @@ static int run(const struct config *config, const struct arguments *a)
 {
 	CLEANUP(buf_done)
 	struct buf ca = BUF_INIT(CA_MAX);
-	char ca_file[PATH_BYTES], cert_file[PATH_BYTES], key_file[PATH_BYTES], outbox[PATH_BYTES],
-		boot_id[37] = "";
+	char ca_file[PATH_BYTES], cert_file[PATH_BYTES], key_file[PATH_BYTES], next_cert_file[PATH_BYTES],
+		next_key_file[PATH_BYTES], outbox[PATH_BYTES], boot_id[37] = "";
 	enum link_road roads[LINK_ROAD_COUNT];
 	struct link_options o = {
 		.os = &os_posix,
@@ -160,8 +162,15 @@ static int run(const struct config *config, const struct arguments *a)
 	int r;
 
 	snprintf(ca_file, sizeof(ca_file), "%s/ca.crt", config->dir);
-	snprintf(cert_file, sizeof(cert_file), "%s/transport.crt", config->dir);
-	snprintf(key_file, sizeof(key_file), "%s/transport.key", config->dir);
+	snprintf(cert_file, sizeof(cert_file), "%s/" PAIR_CERTIFICATE, config->dir);
+	snprintf(key_file, sizeof(key_file), "%s/" PAIR_KEY, config->dir);
+	snprintf(next_cert_file, sizeof(next_cert_file), "%s/" PAIR_NEXT_CERTIFICATE, config->dir);
+	snprintf(next_key_file, sizeof(next_key_file), "%s/" PAIR_NEXT_KEY, config->dir);
+	if (a->next_pair) {
+		o.next_cert_file = next_cert_file;
+		o.next_key_file = next_key_file;
+	}
+	o.waits = !a->next_pair && access(cert_file, F_OK) < 0 && errno == ENOENT;
 	snprintf(outbox, sizeof(outbox), "%s/outbox", config->root);
 	r = file_read(&os_posix, AT_FDCWD, ca_file, ca.max, &ca);
 	if (r < 0) {
@@ -189,6 +198,7 @@ static int run(const struct config *config, const struct arguments *a)
 static const struct option options[] = {
 	{ "config-dir", required_argument, NULL, 'c' },
 	{ "time-floor", required_argument, NULL, 't' },
+	{ "next-pair", no_argument, NULL, 'n' },
 	{ "doctor", no_argument, NULL, 'd' },
 	{ "connected", no_argument, NULL, 'u' },
 	{ "json", no_argument, NULL, 'j' },
@@ -210,6 +220,9 @@ static bool parse_arguments(int argc, char **argv, struct arguments *a)
 			if (parse_u64(optarg, &floor) < 0 || floor > INT64_MAX)
 				return false;
 			a->time_floor = (int64_t) floor;
+			break;
+		case 'n':
+			a->next_pair = true;
 			break;
 		case 'd':
 			a->doctor = true;

@@ -103,6 +103,9 @@ static void add_link(struct page *p, const struct json *s)
 
 	add(p, NEEDED, connected ? GOOD : WAITING, "link      %s%s%s", connected ? "connected" : "not connected",
 	    text_of(link, "reason", "")[0] ? ": " : "", text_of(link, "reason", ""));
+	if (text_of(link, "enrolment", "")[0])
+		add(p, NEEDED, WAITING, "          key %.16s %s", text_of(link, "identity", ""),
+		    text_of(link, "enrolment", ""));
 	if (text_of(link, "note", "")[0])
 		add(p, DETAIL, PLAIN, "          %s", text_of(link, "note", ""));
 	add(p, NEEDED, fresh ? GOOD : BAD, "trust     %s until %s, refreshed %s%s%s", fresh ? "fresh" : "STALE",

@@ -93,7 +93,13 @@ static int post_to(struct http *road, struct job *job)
 	int r = http_request(road, "POST", job->name, "application/json", job->request.data, job->request.len,
 			     REQUEST_TIMEOUT_MS, &response, &job->result.body);
 
-	return r < 0 ? r : response.status == 200 ? 0 : -ERR_HTTP_STATUS;
+	if (r < 0)
+		return r;
+	job->result.status = response.status;
+	/* One that is out of order, or is no controller: the next may know better. */
+	if (job->result.kind == COURIER_ASK)
+		return response.status < 500 && response.status != 404 ? 0 : -ERR_HTTP_STATUS;
+	return response.status == 200 ? 0 : -ERR_HTTP_STATUS;
 }
 
 /* targets/.../<64 hex digits>.<name>: a stale or a wrong copy shows. */
@@ -325,9 +331,10 @@ int courier_look(struct courier *c, uint32_t id, const char *name, uint64_t max)
 	return job ? enqueue(c, job) : -ENOMEM;
 }
 
-int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len)
+static int post(struct courier *c, enum courier_kind kind, uint32_t id, const char *path, const void *body,
+		size_t len)
 {
-	struct job *job = job_new(COURIER_POST, id, path, ANSWER_MAX);
+	struct job *job = job_new(kind, id, path, ANSWER_MAX);
 	int r;
 
 	if (!job)
@@ -339,6 +346,16 @@ int courier_post(struct courier *c, uint32_t id, const char *path, const void *b
 		return r;
 	}
 	return enqueue(c, job);
+}
+
+int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len)
+{
+	return post(c, COURIER_POST, id, path, body, len);
+}
+
+int courier_ask(struct courier *c, uint32_t id, const char *path, const void *body, size_t len)
+{
+	return post(c, COURIER_ASK, id, path, body, len);
 }
 
 int courier_next(struct courier *c, struct courier_result *ret)

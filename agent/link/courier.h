@@ -33,13 +33,14 @@ struct courier_options {
 	const char *user_agent;
 };
 
-enum courier_kind { COURIER_GET, COURIER_POST, COURIER_LOOK };
+enum courier_kind { COURIER_GET, COURIER_POST, COURIER_ASK, COURIER_LOOK };
 
 struct courier_result {
 	enum courier_kind kind;
 	uint32_t id;
 	int error; /* 0, or of err.h */
-	struct buf body; /* GET, LOOK: the file; POST: the answer; on an error the reason in words */
+	long status; /* ASK: what the server answered with; 0: nothing */
+	struct buf body; /* GET, LOOK: the file; POST, ASK: the answer; on an error the reason in words */
 };
 
 /* Strings are copied. */
@@ -54,6 +55,8 @@ NODISCARD int courier_get(struct courier *c, uint32_t id, const char *name, uint
 /* The same in the folders: a disk may keep its reader waiting as a network does. */
 NODISCARD int courier_look(struct courier *c, uint32_t id, const char *name, uint64_t max);
 NODISCARD int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len);
+/* The same, and a refusal is an answer as well. */
+NODISCARD int courier_ask(struct courier *c, uint32_t id, const char *path, const void *body, size_t len);
 
 /* 1 and the next result (buf_done its body), 0 if there is none. */
 int courier_next(struct courier *c, struct courier_result *ret);

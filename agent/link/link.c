@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timex.h>
+#include <unistd.h>
 
 enum {
 	ANNOUNCE_MAX = 1024 * 1024, /* inflated: DESIGN.md section 12 */
@@ -62,7 +63,8 @@ struct link {
 	struct mqtt *mqtt; /* NULL: no broker configured */
 	struct relay *relay;
 	struct tls_clock clock;
-	struct tls *tls; /* NULL: no TLS */
+	struct tls *tls; /* that the last connection was made with; NULL: no TLS */
+	struct tls *tls_in_force, *tls_next; /* the two pairs; next NULL: there is none to try */
 	uint64_t counter; /* of this process, above all earlier ones */
 	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
@@ -135,6 +137,8 @@ static int make_tls(void *user, void **ret_ssl_ctx)
 	struct link *l = user;
 
 	set_clock(l);
+	/* Once it has proved itself the engine renames it: it is in force under the other names then. */
+	l->tls = l->tls_next && access(l->o->next_cert_file, F_OK) == 0 ? l->tls_next : l->tls_in_force;
 	return tls_context(l->tls, ret_ssl_ctx);
 }
 
@@ -277,7 +281,7 @@ static void send_report(struct link *l)
 {
 	int r;
 
-	if (l->outbox.sequence == 0) {
+	if (l->outbox.sequence == 0 || l->o->waits) { /* the engine starts us again with the certificate */
 		l->send_at_ms = 0;
 		return;
 	}
@@ -578,6 +582,27 @@ static int do_rate(struct link *l, const struct frame *f)
 	return 0;
 }
 
+static void tell_enrolled(struct link *l, uint32_t id, long status, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(SMALL_MAX + 2);
+	const uint8_t head[2] = { (uint8_t) (status >> 8), (uint8_t) status };
+
+	if (buf_add(&b, head, sizeof(head)) == 0 && buf_add(&b, data, len) == 0)
+		tell_engine(l, LINK_ENROLLED, id, b.data, b.len);
+}
+
+/* HTTPS needs no certificate of ours, so it works when ours is missing or has expired. */
+static void do_enrol(struct link *l, const struct frame *f)
+{
+	static const char none[] = "no address to ask at is configured (urls in agent.yaml)";
+	int r = l->o->url_count > 0 ? courier_ask(l->courier, f->id, "v1/enrol", f->data, f->len) : -ERR_CONFIG;
+
+	if (r < 0)
+		tell_enrolled(l, f->id, 0, r == -ERR_CONFIG ? none : err_text(r),
+			      strlen(r == -ERR_CONFIG ? none : err_text(r)));
+}
+
 static int do_floor(struct link *l, const struct frame *f)
 {
 	uint64_t floor;
@@ -601,6 +626,9 @@ static int obey(struct link *l, const struct frame *f)
 	case LINK_LEASE:
 		/* Asked again by the engine for as long as it waits: never queued. */
 		ask_lease(l, f);
+		return 0;
+	case LINK_ENROL:
+		do_enrol(l, f);
 		return 0;
 	case LINK_ACKED:
 		return do_acked(l, f);
@@ -637,6 +665,9 @@ static void take_results(struct link *l)
 		if (result.kind == COURIER_GET || result.kind == COURIER_LOOK) {
 			road_ended(l, result.id, result.error, buf_str(&result.body), result.body.len,
 				   result.kind == COURIER_GET ? LINK_ROAD_HTTPS : LINK_ROAD_FILE);
+		} else if (result.kind == COURIER_ASK) {
+			tell_enrolled(l, result.id, result.error == 0 ? result.status : 0, buf_str(&result.body),
+				      result.body.len);
 		} else if (result.id == LEASE_ID) {
 			if (result.error == 0)
 				tell_engine(l, LINK_GRANT, 0, buf_str(&result.body), result.body.len);
@@ -696,7 +727,7 @@ static int open_road(struct link *l)
 		.address_count = l->o->broker_address_count,
 		.proxy = l->o->broker_proxy,
 	};
-	const struct tls_options tls = {
+	struct tls_options tls = {
 		.clock = &l->clock,
 		.host = l->o->broker_host,
 		.port = l->o->broker_port,
@@ -707,7 +738,15 @@ static int open_road(struct link *l)
 	};
 	int r = relay_start(&road, &l->relay);
 
-	return r < 0 || !l->o->ca_file ? r : tls_new(&tls, &l->tls);
+	if (r < 0 || !l->o->ca_file)
+		return r;
+	r = tls_new(&tls, &l->tls_in_force);
+	l->tls = l->tls_in_force;
+	if (r < 0 || !l->o->next_cert_file)
+		return r;
+	tls.cert_file = l->o->next_cert_file;
+	tls.key_file = l->o->next_key_file;
+	return tls_new(&tls, &l->tls_next);
 }
 
 static int open_mqtt(struct link *l)
@@ -787,8 +826,9 @@ static int set_up(struct link *l)
 	if (r < 0)
 		return r;
 	l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
-	if (!l->o->broker_host) {
-		tell_state(l, false, "no broker is configured");
+	if (!l->o->broker_host || l->o->waits) {
+		tell_state(l, false,
+			   l->o->waits ? "not enrolled yet: there is no certificate" : "no broker is configured");
 		return 0;
 	}
 	return open_mqtt(l);
@@ -802,7 +842,8 @@ static void tear_down(struct link *l)
 	mqtt_close(l->mqtt);
 	blobs_free(l->blobs);
 	relay_stop(l->relay);
-	tls_free(l->tls);
+	tls_free(l->tls_in_force);
+	tls_free(l->tls_next);
 	courier_stop(l->courier);
 	outbox_close(&l->outbox);
 	frame_conn_done(&l->engine);

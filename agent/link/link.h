@@ -41,6 +41,8 @@ struct link_options {
 	const char *broker_proxy; /* NULL: straight */
 	const char *alpn; /* NULL: none */
 	const char *ca_file, *cert_file, *key_file; /* NULL ca_file: no TLS, for tests on loopback */
+	const char *next_cert_file, *next_key_file; /* used instead for as long as they are there; NULL: none */
+	bool waits; /* for its first certificate: no broker is called, reports are kept */
 	int64_t time_floor; /* seconds since 1970 */
 	unsigned keepalive_s; /* 0: adaptive */
 	uint64_t retry_base_ms, retry_cap_ms, refused_cap_ms, after_stable_ms; /* 0: those of mqtt.h */

@@ -21,6 +21,8 @@ enum link_frame {
 	LINK_STOP_SAVING = 14, /* empty: nobody wants it any more; what is there stays */
 	LINK_RATE = 15, /* u64 bytes per second, 0: none: the ceiling of LINK_SAVE from now on */
 	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
+	LINK_ENROL =
+		8, /* a signed request for a certificate: sent now or not at all; LINK_ENROLLED with the same id */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */
 	/* link -> engine */
@@ -30,6 +32,7 @@ enum link_frame {
 	LINK_ACK = 19, /* a signed ack */
 	LINK_GRANT = 20, /* a signed grant */
 	LINK_SAVED = 22, /* u8 over, i32 error (0 or negative), u64 bytes that are here; the id of LINK_SAVE */
+	LINK_ENROLLED = 23, /* u16 HTTP status (0: no answer), then the answer, or the reason in words */
 	LINK_STATE = 21, /* u8 connected, then the reason in words: display, and the start of a reconciliation */
 };
 

@@ -1,9 +1,12 @@
 #include "agent/local/join.h"
 
 #include "agent/local/config.h"
+#include "agent/local/pair.h"
 #include "base/err.h"
 #include "crypto/digest.h"
+#include "crypto/key.h"
 #include "json/json.h"
+#include "model/enrolment.h"
 #include "os/durable.h"
 
 #include <errno.h>
@@ -14,11 +17,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { FILE_MAX = 64 * 1024, URLS_MAX = 16 };
+enum { FILE_MAX = 64 * 1024, URLS_MAX = 16, KEY_MAX = 4096, FORMAT_KEYS = 1, FORMAT_SECRET = 2 };
 
-/* The file after every check; strings belong to the parsed document. */
+/* The file after every check; strings belong to the parsed document. With a secret there are no keys in it. */
 struct join {
 	const char *fleet, *node, *root, *ca, *identity_key, *transport_key, *transport_crt;
+	const char *secret;
 	const struct json *urls;
 	const char *broker_host;
 	uint64_t broker_port;
@@ -130,10 +134,37 @@ static int check_labels(const struct json *doc, const char *name, struct labels 
 	return r < 0 ? fail(e, r, "the join file's '%s': %s", name, err_text(r)) : 0;
 }
 
+static int check_secret(const struct json *doc, struct join *j, struct join_error *e)
+{
+	uint8_t bytes[ENROLMENT_SECRET_BYTES];
+	int r = need(doc, "secret", &j->secret, e);
+
+	if (r < 0)
+		return r;
+	if (hex_decode(bytes, sizeof(bytes), j->secret, false) < 0)
+		return fail(e, -ERR_FIELD_VALUE, "the join file's 'secret' is not %d hex digits",
+			    2 * ENROLMENT_SECRET_BYTES);
+	if (json_count(j->urls) == 0)
+		return fail(e, -ERR_FIELD_VALUE, "the join file names no address to enrol at");
+	return 0;
+}
+
+static int check_keys(const struct json *doc, struct join *j, struct join_error *e)
+{
+	int r = need_pem(doc, "identity_key", &j->identity_key, e);
+
+	if (r < 0)
+		return r;
+	r = need_pem(doc, "transport_key", &j->transport_key, e);
+	if (r < 0)
+		return r;
+	return need_pem(doc, "transport_crt", &j->transport_crt, e);
+}
+
 static int check(const struct json *doc, struct join *j, struct join_error *e)
 {
 	uint64_t format = 0;
-	int r = json_need_u64(doc, "format", 1, 1, &format);
+	int r = json_need_u64(doc, "format", FORMAT_KEYS, FORMAT_SECRET, &format);
 
 	if (r < 0)
 		return fail(e, r, "this is no join file, or one for a newer agent");
@@ -155,13 +186,7 @@ static int check(const struct json *doc, struct join *j, struct join_error *e)
 	r = need_pem(doc, "ca", &j->ca, e);
 	if (r < 0)
 		return r;
-	r = need_pem(doc, "identity_key", &j->identity_key, e);
-	if (r < 0)
-		return r;
-	r = need_pem(doc, "transport_key", &j->transport_key, e);
-	if (r < 0)
-		return r;
-	r = need_pem(doc, "transport_crt", &j->transport_crt, e);
+	r = format == FORMAT_SECRET ? check_secret(doc, j, e) : check_keys(doc, j, e);
 	if (r < 0)
 		return r;
 	r = check_labels(doc, "labels", &j->labels, e);
@@ -271,6 +296,63 @@ static int put_vars(const struct join_options *o, int dirfd, const struct join *
 	return r;
 }
 
+/* A key of its own, made here: it leaves this machine never. */
+static int put_new_key(const struct join_options *o, int dirfd, const char *name, struct join_error *e)
+{
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(KEY_MAX);
+	int r = private_key_generate(&key);
+
+	if (r == 0)
+		r = private_key_save(key, NULL, &pem);
+	if (r < 0)
+		return fail(e, r, "a key cannot be made: %s", err_text(r));
+	r = put(o, dirfd, name, buf_str(&pem), 0600, e);
+	explicit_bzero(pem.data, pem.len);
+	return r;
+}
+
+static int remove_old(const struct join_options *o, int dirfd, const char *name, struct join_error *e)
+{
+	int r = o->os->unlinkat(o->os, dirfd, name, 0);
+
+	return r == 0 || r == -ENOENT ? 0 : fail(e, r, "%s/%s: %s", o->config_dir, name, err_text(r));
+}
+
+/* The identity last, as with keys from the file: without it the folder is not joined, and the secret unused. */
+static int put_secret(const struct join_options *o, int dirfd, const struct join *j, struct join_error *e)
+{
+	CLEANUP(buf_done)
+	struct buf secret = BUF_INIT(KEY_MAX);
+	int r = remove_old(o, dirfd, PAIR_CERTIFICATE, e); /* of another identity, with --force */
+
+	if (r == 0)
+		r = put_new_key(o, dirfd, PAIR_KEY, e);
+	if (r < 0)
+		return r;
+	r = buf_addf(&secret, "%s\n", j->secret);
+	if (r == 0)
+		r = put(o, dirfd, PAIR_SECRET, buf_str(&secret), 0600, e);
+	if (secret.data)
+		explicit_bzero(secret.data, secret.len);
+	return r < 0 ? r : put_new_key(o, dirfd, "identity.key", e);
+}
+
+static int put_keys(const struct join_options *o, int dirfd, const struct join *j, struct join_error *e)
+{
+	int r = remove_old(o, dirfd, PAIR_SECRET, e);
+
+	if (r == 0)
+		r = put(o, dirfd, PAIR_CERTIFICATE, j->transport_crt, 0644, e);
+	if (r < 0)
+		return r;
+	/* The agent gives it to the link's user when it starts as root. */
+	r = put(o, dirfd, PAIR_KEY, j->transport_key, 0600, e);
+	return r < 0 ? r : put(o, dirfd, "identity.key", j->identity_key, 0600, e);
+}
+
 static int write_all(const struct join_options *o, int dirfd, const struct join *j, struct join_error *e)
 {
 	static const char *const folders[] = { "components.d", "vars.d" };
@@ -294,17 +376,13 @@ static int write_all(const struct join_options *o, int dirfd, const struct join 
 	r = put(o, dirfd, "ca.crt", j->ca, 0644, e);
 	if (r < 0)
 		return r;
-	r = put(o, dirfd, "transport.crt", j->transport_crt, 0644, e);
-	if (r < 0)
-		return r;
-	/* The agent gives it to the link's user when it starts as root. */
-	r = put(o, dirfd, "transport.key", j->transport_key, 0600, e);
-	if (r < 0)
-		return r;
 	r = put(o, dirfd, "agent.yaml", buf_str(&yaml), 0644, e);
 	if (r < 0)
 		return r;
-	return put(o, dirfd, "identity.key", j->identity_key, 0600, e);
+	r = pair_drop_next(o->os, dirfd); /* of an identity that is replaced */
+	if (r < 0)
+		return fail(e, r, "%s: %s", o->config_dir, err_text(r));
+	return j->secret ? put_secret(o, dirfd, j, e) : put_keys(o, dirfd, j, e);
 }
 
 static int open_config_dir(const struct join_options *o, struct join_error *e)

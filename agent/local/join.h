@@ -1,9 +1,11 @@
 /*
  * join - make a node out of a join file: the one file `selfright node add` writes.
  *
- * It holds fleet, node, the first trusted root with its SHA-256, addresses, CA, both
- * keys, labels and vars. Everything is checked before the first file is written; the
- * identity comes last, so that a folder without identity.key is not joined yet.
+ * It holds fleet, node, the first trusted root with its SHA-256, addresses, CA, labels and
+ * vars, and either both keys with the certificate (format 1), or a secret that works once
+ * (format 2): then the keys are made here, and the agent enrols when it runs. Everything is
+ * checked before the first file is written; the identity comes last, so that a folder without
+ * identity.key is not joined yet.
  */
 #ifndef SELFRIGHT_LOCAL_JOIN_H
 #define SELFRIGHT_LOCAL_JOIN_H

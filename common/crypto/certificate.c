@@ -423,3 +423,16 @@ int certificate_read(const char *pem, struct certificate_info *ret)
 	mbedtls_x509_crt_free(&crt);
 	return r;
 }
+
+int certificate_fits(const char *pem, const struct private_key *key)
+{
+	mbedtls_x509_crt crt;
+	int r;
+
+	mbedtls_x509_crt_init(&crt);
+	r = parse_certificate(pem, &crt);
+	if (r == 0 && !crypto_pk_is_pair(&crt.pk, &key->pk))
+		r = -ERR_KEY;
+	mbedtls_x509_crt_free(&crt);
+	return r;
+}

@@ -33,4 +33,7 @@ struct certificate_info {
 };
 NODISCARD int certificate_read(const char *pem, struct certificate_info *ret);
 
+/* Is it the certificate of this key? 0, -ERR_KEY: of another; -ERR_SYNTAX: none. */
+NODISCARD int certificate_fits(const char *pem, const struct private_key *key);
+
 #endif

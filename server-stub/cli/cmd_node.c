@@ -59,7 +59,7 @@ static int make_pair(struct buf *secret, struct buf *public_pem)
 	return r;
 }
 
-/* The one file that joins the node (format 1). */
+/* The one file that joins the node: format 1 with keys, format 2 with the secret they are exchanged for. */
 static int write_join(const struct keys *k, const struct json *answer, const struct labels *labels,
 		      const struct labels *vars, struct buf *out)
 {
@@ -72,7 +72,7 @@ static int write_join(const struct keys *k, const struct json *answer, const str
 
 	if (r < 0)
 		return r;
-	node_integer(o, "format", 1);
+	node_integer(o, "format", k ? 1 : 2);
 	node_string(o, "fleet", fleet_text(answer, "fleet"));
 	node_string(o, "node", fleet_text(answer, "node"));
 	node_string(o, "root", root);
@@ -81,17 +81,30 @@ static int write_join(const struct keys *k, const struct json *answer, const str
 	if (json_get(answer, "broker"))
 		node_copy(o, "broker", json_get(answer, "broker"));
 	node_string(o, "ca", fleet_text(answer, "ca"));
-	node_string(o, "identity_key", buf_str(&k->identity));
-	node_string(o, "transport_key", buf_str(&k->transport));
-	node_string(o, "transport_crt", fleet_text(answer, "transport_crt"));
+	if (k) {
+		node_string(o, "identity_key", buf_str(&k->identity));
+		node_string(o, "transport_key", buf_str(&k->transport));
+		node_string(o, "transport_crt", fleet_text(answer, "transport_crt"));
+	} else {
+		node_string(o, "secret", fleet_text(answer, "secret"));
+		node_string(o, "secret_expires", fleet_text(answer, "secret_expires"));
+	}
 	labels_write(labels, o, "labels");
 	labels_write(vars, o, "vars");
 	return json_build_text(b, true, out);
 }
 
-/* Register the public halves. The private ones never leave this machine but in the join file. */
-static int register_node(const struct cli *c, const char *node, const struct keys *k, const struct labels *labels,
-			 bool replace, struct json **ret)
+/* What is asked of serve. `keys` NULL: a secret, with which the node makes its own. */
+struct adding {
+	const char *node, *path;
+	struct labels labels, vars;
+	const struct keys *keys;
+	bool replace;
+	uint64_t secret_life;
+};
+
+/* Register the public halves, if there are any. The private ones never leave this machine but in the join file. */
+static int register_node(const struct cli *c, const struct adding *a, struct json **ret)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
@@ -100,11 +113,15 @@ static int register_node(const struct cli *c, const char *node, const struct key
 	struct json_node *o = json_build_root(b);
 	int r;
 
-	node_string(o, "node", node);
-	node_string(o, "identity_public", buf_str(&k->identity_public));
-	node_string(o, "transport_public", buf_str(&k->transport_public));
-	labels_write(labels, o, "labels");
-	if (replace) {
+	node_string(o, "node", a->node);
+	if (a->keys) {
+		node_string(o, "identity_public", buf_str(&a->keys->identity_public));
+		node_string(o, "transport_public", buf_str(&a->keys->transport_public));
+	} else if (a->secret_life) {
+		node_integer(o, "secret_life", (int64_t) a->secret_life);
+	}
+	labels_write(&a->labels, o, "labels");
+	if (a->replace) {
 		node_bool(o, "replace", true);
 		node_string(o, "reason", reason);
 	}
@@ -115,64 +132,93 @@ static int register_node(const struct cli *c, const char *node, const struct key
 	return cli_call_json(c, "POST", "/v1/nodes", buf_str(&text), ret);
 }
 
-static int add_node(const struct cli *c, const char *node, const char *path, const struct labels *labels,
-		    const struct labels *vars, bool replace)
+static void say_added(const struct cli *c, const struct adding *a, const struct json *answer)
+{
+	const char *bold = cli_colour(c, CLI_BOLD), *plain = cli_colour(c, CLI_PLAIN);
+
+	if (a->keys)
+		cli_say(c, "node %s%s%s added; its keys and addresses are in %s (keep it secret, use it once)",
+			bold, a->node, plain, a->path);
+	else
+		cli_say(c, "node %s%s%s may enrol until %s with the secret in %s (it works once)", bold, a->node,
+			plain, fleet_text(answer, "secret_expires"), a->path);
+	cli_say(c, "on the appliance: selfright-agent join %s   (it says how to start the agent)", a->path);
+	if (json_bool(json_get(answer, "replaces"), false))
+		cli_say(c, "its new key then waits for a person: selfright node release %s --reason TEXT",
+			a->node);
+}
+
+static int write_answer(const struct cli *c, const struct adding *a, const struct json *answer)
 {
 	CLEANUP(buf_done)
 	struct buf join = BUF_INIT(JOIN_MAX);
+	int r = write_join(a->keys, answer, &a->labels, &a->vars, &join);
+
+	r = r < 0 ? cli_fail_error(c, r, "the join file") : cli_write_file(c, a->path, join.data, join.len, 0600);
+	if (join.data)
+		explicit_bzero(join.data, join.len);
+	return r;
+}
+
+static int add_node(const struct cli *c, const struct adding *a)
+{
 	CLEANUP(json_freep)
 	struct json *answer = NULL;
-	CLEANUP(keys_done)
-	struct keys keys = { 0 };
+	bool file = strcmp(a->path, "-") != 0;
 	int r;
 
-	r = make_pair(&keys.identity, &keys.identity_public);
-	if (r == 0)
-		r = make_pair(&keys.transport, &keys.transport_public);
-	if (r < 0)
-		return cli_fail_error(c, r, "the node's keys");
 	/* The place first: once the node is registered these keys must not be lost. */
-	if (strcmp(path, "-") != 0) {
-		r = cli_write_file(c, path, "", 0, 0600);
+	if (file) {
+		r = cli_write_file(c, a->path, "", 0, 0600);
 		if (r != CLI_OK)
 			return r;
 	}
-	r = register_node(c, node, &keys, labels, replace, &answer);
-	if (r == CLI_OK) {
-		r = write_join(&keys, answer, labels, vars, &join);
-		r = r < 0 ? cli_fail_error(c, r, "the join file")
-			  : cli_write_file(c, path, join.data, join.len, 0600);
-	}
-	if (join.data)
-		explicit_bzero(join.data, join.len);
-	if (r != CLI_OK && strcmp(path, "-") != 0)
-		(void) unlink(path); /* an empty file helps nobody */
-	if (r != CLI_OK)
+	r = register_node(c, a, &answer);
+	if (r == CLI_OK)
+		r = write_answer(c, a, answer);
+	if (r != CLI_OK && file)
+		(void) unlink(a->path); /* an empty file helps nobody */
+	if (r != CLI_OK || !file)
 		return r;
-	if (c->json && strcmp(path, "-") != 0) {
+	if (c->json) {
 		CLEANUP(json_build_freep)
 		struct json_build *b = json_build_new();
 		CLEANUP(buf_done)
 		struct buf text = BUF_INIT(PEM_MAX);
 
-		node_string(json_build_root(b), "node", node);
-		node_string(json_build_root(b), "join_file", path);
+		node_string(json_build_root(b), "node", a->node);
+		node_string(json_build_root(b), "join_file", a->path);
+		if (!a->keys)
+			node_string(json_build_root(b), "secret_expires", fleet_text(answer, "secret_expires"));
 		if (json_build_text(b, false, &text) == 0)
 			cli_print_json(buf_str(&text));
 	}
-	if (strcmp(path, "-") != 0) {
-		cli_say(c, "node %s%s%s added; its keys and addresses are in %s (keep it secret, use it once)",
-			cli_colour(c, CLI_BOLD), node, cli_colour(c, CLI_PLAIN), path);
-		cli_say(c, "on the appliance: selfright-agent join %s   (it says how to start the agent)", path);
-	}
+	say_added(c, a, answer);
 	return CLI_OK;
+}
+
+static int add_with_keys(const struct cli *c, struct adding *a)
+{
+	CLEANUP(keys_done)
+	struct keys keys = { 0 };
+	int r = make_pair(&keys.identity, &keys.identity_public);
+
+	if (r == 0)
+		r = make_pair(&keys.transport, &keys.transport_public);
+	if (r < 0)
+		return cli_fail_error(c, r, "the node's keys");
+	a->keys = &keys;
+	r = add_node(c, a);
+	a->keys = NULL;
+	return r;
 }
 
 static int cmd_node_add(int argc, char **argv)
 {
 	static const char *output;
+	static uint64_t secret_life;
 	static struct cli_values label_values, var_values;
-	static bool force, replace;
+	static bool force, replace, with_keys;
 	static const struct cli_option options[] = {
 		{ .name = "output",
 		  .value = "FILE",
@@ -187,6 +233,14 @@ static int cmd_node_add(int argc, char **argv)
 		  .help = "what releases use as ${vars.NAME} (repeat)",
 		  .values = &var_values },
 		{ .name = "force", .help = "overwrite FILE", .flag = &force },
+		{ .name = "secret-life",
+		  .value = "TIME",
+		  .help = "how long the secret may be used, e.g. 2h (default 7d, at most 90d)",
+		  .seconds = &secret_life },
+		{ .name = "with-keys",
+		  .help = "keys and certificate in FILE instead of a secret: for a node that starts without a "
+			  "network",
+		  .flag = &with_keys },
 		{ .name = "replace",
 		  .help = "new keys for a node of this name: its join file or machine is lost",
 		  .flag = &replace },
@@ -197,35 +251,44 @@ static int cmd_node_add(int argc, char **argv)
 		.usage = "node add NAME [--label NAME=VALUE]... [--var NAME=VALUE]... [-o FILE] [--replace "
 			 "--reason TEXT]",
 		.summary = "make the one file that joins an appliance to the fleet",
+		.details = "The file holds addresses, the trusted root and a secret that one key uses up; the "
+			   "node makes its "
+			   "keys\nitself. With --replace the old key stays in force until a person releases the "
+			   "new one "
+			   "(node release);\nwith --with-keys too, it is replaced at once.",
 		.example = "selfright node add oslo-1 --label site=oslo --var port=8080 -o oslo-1.join",
 		.options = options,
 		.min_args = 1,
 		.max_args = 1,
 	};
-	struct labels labels = { 0 }, vars = { 0 };
+	struct adding a = { .replace = false };
 	char path[NAME_BYTES];
 	struct cli c;
 	int r = cli_open(&command, argc, argv, &c);
 
+	a.replace = replace;
 	if (r < 0)
 		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0 && replace)
 		r = need_reason(&c);
+	a.secret_life = secret_life;
+	if (r < 0 && secret_life && with_keys)
+		r = cli_fail(&c, CLI_USAGE, "--secret-life is about secrets; with --with-keys there is none");
 	if (r < 0)
-		r = fleet_labels(&c, "label", &label_values, &labels);
+		r = fleet_labels(&c, "label", &label_values, &a.labels);
 	if (r < 0)
-		r = fleet_labels(&c, "var", &var_values, &vars);
+		r = fleet_labels(&c, "var", &var_values, &a.vars);
 	if (r < 0) {
 		snprintf(path, sizeof(path), "%s.join", c.args[0]);
-		if (!force && strcmp(output ? output : path, "-") != 0 &&
-		    access(output ? output : path, F_OK) == 0)
-			r = cli_fail(&c, CLI_FAILED, "%s is there already; remove it, or give --force",
-				     output ? output : path);
+		a.node = c.args[0];
+		a.path = output ? output : path;
+		if (!force && strcmp(a.path, "-") != 0 && access(a.path, F_OK) == 0)
+			r = cli_fail(&c, CLI_FAILED, "%s is there already; remove it, or give --force", a.path);
 		else
-			r = add_node(&c, c.args[0], output ? output : path, &labels, &vars, replace);
+			r = with_keys ? add_with_keys(&c, &a) : add_node(&c, &a);
 	}
-	labels_done(&labels);
-	labels_done(&vars);
+	labels_done(&a.labels);
+	labels_done(&a.vars);
 	return r;
 }
 
@@ -274,6 +337,35 @@ static const char *presence_of(const struct json *node)
 	if (*fleet_text(node, "presence_at"))
 		return "offline";
 	return *fleet_text(node, "reported") ? "unknown" : "not joined";
+}
+
+/* Names that are no nodes yet, and keys that a person has to look at. */
+static void say_enrolments(const struct cli *c, const struct json *list)
+{
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *o = json_at(list, i);
+		const char *node = fleet_text(o, "node"), *state = fleet_text(o, "state");
+		int64_t refused = 0;
+
+		if (strcmp(state, "waiting") == 0)
+			cli_say(c,
+				"%squarantined%s: a new key %.16s asks to be %s; selfright node release %s "
+				"--reason TEXT",
+				cli_colour(c, CLI_RED), cli_colour(c, CLI_PLAIN), fleet_text(o, "fingerprint"),
+				node, node);
+		else if (strcmp(state, "open") == 0)
+			cli_say(c, "%snot enrolled yet%s: %s (its secret is valid until %s)",
+				cli_colour(c, CLI_YELLOW), cli_colour(c, CLI_PLAIN), node,
+				fleet_text(o, "expires"));
+		else if (strcmp(state, "expired") == 0)
+			cli_say(c,
+				"%snot enrolled%s: %s (its secret has expired; selfright node add %s makes "
+				"another)",
+				cli_colour(c, CLI_YELLOW), cli_colour(c, CLI_PLAIN), node, node);
+		if (json_integer(json_get(o, "refused"), &refused) && refused > 0)
+			cli_say(c, "%ssecret used twice%s: another key came with the secret of %s, %lld times",
+				cli_colour(c, CLI_RED), cli_colour(c, CLI_PLAIN), node, (long long) refused);
+	}
 }
 
 static int cmd_node_list(int argc, char **argv)
@@ -325,6 +417,7 @@ static int cmd_node_list(int argc, char **argv)
 	cli_table_print(&c, t);
 	if (json_count(list) == 0)
 		cli_say(&c, "no nodes yet; selfright node add NAME makes the file that joins one");
+	say_enrolments(&c, json_get(answer, "enrolments"));
 	list = json_get(answer, "strangers");
 	for (size_t i = 0; i < json_count(list); i++)
 		cli_say(&c, "%snot counted%s: %s: %s", cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN),
@@ -874,6 +967,49 @@ static int cmd_node_trust(int argc, char **argv)
 	return r;
 }
 
+static int cmd_node_release(int argc, char **argv)
+{
+	static bool refuse;
+	static const struct cli_option options[] = {
+		{ .name = "reason", .value = "TEXT", .help = "how you know the machine", .text = &reason },
+		{ .name = "refuse", .help = "never: its secret is worth nothing any more", .flag = &refuse },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "node release NAME --reason TEXT [--refuse]",
+		.summary = "let the new key that asks to be a known node take its place",
+		.details =
+			"Compare the fingerprint that node list shows with the one selfright-agent status shows "
+			"on the "
+			"machine.\nThe old key counts for nothing afterwards, the node counts as added now, and "
+			"orders to it stay.",
+		.example = "selfright node release oslo-1 --reason 'new mainboard, ticket 4711'",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "node", c.args[0]);
+	if (r < 0)
+		r = need_reason(&c);
+	if (r >= 0)
+		return r;
+	snprintf(path, sizeof(path), "/v1/nodes/%s/release", c.args[0]);
+	node_string(json_build_root(b), "reason", reason);
+	if (refuse)
+		node_bool(json_build_root(b), "refuse", true);
+	r = fleet_send(&c, "POST", path, b, NULL);
+	if (r == CLI_OK)
+		cli_say(&c, refuse ? "no key gets in with the secret of %s" : "the new key is %s now", c.args[0]);
+	return r;
+}
+
 static int list_unconfirmed(const struct cli *c)
 {
 	static const char *const headings[] = { "order", "node", "what", "issued", "by", "reason" };
@@ -1052,6 +1188,7 @@ int cmd_node(int argc, char **argv)
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
 		{ "confirm", "orders of a restored backup, one by one", cmd_node_confirm },
 		{ "trust", "end a node's quarantine", cmd_node_trust },
+		{ "release", "let a new key take a known node's place", cmd_node_release },
 		{ "release-lease", "say that a node is not down any more", cmd_node_release_lease },
 		{ "remove", "take a node out of the fleet", cmd_node_remove },
 		{ 0 },

@@ -12,6 +12,7 @@
  * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
  * serve_gate    what the gates of a rollout know, and what they answered
  * serve_lease   disruption limits: who may be down, grants signed for it
+ * serve_enrol   one-time secrets, certificates of nodes, new keys that wait for a person
  * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
  */
@@ -269,6 +270,23 @@ NODISCARD int lease_show(struct serve *s, const char *node, struct json_node *ob
 /* A person says that the node is not down any more, or never was; *ret_count: whether it held a place. */
 NODISCARD int lease_release(struct serve *s, const char *node, const char *reason, const char *by,
 			    unsigned *ret_count);
+
+/* --- serve_enrol.c --- */
+/* POST /v1/enrol: a node asks for a certificate. */
+void enrol_post(void *user, struct web_request *rq);
+/*
+ * The same by any road, `node` from the topic (NULL: none said): the answer, appended, and its HTTP status with the
+ * sentence. Negative: our own failure, or -ERR_DISAGREE for a request that is another node's.
+ */
+NODISCARD int enrol_take(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+			 struct buf *ret_answer, unsigned *ret_status, char *ret_text, size_t text_size);
+/* A one-time secret for `node`, into the answer; false: a complaint was sent. */
+NODISCARD bool enrol_make_secret(struct serve *s, struct web_request *rq, const struct json *doc, const char *node,
+				 const char *labels, struct json_node *o);
+/* Secrets that are open and keys that wait. */
+NODISCARD int enrol_list(struct serve *s, struct json_node *array);
+/* POST /v1/nodes/<node>/release {"reason","refuse","by"}: the key that waits is this node now, or never. */
+void enrol_release_post(void *user, struct web_request *rq);
 
 /* --- serve_api.c --- */
 /* Would taking these stages (a JSON list) back leave nodes without the component? *ret_list names them. */

@@ -6,6 +6,7 @@
 #include "json/build.h"
 #include "json/json.h"
 #include "model/catalogue.h"
+#include "model/enrolment.h"
 #include "model/release.h"
 #include "model/report.h"
 #include "mqtt/mqtt.h"
@@ -411,6 +412,8 @@ static void get_nodes(void *user, struct web_request *rq)
 	int r = db_nodes(s->db, NULL, write_node, &l);
 
 	if (r == 0)
+		r = enrol_list(s, node_array(json_build_root(b), "enrolments"));
+	if (r == 0)
 		r = db_strangers(s->db, write_stranger, node_array(json_build_root(b), "strangers"));
 	if (r < 0)
 		fail_database(s, rq, r);
@@ -504,14 +507,16 @@ static bool usable_identity(const char *pem)
 	return pem && strlen(pem) < 4096 && tuf_keyring_single(pem, &ring) == 0;
 }
 
+/* What a join file holds besides keys; `transport` NULL: no certificate, the node asks for it itself. */
 static int join_answer(struct serve *s, const char *node, const char *transport, struct json_node *o)
 {
 	CLEANUP(buf_done)
 	struct buf crt = BUF_INIT(64 * 1024), ca = BUF_INIT(64 * 1024), root = BUF_INIT(METADATA_MAX);
 	struct json_node *broker;
-	int r;
+	int r = 0;
 
-	r = signer_certify_node(s->signer, node, transport, &crt);
+	if (transport)
+		r = signer_certify_node(s->signer, node, transport, &crt);
 	if (r == 0)
 		r = repo_ca_pem(s->repo, &ca);
 	if (r == 0)
@@ -520,7 +525,8 @@ static int join_answer(struct serve *s, const char *node, const char *transport,
 		return r;
 	node_string(o, "fleet", s->fleet);
 	node_string(o, "node", node);
-	node_string(o, "transport_crt", buf_str(&crt));
+	if (transport)
+		node_string(o, "transport_crt", buf_str(&crt));
 	node_string(o, "ca", buf_str(&ca));
 	node_string(o, "root", buf_str(&root));
 	node_stringf(node_array(o, "urls"), NULL,
@@ -632,6 +638,7 @@ static void post_node(void *user, struct web_request *rq)
 	struct json *wrapped = NULL;
 	CLEANUP(buf_done)
 	struct buf whole = BUF_INIT(64 * 1024);
+	bool secret;
 	int r;
 
 	if (!doc || !trust_is_there(s, rq))
@@ -643,7 +650,8 @@ static void post_node(void *user, struct web_request *rq)
 		web_fail(rq, 400, "a node's name is lower-case letters, digits and '-', at most 63, e.g. oslo-1");
 		return;
 	}
-	if (!usable_identity(identity) || !usable_identity(transport)) {
+	secret = !json_get(doc, "identity_public") && !json_get(doc, "transport_public");
+	if (!secret && (!usable_identity(identity) || !usable_identity(transport))) {
 		web_fail(rq, 400, "'identity_public' and 'transport_public' are P-256 public keys in PEM");
 		return;
 	}
@@ -659,6 +667,16 @@ static void post_node(void *user, struct web_request *rq)
 		r = json_parse(whole.data, whole.len, &json_limits_default, &wrapped);
 	if (r == 0)
 		r = json_text(json_get(wrapped, "labels"), &labels_text);
+	if (r == 0 && secret) {
+		if (!enrol_make_secret(s, rq, doc, node, buf_str(&labels_text), json_build_root(b)))
+			return;
+		r = join_answer(s, node, NULL, json_build_root(b));
+		if (r == 0)
+			answer(rq, 201, b);
+		else
+			web_fail(rq, 500, "the join file cannot be made: %s", err_text(r));
+		return;
+	}
 	if (r == 0 && json_bool(json_get(doc, "replace"), false) &&
 	    !remove_node(s, rq, node, text_field(rq, doc, "reason"), by_of(doc), false))
 		return;
@@ -1760,6 +1778,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/targets/**", WEB_ANY, 0, get_targets, 0 },
 	{ "POST", "/v1/node/*/report", WEB_ANY, REPORT_MAX_BYTES, post_report, 0 },
 	{ "POST", "/v1/node/*/lease", WEB_ANY, LEASE_BODY_MAX, lease_post, 0 },
+	{ "POST", "/v1/enrol", WEB_ANY, ENROLMENT_MAX_BYTES, enrol_post, 0 },
 	{ "GET", "/v1/status", WEB_UNIX, 0, get_status, 0 },
 	{ "GET", "/metrics", WEB_UNIX, 0, get_metrics, 0 },
 	{ "PUT", "/v1/upload/*", WEB_UNIX, 0, put_upload, WEB_UPLOAD },
@@ -1780,6 +1799,7 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/orders/*/*", WEB_UNIX, BODY_MAX, orders_post, 0 },
 	{ "POST", "/v1/nodes/*/retry", WEB_UNIX, BODY_MAX, orders_retry_post, 0 },
 	{ "POST", "/v1/nodes/*/trust", WEB_UNIX, BODY_MAX, post_trust, 0 },
+	{ "POST", "/v1/nodes/*/release", WEB_UNIX, BODY_MAX, enrol_release_post, 0 },
 	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },
 	{ "POST", "/v1/rollouts", WEB_UNIX, BODY_MAX, post_rollout, 0 },
 	{ "GET", "/v1/rollouts/*", WEB_UNIX, 0, get_rollout, 0 },

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 11, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 12, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -136,6 +136,11 @@ static const char *const migrations[] = {
 	"ALTER TABLE nodes ADD COLUMN failing_at INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE nodes ADD COLUMN degraded TEXT;",
 	"ALTER TABLE nodes ADD COLUMN presence_counter INTEGER NOT NULL DEFAULT 0;",
+	"CREATE TABLE enrolments (node TEXT PRIMARY KEY, secret TEXT NOT NULL, labels TEXT NOT NULL, by TEXT,"
+	" issued_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, used_at INTEGER NOT NULL DEFAULT 0,"
+	" identity_public TEXT, transport_public TEXT, waiting INTEGER NOT NULL DEFAULT 0,"
+	" refused INTEGER NOT NULL DEFAULT 0) STRICT;"
+	"ALTER TABLE nodes ADD COLUMN certificate TEXT;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -538,6 +543,7 @@ int db_node_remove(struct db *db, const char *node, int64_t now)
 		"DELETE FROM boots WHERE node = ?1",	  "DELETE FROM results WHERE node = ?1",
 		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM orders WHERE node = ?1",
 		"DELETE FROM places WHERE node = ?1",	  "DELETE FROM skips WHERE node = ?1",
+		"DELETE FROM enrolments WHERE node = ?1",
 	};
 	unsigned changes = 0;
 	int r = 0;
@@ -638,6 +644,16 @@ int db_node_identity(struct db *db, const char *node, struct buf *ret_pem)
 	return r > 0 ? 0 : r;
 }
 
+int db_node_certificate(struct db *db, const char *node, struct buf *ret_pem)
+{
+	int r = query(db, "SELECT certificate FROM nodes WHERE node = ?1 AND certificate IS NOT NULL", add_text,
+		      ret_pem, "s", node);
+
+	if (r == 0)
+		return -ENOENT;
+	return r > 0 ? 0 : r;
+}
+
 static int changed_one(int r, unsigned changes)
 {
 	if (r < 0)
@@ -669,6 +685,44 @@ int db_node_trust(struct db *db, const char *node)
 	if (r < 0)
 		return r;
 	return change(db, "DELETE FROM boots WHERE node = ?1", NULL, "s", node);
+}
+
+int db_node_certify(struct db *db, const char *node, const char *transport_public, const char *certificate)
+{
+	unsigned changes = 0;
+	int r = change(db, "UPDATE nodes SET transport_public = ?2, certificate = ?3 WHERE node = ?1", &changes,
+		       "sss", node, transport_public, certificate);
+
+	return changed_one(r, changes);
+}
+
+int db_node_rekey(struct db *db, const char *node, const char *identity_public, const char *transport_public,
+		  int64_t now)
+{
+	static const char *const statements[] = {
+		"DELETE FROM components WHERE node = ?1", "DELETE FROM seen WHERE node = ?1",
+		"DELETE FROM boots WHERE node = ?1",	  "DELETE FROM results WHERE node = ?1",
+		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM places WHERE node = ?1",
+	};
+	unsigned changes = 0;
+	int r = 0;
+
+	touch(db, NULL);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++)
+		r = change(db, statements[i], NULL, "s", node);
+	if (r == 0)
+		r = change(
+			db,
+			"UPDATE nodes SET identity_public = ?2, transport_public = ?3, added_at = ?4,"
+			" certificate = NULL, quarantine = NULL, sequence = 0, boot_id = NULL, reported_at = 0,"
+			" report = NULL, way_component = NULL, way_to = NULL, way_state = NULL, way_update = NULL,"
+			" bytes_done = 0, bytes_total = 0, timestamp = 0, signed_component = NULL, signed_to = "
+			"NULL,"
+			" signed_state = NULL, signed_update = NULL, failing = NULL, failing_at = 0, degraded = "
+			"NULL, event_queue = NULL,"
+			" event_number = 0, event_dropped = 0, presence_counter = 0 WHERE node = ?1",
+			&changes, "sssi", node, identity_public, transport_public, now);
+	return changed_one(r, changes);
 }
 
 int db_node_presence(struct db *db, const char *node, bool online, int64_t counter, int64_t now)
@@ -919,6 +973,8 @@ bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now
 		[DB_BUDGET_AGAIN] = 60, /* the same report: its acknowledgement was lost */
 		[DB_BUDGET_LEASES] = 60, /* agents wait for seconds between two */
 		[DB_BUDGET_FILES] = 6000, /* windows of a megabyte at most */
+		[DB_BUDGET_ENROLMENTS] = 60, /* a node that waits asks every few seconds at most */
+		[DB_BUDGET_ENROLMENTS_OF_ALL] = 3000, /* each may cost three signatures */
 	};
 	uint32_t hash = 2166136261u; /* FNV-1a */
 	uint16_t *spent;
@@ -972,6 +1028,91 @@ int db_strangers(struct db *db, int (*each)(void *user, const struct db_stranger
 	int r = query(db, "SELECT name, reason, count, at FROM strangers ORDER BY name", give_stranger, &e, "");
 
 	return r > 0 ? 0 : r;
+}
+
+/* --- enrolment --- */
+
+int db_enrolment_put(struct db *db, const struct db_enrolment *e)
+{
+	return change(db,
+		      "INSERT OR REPLACE INTO enrolments (node, secret, labels, by, issued_at, expires_at)"
+		      " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+		      NULL, "ssssii", e->node, e->secret_sha256, e->labels, e->by, e->issued_at, e->expires_at);
+}
+
+struct each_enrolment {
+	int (*each)(void *user, const struct db_enrolment *row);
+	void *user;
+};
+
+static int give_enrolment(void *context, sqlite3_stmt *row)
+{
+	struct each_enrolment *e = context;
+	const struct db_enrolment d = {
+		.node = text_at(row, 0),
+		.secret_sha256 = text_at(row, 1),
+		.labels = text_at(row, 2),
+		.by = text_at(row, 3),
+		.issued_at = sqlite3_column_int64(row, 4),
+		.expires_at = sqlite3_column_int64(row, 5),
+		.used_at = sqlite3_column_int64(row, 6),
+		.identity_public = text_at(row, 7),
+		.transport_public = text_at(row, 8),
+		.waiting = sqlite3_column_int(row, 9) != 0,
+		.refused = number_at(row, 10),
+	};
+
+	return e->each(e->user, &d);
+}
+
+int db_enrolments(struct db *db, const char *node, int (*each)(void *user, const struct db_enrolment *row),
+		  void *user)
+{
+	struct each_enrolment e = { each, user };
+	int r = query(
+		db,
+		"SELECT node, secret, labels, by, issued_at, expires_at, used_at, identity_public,"
+		" transport_public, waiting, refused FROM enrolments WHERE ?1 IS NULL OR node = ?1 ORDER BY node",
+		give_enrolment, &e, "s", node);
+
+	if (r == 0 && node)
+		return -ENOENT;
+	return r > 0 ? 0 : r;
+}
+
+int db_enrolment_use(struct db *db, const char *node, const char *identity_public, const char *transport_public,
+		     bool waiting, int64_t now)
+{
+	unsigned changes = 0;
+	int r = change(
+		db,
+		"UPDATE enrolments SET used_at = ?5, identity_public = ?2, transport_public = ?3, waiting = ?4"
+		" WHERE node = ?1 AND used_at = 0",
+		&changes, "sssbi", node, identity_public, transport_public, waiting, now);
+
+	return changed_one(r, changes);
+}
+
+int db_enrolment_release(struct db *db, const char *node)
+{
+	unsigned changes = 0;
+	int r = change(db, "UPDATE enrolments SET waiting = 0 WHERE node = ?1 AND waiting = 1", &changes, "s",
+		       node);
+
+	return changed_one(r, changes);
+}
+
+int db_enrolment_refused(struct db *db, const char *node)
+{
+	return change(db, "UPDATE enrolments SET refused = refused + 1 WHERE node = ?1", NULL, "s", node);
+}
+
+int db_enrolment_drop(struct db *db, const char *node)
+{
+	unsigned changes = 0;
+	int r = change(db, "DELETE FROM enrolments WHERE node = ?1", &changes, "s", node);
+
+	return changed_one(r, changes);
 }
 
 /* --- results --- */

@@ -84,6 +84,17 @@ NODISCARD int db_removed(struct db *db, int (*each)(void *user, const char *node
 NODISCARD int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row),
 		       void *user);
 NODISCARD int db_node_identity(struct db *db, const char *node, struct buf *ret_pem); /* -ENOENT */
+/* The newest certificate made for it; -ENOENT: none is kept. */
+NODISCARD int db_node_certificate(struct db *db, const char *node, struct buf *ret_pem);
+/* It has one, for this transport key. -ENOENT: no such node. */
+NODISCARD int db_node_certify(struct db *db, const char *node, const char *transport_public,
+			      const char *certificate);
+/*
+ * Another machine takes the node's place: what its reports said is forgotten, and it counts as added now; orders to
+ * it stay. -ENOENT. Within a transaction.
+ */
+NODISCARD int db_node_rekey(struct db *db, const char *node, const char *identity_public,
+			    const char *transport_public, int64_t now);
 NODISCARD int db_node_quarantine(struct db *db, const char *node, const char *reason);
 /* Trust it again: the next report is taken whatever its sequence. */
 NODISCARD int db_node_trust(struct db *db, const char *node);
@@ -148,6 +159,8 @@ enum db_budget {
 	DB_BUDGET_AGAIN,
 	DB_BUDGET_LEASES,
 	DB_BUDGET_FILES,
+	DB_BUDGET_ENROLMENTS,
+	DB_BUDGET_ENROLMENTS_OF_ALL,
 	DB_BUDGET_COUNT
 };
 bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now);
@@ -160,6 +173,29 @@ struct db_stranger {
 };
 NODISCARD int db_stranger(struct db *db, const char *name, const char *reason, int64_t now);
 NODISCARD int db_strangers(struct db *db, int (*each)(void *user, const struct db_stranger *row), void *user);
+
+/* --- enrolment: one secret a node, and the key that used it up --- */
+struct db_enrolment {
+	const char *node, *secret_sha256;
+	const char *labels; /* JSON object: the node's, once it is one */
+	const char *by;
+	int64_t issued_at, expires_at, used_at; /* used_at 0: not yet */
+	const char *identity_public, *transport_public; /* that used it up; NULL */
+	bool waiting; /* that key is new for a node that is known: until a person releases it */
+	uint64_t refused; /* how often another key came with it */
+};
+/* Instead of the one there was. */
+NODISCARD int db_enrolment_put(struct db *db, const struct db_enrolment *e);
+/* Of one node (-ENOENT), or with NULL all, by node. */
+NODISCARD int db_enrolments(struct db *db, const char *node,
+			    int (*each)(void *user, const struct db_enrolment *row), void *user);
+NODISCARD int db_enrolment_use(struct db *db, const char *node, const char *identity_public,
+			       const char *transport_public, bool waiting, int64_t now);
+/* The key that waits is the node's now; -ENOENT: none waits. */
+NODISCARD int db_enrolment_release(struct db *db, const char *node);
+NODISCARD int db_enrolment_refused(struct db *db, const char *node);
+/* The secret is worth nothing any more; -ENOENT. */
+NODISCARD int db_enrolment_drop(struct db *db, const char *node);
 
 /* --- results --- */
 struct db_result {

@@ -11,7 +11,7 @@ make_component web
 check "a component" selfright component add web --team web
 check "web 1.0.0" publish web 1.0.0
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
-	selfright node add "n$i" --label traffic="$([ $((i % 4)) = 0 ] && echo low || echo high)" \
+	selfright node add --with-keys "n$i" --label traffic="$([ $((i % 4)) = 0 ] && echo low || echo high)" \
 		--label env="$([ $i -le 2 ] && echo staging || echo production)" -o "n$i.join" >/dev/null
 done
 check "twelve nodes" eval "selfright node list --json | holds '.nodes | length == 12'"

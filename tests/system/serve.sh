@@ -75,7 +75,7 @@ check "help has an example" grep -q Example: <(selfright serve --help)
 
 # --- nodes ---
 for node in n1 n2; do
-	check "$node is added" selfright node add $node --label site=oslo --var port=8080 -o $node.join
+	check "$node is added" selfright node add --with-keys $node --label site=oslo --var port=8080 -o $node.join
 	jq -r .transport_key $node.join >$node.key
 	jq -r .transport_crt $node.join >$node.crt
 	jq -r .ca $node.join >ca.crt
@@ -84,10 +84,10 @@ check "the join file is for its owner only" [ "$(stat -c %a n1.join)" = 600 ]
 check "the join file is complete" holds '.format == 1 and .fleet == "demo" and .node == "n1" and .urls[0] and .broker.port and
 	.identity_key and (.root | fromjson | .signed._type == "root") and .labels.site == "oslo" and .vars.port == "8080"' n1.join
 check "its root has the digest it says" [ "$(jq -rj .root n1.join | sha256sum | cut -c1-64)" = "$(jq -r .root_sha256 n1.join)" ]
-check "a join file is not overwritten" not selfright node add n1 -o n1.join
-check "a node is enrolled once" not selfright node add n1 -o again.join
+check "a join file is not overwritten" not selfright node add --with-keys n1 -o n1.join
+check "a node is enrolled once" not selfright node add --with-keys n1 -o again.join
 check "and leaves no file then" [ ! -e again.join ]
-check "a name that is none is refused" not selfright node add 'N 1' -o x.join
+check "a name that is none is refused" not selfright node add --with-keys 'N 1' -o x.join
 check "the control socket is for its owner only" [ "$(stat -c %a "$control")" = 600 ]
 
 # --- HTTPS ---
@@ -315,8 +315,8 @@ check "then it counts again" holds '.signed.sequence == 2' <(make n1.join 2 cccc
 # --- a node that is not wanted any more ---
 hears() { client sub n1 -t $prefix/timestamp -C 1 -W 2; }
 check "n1 hears" hears
-check "a lost join file is replaced" selfright node add n1 --replace --reason "file lost" -o n1-new.join
-check "a reason is needed" not selfright node add n1 --replace -o n1-none.join
+check "a lost join file is replaced" selfright node add --with-keys n1 --replace --reason "file lost" -o n1-new.join
+check "a reason is needed" not selfright node add --with-keys n1 --replace -o n1-none.join
 check "the old key signs nothing any more" holds .error <(make n1.join 9 cccccccc-0000-4000-8000-000000000003 | post n1)
 check "the new one does, from its first report on" holds '.signed.sequence == 1' <(make n1-new.join 1 dddddddd-0000-4000-8000-000000000004 | post n1)
 check "a hold" selfright node hold n1 --for 2d --reason x
@@ -328,7 +328,7 @@ check "its reports are a stranger's" holds '.error | contains("no such node")' <
 check "its certificate opens nothing" within 3 not hears
 check "others hear as before" client sub n2 -t $prefix/timestamp -C 1 -W 5
 check "the audit trail says who" holds '[.entries[].action] | index("node-remove")' <(api http://x/v1/audit)
-check "it may come back" selfright node add n1 -o n1-back.join
+check "it may come back" selfright node add --with-keys n1 -o n1-back.join
 jq -r .transport_key n1-back.join >n1.key
 jq -r .transport_crt n1-back.join >n1.crt
 check "and hears again" within 3 hears

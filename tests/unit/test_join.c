@@ -41,7 +41,7 @@ static void make(struct buf *out, const struct change *change)
 	};
 
 	assert_int_equal(sha256_hex(root, strlen(root), hex), 0);
-	node_integer(o, "format", change && strcmp(change->name, "format") == 0 ? 2 : 1);
+	node_integer(o, "format", change && strcmp(change->name, "format") == 0 ? 3 : 1);
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		const struct change *c =
 			change && strcmp(change->name, members[i].name) == 0 ? change : &members[i];
@@ -173,6 +173,86 @@ static void test_refuses(void **state)
 	}
 }
 
+static const char secret[] = "0123456789abcdef0123456789abcdef01234567";
+
+/* With a secret: no keys in it. */
+static void make_with_secret(struct buf *out, const char *text, const char *url)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct json_node *o = json_build_root(b), *urls;
+	char hex[SHA256_HEX + 1];
+
+	assert_int_equal(sha256_hex(root, strlen(root), hex), 0);
+	node_integer(o, "format", 2);
+	node_string(o, "fleet", "demo");
+	node_string(o, "node", "n1");
+	node_string(o, "root", root);
+	node_string(o, "root_sha256", hex);
+	node_string(o, "ca", pem);
+	urls = node_array(o, "urls");
+	if (url)
+		node_string(urls, NULL, url);
+	if (text)
+		node_string(o, "secret", text);
+	assert_int_equal(json_build_text(b, false, out), 0);
+}
+
+static void test_makes_its_keys_for_a_secret(void **state)
+{
+	CLEANUP(buf_done)
+	struct buf file = BUF_INIT(64 * 1024), first = BUF_INIT(4096), second = BUF_INIT(4096),
+		   kept = BUF_INIT(256);
+	struct join_error e = { "" };
+	int fd;
+
+	(void) state;
+	make_with_secret(&file, secret, "https://h:8443/");
+	if (apply(file.data, file.len, false, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(mode_of("identity.key"), 0600);
+	assert_int_equal(mode_of("transport.key"), 0600);
+	assert_int_equal(mode_of("enrolment.secret"), 0600);
+	fd = open(etc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(faccessat(fd, "transport.crt", F_OK, 0), -1);
+	assert_int_equal(file_read(&os_posix, fd, "enrolment.secret", 256, &kept), 0);
+	assert_memory_equal(kept.data, secret, strlen(secret));
+	assert_int_equal(file_read(&os_posix, fd, "identity.key", 4096, &first), 0);
+	assert_int_equal(file_read(&os_posix, fd, "transport.key", 4096, &second), 0);
+	assert_string_not_equal(buf_str(&first), buf_str(&second));
+	/* again only by force, and then with other keys */
+	assert_int_equal(apply(file.data, file.len, false, &e), -EEXIST);
+	assert_int_equal(apply(file.data, file.len, true, &e), 0);
+	buf_clear(&second);
+	assert_int_equal(file_read(&os_posix, fd, "identity.key", 4096, &second), 0);
+	assert_string_not_equal(buf_str(&first), buf_str(&second));
+	close(fd);
+}
+
+static void test_refuses_a_secret_that_is_none(void **state)
+{
+	static const char *const texts[] = { NULL, "", "12", "0123456789ABCDEF0123456789abcdef01234567",
+					     "0123456789abcdef0123456789abcdef0123456\n" };
+	CLEANUP(buf_done)
+	struct buf without_url = BUF_INIT(64 * 1024);
+	struct join_error e = { "" };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		CLEANUP(buf_done)
+		struct buf file = BUF_INIT(64 * 1024);
+
+		make_with_secret(&file, texts[i], "https://h:8443/");
+		assert_true(apply(file.data, file.len, false, &e) < 0);
+		assert_non_null(strstr(e.text, "secret"));
+	}
+	make_with_secret(&without_url, secret, NULL);
+	assert_true(apply(without_url.data, without_url.len, false, &e) < 0);
+	assert_non_null(strstr(e.text, "address"));
+	assert_int_equal(access(etc, F_OK), -1);
+}
+
 static void test_refuses_what_is_no_document(void **state)
 {
 	static const char *const texts[] = {
@@ -191,6 +271,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_makes_a_node, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_makes_its_keys_for_a_secret, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refuses_a_secret_that_is_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses_what_is_no_document, setup, teardown),
 	};
 

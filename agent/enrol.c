@@ -1,0 +1,419 @@
+#include "agent/enrol.h"
+
+#include "agent/link/protocol.h"
+#include "agent/phase/node.h"
+#include "agent/update.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "crypto/csr.h"
+#include "crypto/key.h"
+#include "json/build.h"
+#include "json/json.h"
+#include "model/enrolment.h"
+#include "tuf/tuf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ANSWER_MS = 150 * 1000, /* a request nobody answered is sent again */
+	TRIAL_MS = 90 * 1000, /* how long the broker may take to accept the next pair */
+	TRIALS_MAX = 3, /* then another is asked for */
+	SPACING_S = 3600, /* between two renewals, whatever the clock says; less for short lives */
+	KEY_PEM_MAX = 8 * 1024,
+};
+
+static void tell(struct enrol *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void tell(struct enrol *e, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(e->node->enrolment, sizeof(e->node->enrolment), fmt, ap); /* a longer one is cut */
+	va_end(ap);
+}
+
+/* A disk that refuses is said once for each way in which it does. */
+static void complain(struct enrol *e, int r, const char *what)
+{
+	if (r != e->said)
+		log_error("certificate-not-kept", "%s: %s", what, err_text(r));
+	e->said = r;
+	tell(e, "%s: %s", what, err_text(r));
+}
+
+static int look(struct enrol *e)
+{
+	struct node *n = e->node;
+	int r = pair_look(n->os, e->dirfd, &e->pair);
+
+	n->certificate_until = r == 0 && e->pair.enrolled ? e->pair.not_after : 0;
+	return r;
+}
+
+static int name_key(struct node *n)
+{
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(KEY_PEM_MAX), described = BUF_INIT(KEY_PEM_MAX);
+	int r = private_key_public_pem(n->identity, &pem);
+
+	return r < 0 ? r : tuf_key_describe(buf_str(&pem), &described, n->identity_fingerprint);
+}
+
+int enrol_open(struct enrol *e, struct node *n, const struct pair_owner *owner)
+{
+	int r;
+
+	*e = (struct enrol){
+		.node = n,
+		.dirfd = -1,
+		.owner = *owner,
+		.waits = { .base_ms = 2000, .cap_ms = 5 * 60 * 1000 },
+		.refusals = { .base_ms = 10 * 1000, .cap_ms = 3600 * 1000 },
+		.trial_backoff = { .base_ms = 10 * 60 * 1000, .cap_ms = 6 * 3600 * 1000 },
+	};
+	if (!n->identity)
+		return 0; /* an image that is filled: its own agent enrols */
+	e->dirfd = n->os->openat(n->os, AT_FDCWD, n->config->dir, O_RDONLY | O_DIRECTORY, 0);
+	if (e->dirfd < 0)
+		return e->dirfd;
+	r = name_key(n);
+	if (r == 0 && !n->alone)
+		r = pair_settle(n->os, e->dirfd, &e->owner);
+	return r < 0 ? r : look(e);
+}
+
+void enrol_close(struct enrol *e)
+{
+	if (e->node && e->dirfd >= 0)
+		(void) e->node->os->close(e->node->os, e->dirfd); /* every write was synced on its own */
+	e->dirfd = -1;
+}
+
+int64_t enrol_due(const char *node, int64_t not_before, int64_t not_after)
+{
+	int64_t life = not_after - not_before;
+	uint32_t hash = 2166136261u; /* FNV-1a: the same node at the same time of its certificate's life, always */
+
+	for (const char *p = node; *p; p++)
+		hash = (hash ^ (uint8_t) *p) * 16777619u;
+	return life <= 0 ? not_before : not_before + life / 3 * 2 + life / 12 * (int64_t) (hash % 1000) / 1000;
+}
+
+bool enrol_tries_next(struct enrol *e)
+{
+	e->tried = e->trying;
+	return e->trying;
+}
+
+/* --- asking --- */
+
+static int sign(struct node *n, const struct enrolment *request, const struct private_key *key, struct buf *out)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(ENROLMENT_MAX_BYTES);
+	CLEANUP(json_freep)
+	struct json *signed_object = NULL;
+	const struct private_key *keys[] = { n->identity, key };
+	int r;
+
+	enrolment_write(request, json_build_root(b));
+	r = json_build_text(b, false, &text);
+	if (r == 0)
+		r = json_parse(text.data, text.len, &json_limits_default, &signed_object);
+	if (text.data)
+		explicit_bzero(text.data, text.len);
+	return r < 0 ? r : tuf_envelope_sign(signed_object, keys, ARRAY_LEN(keys), out);
+}
+
+static int make_request(struct enrol *e, const struct private_key *key, struct buf *out)
+{
+	CLEANUP(buf_done)
+	struct buf identity = BUF_INIT(KEY_PEM_MAX), csr = BUF_INIT(CSR_PEM_MAX), secret = BUF_INIT(256);
+	struct node *n = e->node;
+	struct enrolment request = { .fleet = "" };
+	int r = private_key_public_pem(n->identity, &identity);
+
+	if (r == 0)
+		r = csr_make(key, n->config->node, &csr);
+	if (r == 0 && e->pair.secret)
+		r = pair_secret(n->os, e->dirfd, &secret);
+	if (r == 0) {
+		(void) snprintf(request.fleet, sizeof(request.fleet), "%s", n->config->fleet);
+		(void) snprintf(request.node, sizeof(request.node), "%s", n->config->node);
+		(void) snprintf(request.secret, sizeof(request.secret), "%s", buf_str(&secret));
+		request.identity = (char *) (uintptr_t) buf_str(&identity); /* only read */
+		request.request = (char *) (uintptr_t) buf_str(&csr);
+		r = sign(n, &request, key, out);
+		explicit_bzero(request.secret, sizeof(request.secret));
+	}
+	if (secret.data)
+		explicit_bzero(secret.data, secret.len);
+	return r;
+}
+
+static int ask(struct enrol *e, bool next)
+{
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	CLEANUP(buf_done)
+	struct buf envelope = BUF_INIT(2 * ENROLMENT_MAX_BYTES);
+	struct node *n = e->node;
+	int r = next ? pair_next_key(n->os, e->dirfd, &e->owner, &key) : pair_key(n->os, e->dirfd, &key);
+
+	if (r == 0)
+		r = make_request(e, key, &envelope);
+	if (r < 0)
+		return r;
+	e->last_id += e->last_id == UINT32_MAX ? 2 : 1;
+	e->asked_id = e->last_id;
+	e->asked_next = next;
+	e->asked_ms = node_now_ms(n);
+	node_link_send(n, LINK_ENROL, e->asked_id, envelope.data, envelope.len);
+	if (envelope.data)
+		explicit_bzero(envelope.data, envelope.len); /* it may hold the secret */
+	return 0;
+}
+
+static uint64_t later(struct enrol *e, struct backoff *b)
+{
+	uint64_t random = 0;
+
+	if (e->node->os->random(e->node->os, &random, sizeof(random)) < 0)
+		random = UINT64_MAX; /* the longest wait */
+	return node_now_ms(e->node) + b->base_ms / 2 + backoff_next_ms(b, random);
+}
+
+/* Without an answer it is the road's fault, and asked again soon; who refuses is asked seldom. */
+static void ask_again(struct enrol *e, struct backoff *b, const char *why)
+{
+	struct node *n = e->node;
+
+	e->ask_at_ms = later(e, b);
+	if (!e->pair.enrolled)
+		tell(e, "not enrolled yet: %s", why);
+	else
+		tell(e, "the certificate is not renewed yet: %s", why);
+	log_warning("enrolment-waits", "key=%.16s %s", n->identity_fingerprint, n->enrolment);
+}
+
+/* --- answers --- */
+
+static void take_first(struct enrol *e, const char *certificate)
+{
+	struct node *n = e->node;
+	int r = pair_put_first(n->os, e->dirfd, n->config->node, certificate);
+
+	if (r == 0)
+		r = look(e);
+	if (r < 0) {
+		complain(e, r, "the certificate cannot be kept");
+		e->ask_at_ms = later(e, &e->waits);
+		return;
+	}
+	e->said = 0;
+	n->enrolment[0] = '\0';
+	n->link_restart_wanted = true; /* with it */
+	n->report_wanted = true;
+	log_notice("enrolled", "node=%s key=%.16s", n->config->node, n->identity_fingerprint);
+}
+
+static void take_next(struct enrol *e, const char *certificate)
+{
+	struct node *n = e->node;
+	int r = pair_put_next(n->os, e->dirfd, n->config->node, certificate);
+
+	if (r == 0)
+		r = look(e);
+	if (r < 0) {
+		complain(e, r, "the renewed certificate cannot be kept");
+		e->ask_at_ms = later(e, &e->waits);
+		return;
+	}
+	e->said = 0;
+	n->enrolment[0] = '\0';
+	e->trials = 0;
+	e->try_at_ms = 0;
+	log_notice("certificate-issued",
+		   "a renewed certificate is here; the broker has to take it before it counts");
+}
+
+static void take_answer(struct enrol *e, const struct enrolment_answer *a)
+{
+	switch (a->state) {
+	case ENROLMENT_ISSUED:
+		backoff_reset(&e->waits);
+		backoff_reset(&e->refusals);
+		if (e->asked_next)
+			take_next(e, a->certificate);
+		else
+			take_first(e, a->certificate);
+		break;
+	case ENROLMENT_WAITING:
+		ask_again(e, &e->waits, a->reason);
+		break;
+	case ENROLMENT_REFUSED:
+		ask_again(e, &e->refusals, a->reason);
+		break;
+	}
+}
+
+static void printable(char *text)
+{
+	for (char *p = text; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
+}
+
+void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len)
+{
+	static const struct json_limits limits = { 64 * 1024, 4, 64 };
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	CLEANUP(enrolment_answer_done)
+	struct enrolment_answer a = { .certificate = NULL };
+	unsigned status;
+	char words[200];
+	int r;
+
+	if (id != e->asked_id || id == 0 || len < 2)
+		return; /* of a request nobody waits for any more */
+	e->asked_id = 0;
+	status = (unsigned) data[0] << 8 | data[1];
+	if (status == 200 || status == 202 || status == 403) {
+		r = json_parse(data + 2, len - 2, &limits, &doc);
+		if (r == 0)
+			r = enrolment_answer_parse(doc, &a, NULL);
+		if (r == 0) {
+			printable(a.reason);
+			take_answer(e, &a);
+			return;
+		}
+	}
+	if (status == 0)
+		(void) snprintf(words, sizeof(words), "nobody answered: %.*s",
+				(int) (len - 2 < 150 ? len - 2 : 150), (const char *) data + 2);
+	else
+		(void) snprintf(words, sizeof(words),
+				"the server at this address answered %u, as no controller does", status);
+	printable(words);
+	ask_again(e, &e->waits, words);
+}
+
+/* --- the next pair proves itself --- */
+
+static void promote(struct enrol *e)
+{
+	struct node *n = e->node;
+	char until[TIMESTAMP_LEN + 1];
+	int64_t life;
+	int r = pair_promote(n->os, e->dirfd);
+
+	/* After the first rename it is in force, whatever became of the second: settling finishes it. */
+	if (r < 0 && pair_settle(n->os, e->dirfd, &e->owner) == 0 && look(e) == 0 && !e->pair.next)
+		r = 0;
+	if (r == 0)
+		r = look(e);
+	if (r < 0) {
+		complain(e, r, "the renewed certificate cannot take the old one's place");
+		e->trial_ends_ms = node_now_ms(n) + TRIAL_MS;
+		return;
+	}
+	e->said = 0;
+	e->trying = e->tried = false;
+	e->trials = 0;
+	backoff_reset(&e->trial_backoff);
+	/* A clock that is wrong would ask again at once, and for ever. */
+	life = e->pair.not_after - e->pair.not_before;
+	e->ask_at_ms = node_now_ms(n) + (uint64_t) (life / 6 < SPACING_S ? life / 6 : SPACING_S) * 1000;
+	timestamp_format(until, e->pair.not_after);
+	log_notice("certificate-renewed", "the broker took it; it is valid until %s", until);
+}
+
+static void give_up_trial(struct enrol *e)
+{
+	struct node *n = e->node;
+
+	e->trying = e->tried = false;
+	e->try_at_ms = later(e, &e->trial_backoff);
+	n->link_restart_wanted = true; /* with the old one, which was kept */
+	log_warning("certificate-not-taken",
+		    "no connection with the renewed certificate; the one before is used: %s", n->link_reason);
+	tell(e, "the broker has not taken the renewed certificate yet: %.180s", n->link_reason);
+	if (++e->trials < TRIALS_MAX)
+		return;
+	if (pair_drop_next(n->os, e->dirfd) < 0)
+		return; /* it stays, and is tried again */
+	e->trials = 0;
+	(void) !look(e); /* dropped it is gone; what cannot be read is looked at again */
+	e->pair.next = false;
+}
+
+static uint64_t step_trial(struct enrol *e)
+{
+	struct node *n = e->node;
+	uint64_t now = node_now_ms(n);
+	bool useless = !e->pair.enrolled || e->pair.not_after <= node_now(n);
+
+	if (e->trying) {
+		if (e->tried && n->link_connected)
+			promote(e);
+		else if (now >= e->trial_ends_ms)
+			give_up_trial(e);
+		return e->trying ? e->trial_ends_ms : now;
+	}
+	/* While the road is cut nothing can be learnt; an update's own proof by the link is not disturbed. */
+	if (now < e->try_at_ms)
+		return e->try_at_ms;
+	if (update_is_active(n) || (!n->link_connected && !useless))
+		return now + 5000;
+	e->trying = true;
+	e->trial_ends_ms = now + TRIAL_MS;
+	n->link_restart_wanted = true;
+	return e->trial_ends_ms;
+}
+
+/* --- what is due --- */
+
+static uint64_t step_asking(struct enrol *e, bool next)
+{
+	uint64_t now = node_now_ms(e->node);
+	int r;
+
+	if (e->asked_id && now < e->asked_ms + ANSWER_MS)
+		return e->asked_ms + ANSWER_MS;
+	if (now < e->ask_at_ms)
+		return e->ask_at_ms;
+	r = ask(e, next);
+	if (r == 0)
+		return now + ANSWER_MS;
+	complain(e, r, "a certificate cannot be asked for");
+	e->ask_at_ms = later(e, &e->waits);
+	return e->ask_at_ms;
+}
+
+uint64_t enrol_step(struct enrol *e)
+{
+	struct node *n = e->node;
+	uint64_t now = node_now_ms(n);
+	int64_t left;
+
+	if (e->dirfd < 0 || n->alone || !n->link)
+		return UINT64_MAX;
+	if (e->pair.next)
+		return step_trial(e);
+	if (!e->pair.enrolled)
+		return step_asking(e, false);
+	if (!n->config->broker.host)
+		return UINT64_MAX; /* nobody asks for it; a broker that is configured later has it renewed */
+	left = enrol_due(n->config->node, e->pair.not_before, e->pair.not_after) - node_now(n);
+	if (left <= 0)
+		return step_asking(e, true);
+	return now + (left < SPACING_S ? (uint64_t) left * 1000 : (uint64_t) SPACING_S * 1000);
+}
