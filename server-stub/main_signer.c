@@ -30,7 +30,8 @@
 enum { CONNECTIONS_MAX = 32, EXIT_BUSY = 3 };
 
 static const char usage[] =
-	"Usage: selfright-signer --dir DIR [--user USER] [--quiet] [--roles-per-minute N] [--control-per-minute "
+	"Usage: selfright-signer --dir DIR [--user USER] [--client USER] [--quiet] [--roles-per-minute N] "
+	"[--control-per-minute "
 	"N]\n"
 	"\n"
 	"Hold the online role keys of the fleet in DIR and sign for `selfright serve` and `selfright repo`\n"
@@ -38,6 +39,7 @@ static const char usage[] =
 	"\n"
 	"  --dir DIR               the folder made by `selfright repo init` (or $SELFRIGHT_DIR)\n"
 	"  --user USER             become this user after taking the folder's keys (started as root)\n"
+	"  --client USER           answer this user too, the controller's; with --user\n"
 	"  --roles-per-minute N    most role signatures and certificates in a minute (600)\n"
 	"  --control-per-minute N  most acknowledgements and grants in a minute (60000)\n"
 	"  --quiet                 say warnings and errors only\n"
@@ -64,14 +66,22 @@ struct connection {
 	bool open;
 };
 
+/* Who may ask besides root and ourselves. */
+struct client {
+	bool known;
+	uid_t uid;
+	gid_t gid;
+};
+
 struct server {
 	struct signer *signer;
 	int listener;
+	struct client client;
 	struct connection connections[CONNECTIONS_MAX];
 };
 
 struct arguments {
-	const char *dir, *user;
+	const char *dir, *user, *client;
 	bool quiet;
 	uint64_t roles_per_minute, control_per_minute;
 };
@@ -84,9 +94,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		uint64_t *number = str_eq(argv[i], "--roles-per-minute")     ? &a->roles_per_minute
 				   : str_eq(argv[i], "--control-per-minute") ? &a->control_per_minute
 									     : NULL;
-		const char **text = str_eq(argv[i], "--dir")	? &a->dir
-				    : str_eq(argv[i], "--user") ? &a->user
-								: NULL;
+		const char **text = str_eq(argv[i], "--dir")	  ? &a->dir
+				    : str_eq(argv[i], "--user")	  ? &a->user
+				    : str_eq(argv[i], "--client") ? &a->client
+								  : NULL;
 
 		if (str_eq(argv[i], "--help"))
 			return fputs(usage, stdout) < 0 ? 1 : 0;
@@ -113,26 +124,39 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		(void) fputs("selfright-signer: name the fleet's folder with --dir DIR; see --help\n", stderr);
 		return 2;
 	}
+	if (a->client && !a->user) {
+		(void) fputs("selfright-signer: --client is for a signer that becomes another user, with --user\n",
+			     stderr);
+		return 2;
+	}
 	return -1;
 }
 
-/* Give the key folder to `user` and become it: nothing but this process is to read the keys. */
-static int become(const char *dir, const char *user)
+static const struct passwd *user_named(const char *name)
 {
-	const struct passwd *p = getpwnam(user);
+	const struct passwd *p = getpwnam(name);
+
+	if (!p)
+		log_error("signer-user", "there is no user %s", name);
+	return p;
+}
+
+/*
+ * Give the key folder to `user` and become it: nothing but this process is to read the keys. Who may ask besides
+ * (`client`) gets as far as the socket, by its group.
+ */
+static int become(const char *dir, const struct passwd *p, const struct client *client)
+{
 	char path[4096];
 	int fd, r = 0, with_parent = 0;
 	pid_t parent = getppid();
 
-	if (!p) {
-		log_error("signer-user", "there is no user %s", user);
-		return -ENOENT;
-	}
 	if (geteuid() == p->pw_uid)
 		return 0;
 	(void) snprintf(path, sizeof(path), "%s/signer/.", dir);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fchown(fd, p->pw_uid, p->pw_gid) < 0)
+	if (fd < 0 || fchown(fd, p->pw_uid, client->known ? client->gid : p->pw_gid) < 0 ||
+	    fchmod(fd, client->known ? 0710 : 0700) < 0)
 		r = -errno;
 	if (r >= 0) {
 		static const char *const own[] = { "state", "signer.log", "lock", "ca.key", "ca.crt" };
@@ -157,14 +181,15 @@ static int become(const char *dir, const char *user)
 	/* Another user's process is no longer ended with its parent, unless it asks for that again. */
 	if (r >= 0 && prctl(PR_GET_PDEATHSIG, &with_parent) < 0)
 		r = -errno;
-	if (r >= 0 && (setgroups(0, NULL) < 0 || setgid(p->pw_gid) < 0 || setuid(p->pw_uid) < 0))
+	if (r >= 0 &&
+	    (setgroups(client->known ? 1 : 0, &client->gid) < 0 || setgid(p->pw_gid) < 0 || setuid(p->pw_uid) < 0))
 		r = -errno;
 	if (r >= 0 && with_parent && prctl(PR_SET_PDEATHSIG, with_parent) < 0)
 		r = -errno;
 	if (r >= 0 && with_parent && getppid() != parent)
 		r = -ESRCH;
 	if (r < 0)
-		log_error("signer-user", "cannot become %s: %s", user, err_text(r));
+		log_error("signer-user", "cannot become %s: %s", p->pw_name, err_text(r));
 	return r;
 }
 
@@ -227,7 +252,7 @@ static void accept_one(struct server *s)
 
 	if (fd < 0)
 		return;
-	if (uid != 0 && uid != geteuid()) {
+	if (uid != 0 && uid != geteuid() && !(s->client.known && uid == s->client.uid)) {
 		log_warning("signer-peer", "uid=%u pid=%d turned away", (unsigned) uid, (int) pid);
 		(void) close(fd); /* nothing was written to it */
 		return;
@@ -291,7 +316,7 @@ static int loop(struct server *s)
 	return 0;
 }
 
-static int run(const struct arguments *a)
+static int run(const struct arguments *a, const struct client *client)
 {
 	struct server *s = calloc(1, sizeof(*s));
 	const struct signer_options options = {
@@ -306,13 +331,17 @@ static int run(const struct arguments *a)
 	if (!s)
 		return -ENOMEM;
 	s->listener = -1;
+	s->client = *client;
 	r = signer_open(&options, &s->signer);
 	if (r < 0)
 		goto out;
 	(void) snprintf(path, sizeof(path), "%s/signer/signer.sock", a->dir);
-	s->listener = unixsock_listen(path, 0600);
-	if (s->listener < 0) {
+	s->listener = unixsock_listen(path, client->known ? 0660 : 0600);
+	if (s->listener < 0)
 		r = s->listener;
+	else if (client->known && chown(path, (uid_t) -1, client->gid) < 0)
+		r = -errno;
+	if (r < 0) {
 		log_error("signer-listen", "cannot listen at %s: %s", path, err_text(r));
 		goto out;
 	}
@@ -333,6 +362,7 @@ out:
 int main(int argc, char **argv)
 {
 	const struct sigaction action = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+	struct client client = { .known = false };
 	struct arguments a = { 0 };
 	int r;
 
@@ -347,8 +377,21 @@ int main(int argc, char **argv)
 	(void) sigaction(SIGINT, &action, NULL);
 	(void) sigaction(SIGHUP, &action, NULL);
 	(void) sigaction(SIGPIPE, &ignore, NULL);
-	r = a.user ? become(a.dir, a.user) : 0;
+	if (a.client) {
+		const struct passwd *p = user_named(a.client);
+
+		if (!p)
+			return 1;
+		client = (struct client){ .known = true, .uid = p->pw_uid, .gid = p->pw_gid };
+	}
+	if (a.user) {
+		const struct passwd *p = user_named(a.user);
+
+		r = p ? become(a.dir, p, &client) : -ENOENT;
+	} else {
+		r = 0;
+	}
 	if (r >= 0)
-		r = run(&a);
+		r = run(&a, &client);
 	return r == -EBUSY ? EXIT_BUSY : r < 0 ? 1 : 0;
 }

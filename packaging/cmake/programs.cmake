@@ -60,13 +60,14 @@ install_pages(agent selfright-agent.yaml.5 selfright-agent.8 selfright-link.8 se
 install_pages(controller selfright.1 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-signer.8)
 
 # Where systemd looks for units and users of packages is the same on every architecture.
-foreach(unit selfright selfright-agent selfright-recover)
+foreach(unit selfright selfright-agent selfright-recover selfright-signer)
 	configure_file(${PROJECT_SOURCE_DIR}/packaging/systemd/${unit}.service.in
 		${PROJECT_BINARY_DIR}/systemd/${unit}.service @ONLY)
 endforeach()
 install(FILES ${PROJECT_BINARY_DIR}/systemd/selfright-agent.service ${PROJECT_BINARY_DIR}/systemd/selfright-recover.service
 	DESTINATION lib/systemd/system COMPONENT agent)
-install(FILES ${PROJECT_BINARY_DIR}/systemd/selfright.service DESTINATION lib/systemd/system COMPONENT controller)
+install(FILES ${PROJECT_BINARY_DIR}/systemd/selfright.service ${PROJECT_BINARY_DIR}/systemd/selfright-signer.service
+	DESTINATION lib/systemd/system COMPONENT controller)
 install(FILES ${PROJECT_SOURCE_DIR}/packaging/sysusers/selfright-agent.conf DESTINATION lib/sysusers.d COMPONENT agent)
 install(FILES ${PROJECT_SOURCE_DIR}/packaging/sysusers/selfright.conf DESTINATION lib/sysusers.d COMPONENT controller)
 install(FILES ${PROJECT_SOURCE_DIR}/packaging/tmpfiles/selfright.conf DESTINATION lib/tmpfiles.d COMPONENT controller)

@@ -202,17 +202,25 @@ static int fail_with_log(const struct cli *c, int r, const char *part, const cha
 	return cli_fail_error(c, r, "%s", part);
 }
 
-/* A command may hold the folder for a moment. */
+/* A command may hold the folder for a moment; a signer of its own may be just starting. */
+static bool is_on_its_way(const struct serve *s, int r)
+{
+	return r == -EBUSY || (s->options.no_signer && (r == -ENOENT || r == -ECONNREFUSED));
+}
+
 static int start_signer(struct serve *s)
 {
 	int r = trust_start(s);
 
-	for (unsigned waited = 0; r == -EBUSY && waited < SIGNER_WAIT_MS && !stop_signal;
+	for (unsigned waited = 0; is_on_its_way(s, r) && waited < SIGNER_WAIT_MS && !stop_signal;
 	     waited += SIGNER_AGAIN_MS) {
 		const struct timespec moment = { 0, SIGNER_AGAIN_MS * 1000 * 1000 };
 
 		if (waited == 0)
-			log_notice("signer-waits", "another signer holds the folder; waiting for it to end");
+			log_notice("signer-waits", "%s",
+				   s->options.no_signer
+					   ? "no signer answers yet; waiting for it"
+					   : "another signer holds the folder; waiting for it to end");
 		(void) nanosleep(&moment, NULL); /* shorter is fine */
 		r = trust_start(s);
 	}
@@ -243,6 +251,13 @@ static int start(struct serve *s, const struct cli *c)
 		return cli_fail_error(c, r,
 				      "another signer holds %s: a command that does not end, or a "
 				      "selfright-signer that was started by hand",
+				      s->options.dir);
+	if (r < 0 && is_on_its_way(s, r))
+		return cli_fail(c, CLI_FAILED,
+				"no signer answers in %s: start selfright-signer there, or leave --no-signer away",
+				s->options.dir);
+	if (r == -EACCES && s->options.no_signer)
+		return cli_fail_error(c, r, "the signer of %s answers only its own user and that of its --client",
 				      s->options.dir);
 	if (r < 0)
 		return fail_with_log(c, r, "the signer or the published folder", s->options.dir,
@@ -373,7 +388,7 @@ int cmd_serve(int argc, char **argv)
 {
 	static const char *listen_on = "127.0.0.1", *broker, *broker_user, *broker_password;
 	static uint64_t http_port, broker_port;
-	static bool verbose;
+	static bool verbose, no_signer;
 	static struct cli_values names;
 	static const struct cli_option options[] = {
 		{ .name = "listen",
@@ -401,6 +416,9 @@ int cmd_serve(int argc, char **argv)
 		  .value = "FILE",
 		  .help = "and the password",
 		  .text = &broker_password },
+		{ .name = "no-signer",
+		  .help = "a selfright-signer runs there already, as a user of its own (its --client is ours)",
+		  .flag = &no_signer },
 		{ .name = "verbose", .help = "log what an operator rarely needs", .flag = &verbose },
 		{ 0 },
 	};
@@ -429,6 +447,7 @@ int cmd_serve(int argc, char **argv)
 				"with --listen %s also say how nodes reach this machine: --name NAME", listen_on);
 	o.dir = c.dir;
 	o.listen = listen_on;
+	o.no_signer = no_signer;
 	o.http_port = (unsigned) http_port;
 	o.broker_port = (unsigned) broker_port;
 	o.broker_user = broker_user;

@@ -52,6 +52,7 @@ struct serve_options {
 	const char *dir; /* the fleet's folder */
 	const char *listen; /* address */
 	unsigned http_port, broker_port; /* 0: as before, else a free one */
+	bool no_signer; /* one runs on the folder already, as a user of its own; only connect to it */
 	const char *broker_host; /* an external broker; NULL: a private one */
 	unsigned external_port;
 	const char *broker_user, *broker_password_file; /* external only; may be NULL */

@@ -29,7 +29,7 @@ int trust_start(struct serve *s)
 	char socket_path[PATH_MAX];
 	int r;
 
-	r = cli_start_signer(s->options.dir, &s->signer_process);
+	r = s->options.no_signer ? 0 : cli_start_signer(s->options.dir, &s->signer_process);
 	if (r < 0)
 		return r;
 	if (snprintf(socket_path, sizeof(socket_path), "%s/signer/signer.sock", s->options.dir) >=
@@ -40,7 +40,8 @@ int trust_start(struct serve *s)
 		r = repo_open(s->os, s->options.dir, s->signer, &s->repo);
 	if (r < 0) {
 		disconnect(s);
-		process_end(&s->signer_process, SIGNER_GRACE_MS);
+		if (s->signer_process.pid > 0)
+			process_end(&s->signer_process, SIGNER_GRACE_MS);
 		return r;
 	}
 	return 0;
@@ -59,6 +60,13 @@ static void supervise(struct serve *s)
 	char text[64];
 	int status, r;
 
+	if (s->options.no_signer && s->signer) {
+		if (signer_is_there(s->signer))
+			return;
+		log_error("signer-ended", "the signer is gone; it is looked for again");
+		disconnect(s);
+		s->signer_retry_ms = now;
+	}
 	if (s->signer_process.pid > 0) {
 		if (process_poll(&s->signer_process, &status) == 0)
 			return;
@@ -77,7 +85,8 @@ static void supervise(struct serve *s)
 		s->publish_due = true;
 		return;
 	}
-	log_error("signer-failed", "the signer does not start: %s", err_text(r));
+	log_error("signer-failed", "the signer %s: %s", s->options.no_signer ? "is not there" : "does not start",
+		  err_text(r));
 	s->signer_process = (struct process){ 0 };
 	(void) s->os->random(s->os, &jitter, sizeof(jitter)); /* as above */
 	s->signer_retry_ms = now + backoff_next_ms(&s->signer_backoff, jitter);

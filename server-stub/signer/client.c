@@ -8,6 +8,7 @@
 #include "server-stub/signer/signer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,13 @@ void signer_disconnect(struct signer_client *c)
 		return;
 	frame_conn_done(&c->conn);
 	free(c);
+}
+
+bool signer_is_there(const struct signer_client *c)
+{
+	struct pollfd p = { .fd = c->conn.fd, .events = POLLRDHUP };
+
+	return c->conn.fd >= 0 && poll(&p, 1, 0) >= 0 && !(p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
 }
 
 const char *signer_error(const struct signer_client *c)

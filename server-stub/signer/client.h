@@ -15,6 +15,7 @@
 #include "base/attr.h"
 #include "base/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,9 @@ struct signer_client;
 NODISCARD int signer_connect(const char *socket_path, struct signer_client **ret);
 void signer_disconnect(struct signer_client *c);
 DEFINE_FREEP(struct signer_client *, signer_disconnect)
+
+/* Is it still at the other end? Asks nothing. */
+bool signer_is_there(const struct signer_client *c);
 
 /* The signer's sentence about the last refusal; never NULL. */
 const char *signer_error(const struct signer_client *c);

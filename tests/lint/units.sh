@@ -10,7 +10,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/units.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 
 # The programs as they are in the build folder, since verify looks for them.
-for unit in selfright selfright-agent selfright-recover; do
+for unit in selfright selfright-agent selfright-recover selfright-signer; do
 	sed -E "s|^(ExecStart=)[^ ]*/|\1$build/bin/|" "$build/systemd/$unit.service" > "$work/$unit.service" || status=1
 done
 words=$(systemd-analyze verify --man=no "$work"/*.service 2>&1) || status=1
