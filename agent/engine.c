@@ -296,11 +296,23 @@ static void take_saved(struct node *n, const struct frame *f)
 static void ask_soon(struct engine *e)
 {
 	struct node *n = &e->node;
-	uint64_t now = node_now_ms(n), at = now + random_u64(n->os) % ASK_SPREAD_MS;
+	const uint64_t often_ms = e->config.poll.without_broker_s * 1000;
+	uint64_t now = node_now_ms(n);
+	uint64_t at = now + random_u64(n->os) % (often_ms < ASK_SPREAD_MS ? often_ms : ASK_SPREAD_MS);
 
-	if (n->polled_ms != 0 && now - n->polled_ms < e->config.poll.without_broker_s * 1000)
+	if (n->polled_ms != 0 && now - n->polled_ms < often_ms)
 		return;
 	if (at < e->poll_at_ms)
+		e->poll_at_ms = at;
+}
+
+/* Nothing is announced any more: asked for as often as without a broker, from now on. */
+static void push_is_lost(struct engine *e)
+{
+	const uint64_t often_ms = e->config.poll.without_broker_s * 1000;
+	uint64_t at = node_now_ms(&e->node) + often_ms - random_u64(e->node.os) % (often_ms / 10 + 1);
+
+	if (e->node.link_connected && at < e->poll_at_ms)
 		e->poll_at_ms = at;
 }
 
@@ -315,6 +327,8 @@ static void take_state(struct engine *e, const struct frame *f)
 		n->report_wanted = true; /* both sides may have moved on meanwhile */
 		ask_soon(e);
 	}
+	if (!connected)
+		push_is_lost(e);
 	n->link_connected = connected;
 }
 

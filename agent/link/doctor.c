@@ -147,6 +147,10 @@ static void drive(struct doctor *d, uint64_t for_ms, const bool *until)
 
 static const char *advise_dial(const struct relay_state *road)
 {
+	if (road->wants_ticket)
+		return "give the user of selfright-link a client keytab (selfright-agent.yaml(5), proxy), or have "
+		       "the "
+		       "proxy let this node pass by its address";
 	if (road->proxy_status == 407 || road->proxy_status == 401) /* tinyproxy says the latter */
 		return "give the proxy's user and password in agent.yaml, proxy: http://USER:PASSWORD@HOST:PORT";
 	if (road->proxy_status != 0)

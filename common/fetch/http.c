@@ -22,6 +22,7 @@ enum {
 	ERROR_BODY_MAX = 64 * 1024, /* of an answer whose body nobody wants */
 	URL_MAX = 8192,
 	LOCATION_MAX = 2048,
+	PROXY_AUTHENTICATION_REQUIRED = 407,
 };
 
 struct http {
@@ -438,6 +439,8 @@ static CURLcode set_road(struct http *h, uint64_t timeout_ms)
 	} else if (h->proxy) {
 		SET(CURLOPT_PROXY, h->proxy);
 	}
+	/* Where Negotiate is offered beside them, curl would look for a ticket and never use a password (perform()). */
+	SET(CURLOPT_PROXYAUTH, (long) (CURLAUTH_ANY & ~CURLAUTH_NEGOTIATE));
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	if (h->connect_to)
 		SET(CURLOPT_CONNECT_TO, h->connect_to);
@@ -509,6 +512,21 @@ static int prepare(struct http *h, const char *url, uint64_t timeout_ms, struct 
 	return code == CURLE_OK ? 0 : http_fail(h, curl_to_err(code), "%s", curl_easy_strerror(code));
 }
 
+/* With the node's own Kerberos ticket, where the proxy wants one and took no password. */
+static CURLcode perform_with_ticket(struct http *h, CURLcode first)
+{
+	CURLcode code = CURLE_OK;
+	long status = 0, offers = 0;
+
+	(void) curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &status); /* cannot fail */
+	(void) curl_easy_getinfo(h->curl, CURLINFO_PROXYAUTH_AVAIL, &offers); /* as above */
+	if (first == CURLE_OK || status != PROXY_AUTHENTICATION_REQUIRED || !(offers & (long) CURLAUTH_NEGOTIATE))
+		return first;
+	SET(CURLOPT_PROXYAUTH, (long) CURLAUTH_NEGOTIATE);
+	SET(CURLOPT_PROXYUSERPWD, ":");
+	return code == CURLE_OK ? curl_easy_perform(h->curl) : code;
+}
+
 static int perform(struct http *h, struct transfer *t, struct curl_slist *headers)
 {
 	CURLcode code = CURLE_OK;
@@ -516,7 +534,7 @@ static int perform(struct http *h, struct transfer *t, struct curl_slist *header
 
 	SET(CURLOPT_HTTPHEADER, headers);
 	if (code == CURLE_OK)
-		code = curl_easy_perform(h->curl);
+		code = perform_with_ticket(h, curl_easy_perform(h->curl));
 	if (t->error < 0)
 		return http_fail(h, t->error, "%s", err_text(t->error));
 	r = t->cut ? 0 : curl_to_err(code);

@@ -61,6 +61,7 @@ struct passage {
 	struct relay *relay;
 	int client;
 	CURL *curl;
+	long proxy_status, offers; /* what the proxy answered to CONNECT at first; CURLAUTH_ bits */
 	curl_socket_t fd;
 	struct flow up, down;
 };
@@ -217,6 +218,11 @@ static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t c, cur
 			code = curl_easy_setopt(p->curl, (option), (value));                                      \
 	} while (0)
 
+static bool has_user(const char *proxy)
+{
+	return strchr(proxy, '@') != NULL;
+}
+
 static CURLcode prepare(struct passage *p, const char *url, struct curl_slist *pinned, char *error)
 {
 	struct relay *r = p->relay;
@@ -242,21 +248,60 @@ static CURLcode prepare(struct passage *p, const char *url, struct curl_slist *p
 	SET(CURLOPT_PROXY, r->proxy ? r->proxy : "");
 	if (r->proxy) {
 		SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
-		SET(CURLOPT_PROXYAUTH, (long) CURLAUTH_ANY);
+		/* Where Negotiate is offered beside it curl would look for a ticket, and never use the password. */
+		SET(CURLOPT_PROXYAUTH,
+		    (long) (has_user(r->proxy) ? CURLAUTH_ANY & ~CURLAUTH_NEGOTIATE : CURLAUTH_ANY));
 		SET(CURLOPT_USERAGENT, "selfright/" SELFRIGHT_VERSION);
 		SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	}
 	return code;
 }
 
+static bool wants_ticket(const struct passage *p)
+{
+	return p->proxy_status == PROXY_AUTHENTICATION_REQUIRED && p->offers & CURLAUTH_NEGOTIATE &&
+	       (!has_user(p->relay->proxy) ||
+		!(p->offers & (long) (CURLAUTH_BASIC | CURLAUTH_DIGEST | CURLAUTH_NTLM)));
+}
+
+static void say_offers(long offers, char out[static 64])
+{
+	static const struct {
+		unsigned long bit;
+		const char *name;
+	} kinds[] = { { CURLAUTH_NEGOTIATE, "Negotiate" },
+		      { CURLAUTH_DIGEST, "Digest" },
+		      { CURLAUTH_NTLM, "NTLM" },
+		      { CURLAUTH_BASIC, "Basic" } };
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if ((unsigned long) offers & kinds[i].bit)
+			len += (size_t) snprintf(out + len, 64 - len, "%s%s", len > 0 ? ", " : "", kinds[i].name);
+	if (len == 0)
+		(void) snprintf(out, 64, "nothing we know"); /* always fits */
+}
+
 static void say_why(struct passage *p, CURLcode code, const char *hop, unsigned port, const char *error)
 {
 	struct relay *r = p->relay;
-	char words[CURL_ERROR_SIZE + RESOLVE_HOST_MAX + 128];
-	long status = 0;
+	char words[CURL_ERROR_SIZE + RESOLVE_HOST_MAX + 256], offers[64];
+	long status = p->proxy_status;
 
-	(void) curl_easy_getinfo(p->curl, CURLINFO_HTTP_CONNECTCODE, &status); /* cannot fail */
-	if (r->proxy && (status == PROXY_AUTHENTICATION_REQUIRED || status == UNAUTHORIZED))
+	say_offers(p->offers, offers);
+	if (r->proxy && wants_ticket(p))
+		(void) snprintf(
+			words, sizeof(words),
+			"the proxy %s:%u answered 407: it wants a Kerberos ticket (Negotiate), and there is none "
+			"that it takes%s%s; it offers %s",
+			hop, port, error[0] ? ": " : "", error, offers);
+	else if (r->proxy && status == PROXY_AUTHENTICATION_REQUIRED)
+		(void) snprintf(words, sizeof(words),
+				"the proxy %s:%u answered %ld: it wants a user and a password, or others than "
+				"those of the proxy: setting; it offers %s",
+				hop, port, status, offers);
+	else if (r->proxy && (status == PROXY_AUTHENTICATION_REQUIRED || status == UNAUTHORIZED))
 		(void) snprintf(words, sizeof(words),
 				"the proxy %s:%u answered %ld: it wants a user and a password, or others than "
 				"those of the proxy: setting",
@@ -273,6 +318,9 @@ static void say_why(struct passage *p, CURLcode code, const char *hop, unsigned 
 		(void) snprintf(words, sizeof(words), "%s%s:%u: %s", r->proxy ? "the proxy " : "", hop, port,
 				error[0] ? error : curl_easy_strerror(code));
 	set_failure(r, RELAY_DIAL, status, words);
+	(void) pthread_mutex_lock(&r->lock);
+	r->state.wants_ticket = r->proxy && wants_ticket(p);
+	(void) pthread_mutex_unlock(&r->lock);
 }
 
 /* What the road turned out to be: kept for times without a resolver. */
@@ -294,11 +342,11 @@ static void note_success(struct passage *p, const char *hop, const struct resolv
 /* With the node's own Kerberos ticket, where the proxy wants one and no user is configured. */
 static CURLcode dial_with_ticket(struct passage *p, CURLcode first)
 {
-	long status = 0;
 	CURLcode code = CURLE_OK;
 
-	(void) curl_easy_getinfo(p->curl, CURLINFO_HTTP_CONNECTCODE, &status); /* cannot fail */
-	if (first == CURLE_OK || status != PROXY_AUTHENTICATION_REQUIRED || strchr(p->relay->proxy, '@'))
+	(void) curl_easy_getinfo(p->curl, CURLINFO_HTTP_CONNECTCODE, &p->proxy_status); /* cannot fail */
+	(void) curl_easy_getinfo(p->curl, CURLINFO_PROXYAUTH_AVAIL, &p->offers); /* as above */
+	if (first == CURLE_OK || has_user(p->relay->proxy) || !wants_ticket(p))
 		return first;
 	SET(CURLOPT_PROXYAUTH, (long) CURLAUTH_NEGOTIATE);
 	SET(CURLOPT_PROXYUSERPWD, ":");

@@ -5,7 +5,7 @@
  * It listens on a socket in a folder of ours, takes connections of this very process
  * only, and each leads to the one configured broker. It dials with libcurl: directly
  * (addresses raced, IPv6 and IPv4), through an HTTP proxy by CONNECT (Basic, Digest,
- * NTLM, Negotiate), or through SOCKS5 with the name resolved there. TLS passes through
+ * NTLM with the user of its address, Negotiate with a ticket where there is none), or through SOCKS5 with the name resolved there. TLS passes through
  * untouched, end to end. It runs in a thread of its own with two small buffers;
  * nothing in it can hold up the loop that keeps MQTT alive.
  *
@@ -53,6 +53,7 @@ struct relay_state {
 	bool failed; /* there */
 	char reason[256]; /* of the failure or the end, in words; "": none */
 	long proxy_status; /* what the proxy answered to CONNECT; 0: nothing */
+	bool wants_ticket; /* and of all it offers only Negotiate is left: a Kerberos ticket */
 	char address[RESOLVE_ADDRESS_TEXT]; /* connected to; "": not */
 	bool kept_address; /* the resolver was no help: from the last good ones */
 };

@@ -713,6 +713,22 @@ int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t 
 	}
 }
 
+int mqtt_ask_retained(struct mqtt *m, const char *filter)
+{
+	if (m->phase != PHASE_UP || m->over)
+		return -ENOTCONN;
+	m->sent_ms = now_ms(m);
+	/* Subscribed to already: the subscription is replaced by itself, and what is retained comes once more. */
+	switch (mosquitto_subscribe_v5(m->mosq, NULL, filter, 1, 0, NULL)) {
+	case MOSQ_ERR_SUCCESS:
+		return 0;
+	case MOSQ_ERR_NOMEM:
+		return -ENOMEM;
+	default:
+		return -ENOTCONN;
+	}
+}
+
 void mqtt_retry_now(struct mqtt *m)
 {
 	if (m->phase == PHASE_WAITING)

@@ -87,6 +87,9 @@ bool mqtt_is_connected(const struct mqtt *m);
 NODISCARD int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int qos,
 			   bool retain);
 
+/* Have what is retained under one of the subscriptions sent again, to on_message. -ENOTCONN. */
+NODISCARD int mqtt_ask_retained(struct mqtt *m, const char *filter);
+
 /* Give up the current wait and connect now (a network came up, the user asked). */
 void mqtt_retry_now(struct mqtt *m);
 

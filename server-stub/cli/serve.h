@@ -19,6 +19,7 @@
 #ifndef SELFRIGHT_CLI_SERVE_H
 #define SELFRIGHT_CLI_SERVE_H
 
+#include "server-stub/cli/canary.h"
 #include "base/attr.h"
 #include "base/backoff.h"
 #include "base/buf.h"
@@ -86,6 +87,7 @@ struct serve {
 	struct backoff broker_backoff;
 	bool refill; /* what is retained has to be published again, in slices */
 	char refilled[ID_MAX + 1]; /* up to this node; "": not begun */
+	struct canary kept; /* is it still retained? */
 	char canary[24]; /* what we said to ourselves over this connection */
 	bool past_is_over; /* and heard: what was queued before is behind us */
 	bool batch; /* reports were stored that are not on the disk yet, */

@@ -428,6 +428,37 @@ void broker_stop(struct serve *s)
 	}
 }
 
+/* All of what is retained goes out again, in slices. */
+static void refill(struct serve *s, const char *why)
+{
+	log_warning("broker-forgot", "%s: everything is published again", why);
+	canary_stop(&s->kept);
+	s->refill = true;
+	s->refilled[0] = '\0';
+}
+
+/* The timestamp stands for all: it is retained at every broker that retains anything. */
+static void watch_kept(struct serve *s, uint64_t now)
+{
+	struct canary before = s->kept;
+	char topic[TOPIC_MAX];
+
+	switch (canary_step(&s->kept, now)) {
+	case CANARY_ASK:
+		snprintf(topic, sizeof(topic), "selfright/v1/%s/timestamp", s->fleet);
+		if (!s->mqtt || mqtt_ask_retained(s->mqtt, topic) < 0)
+			s->kept = before; /* with the next tick, or the connection ends */
+		break;
+	case CANARY_LOST:
+		before = s->kept;
+		refill(s, "the broker lost what it retained");
+		s->kept = before; /* how often it did */
+		break;
+	case CANARY_NOTHING:
+		break;
+	}
+}
+
 void broker_tick(struct serve *s)
 {
 	uint64_t now = serve_now_ms(s), jitter = 0;
@@ -464,7 +495,10 @@ void broker_tick(struct serve *s)
 	/* Not before what it kept was looked at: that would be the end of it. */
 	if (s->refill && s->past_is_over && s->mqtt && mqtt_is_connected(s->mqtt) && s->repo) {
 		trust_refill(s);
+		if (!s->refill)
+			canary_start(&s->kept, now);
 	}
+	watch_kept(s, now);
 }
 
 /* --- as a client of it --- */
@@ -505,8 +539,11 @@ static bool take_kept(struct serve *s, const char *topic, const void *payload, s
 	topic += strlen(prefix);
 	if (strcmp(topic, "timestamp") != 0 && strcmp(topic, "announce") != 0)
 		return false;
-	if (!retained)
+	if (!retained && len == 0)
+		refill(s, "somebody swept what the broker retains"); /* what we publish there is never empty */
+	if (!retained || len == 0)
 		return true;
+	canary_heard(&s->kept, serve_now_ms(s));
 	if (topic[0] == 't')
 		restore_look_at_timestamp(s, payload, len);
 	else
@@ -531,6 +568,7 @@ static void on_state(void *user, bool connected, const char *reason)
 	struct serve *s = user;
 	char quoted[200];
 
+	canary_stop(&s->kept);
 	if (connected) {
 		log_notice("broker-connected", "connected to the broker");
 		s->refill = true;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The real link process, played an engine by this program, on every road there is to a real mosquitto."""
-import glob, shutil, socket, struct, subprocess, sys, time, os
+import glob, shutil, threading, socket, struct, subprocess, sys, time, os
 from roads_lib import *
 
 port = free_port()
@@ -79,8 +79,114 @@ link_ends_up("no_proxy leads past it",
              Link("past", broker("localhost", port, AT_HOME) +
                   f"proxy: http://joe:secret@127.0.0.1:{squid_port}\nno_proxy: [localhost]\n"))
 squid, squid_port = start_squid("squid-digest", digest)
+digest_port = squid_port
 link_ends_up("through squid with Digest",
              Link("digest", broker("localhost", port) + f"proxy: http://joe:secret@127.0.0.1:{squid_port}\n"))
+
+
+class Chooser:
+    """A proxy that offers Negotiate first, as those of Windows do, and takes a password as well."""
+
+    def __init__(self, offers):
+        self.offers, self.asked = offers, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            client, _ = self.listener.accept()
+            threading.Thread(target=self.one, args=(client,), daemon=True).start()
+
+    def one(self, client):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            piece = client.recv(1)
+            if not piece:
+                return
+            head += piece
+        self.asked.append(head)
+        if b"Proxy-Authorization: Basic am9lOnNlY3JldA==" in head and "Basic" in "".join(self.offers):
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            pump(client, socket.create_connection(("127.0.0.1", int(head.split()[1].rsplit(b":", 1)[1]))))
+            return
+        client.sendall(b"HTTP/1.1 407 Who are you\r\n" + "".join(f"Proxy-Authenticate: {o}\r\n" for o in self.offers).encode() +
+                       b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        client.close()
+
+
+chooser = Chooser(["Negotiate", "NTLM", 'Basic realm="x"'][::2])
+link_ends_up("a password is used also where the proxy would rather have a ticket",
+             Link("chooser", broker("localhost", port) + f"proxy: http://joe:secret@127.0.0.1:{chooser.port}\n"))
+chooser = Chooser(["Negotiate"])
+link_says("a proxy that takes tickets alone is named, with a password",
+          Link("chooser-password", broker("localhost", port) + f"proxy: http://joe:secret@127.0.0.1:{chooser.port}\n"),
+          "it wants a Kerberos ticket (Negotiate)")
+link_says("... and without one",
+          Link("chooser-none", broker("localhost", port) + f"proxy: http://127.0.0.1:{chooser.port}\n"),
+          "and there is none that it takes")
+link_says("what we know none of is named", Link("chooser-strange", broker("localhost", port) +
+          f"proxy: http://joe:secret@127.0.0.1:{Chooser(['Bearer x']).port}\n"), "it offers nothing we know")
+
+# --- Negotiate: with the node's own Kerberos ticket ---
+
+
+def start_kdc():
+    """A realm of one proxy and one node; the environment of who belongs to it."""
+    kdc_port = free_port()
+    write("krb5.conf", "[libdefaults]\ndefault_realm = TEST\ndns_lookup_kdc = false\ndns_lookup_realm = false\n"
+          "rdns = false\ndns_canonicalize_hostname = false\n[realms]\nTEST = {\nkdc = 127.0.0.1:%d\n}\n" % kdc_port)
+    write("kdc.conf", f"[kdcdefaults]\nkdc_listen = 127.0.0.1:{kdc_port}\nkdc_tcp_listen = 127.0.0.1:{kdc_port}\n[realms]\n"
+          f"TEST = {{\ndatabase_name = {path('principal')}\nkey_stash_file = {path('stash')}\nacl_file = {path('acl')}\n}}\n")
+    realm = {**os.environ, "KRB5_CONFIG": path("krb5.conf"), "KRB5_KDC_PROFILE": path("kdc.conf")}
+    run("kdb5_util", "create", "-s", "-r", "TEST", "-P", "secret", env=realm)
+    for principal, keytab in (("HTTP/localhost", "proxy.keytab"), ("n1", "node.keytab")):
+        run("kadmin.local", "-r", "TEST", "addprinc", "-randkey", principal, env=realm)
+        run("kadmin.local", "-r", "TEST", "ktadd", "-k", path(keytab), principal, env=realm)
+        os.chmod(path(keytab), 0o644)
+    start("krb5kdc", "-n", "-r", "TEST", log="kdc.log", env=realm)
+    await_port(kdc_port)
+    return realm
+
+
+realm = start_kdc()
+squid, squid_port = start_squid("squid-negotiate", "auth_param negotiate program /usr/lib/squid/negotiate_kerberos_auth -k "
+                                f"{path('proxy.keytab')} -s HTTP/localhost@TEST\nauth_param negotiate children 1", env=realm)
+proxy = f"proxy: http://localhost:{squid_port}\n"
+link_says("a proxy that wants Kerberos, and no ticket is there: named",
+          Link("ticketless", broker("localhost", port) + proxy, environment={"KRB5_CONFIG": path("krb5.conf")}),
+          "it wants a Kerberos ticket (Negotiate)")
+for how, environment in (
+        ("a ticket that somebody fetched", {"KRB5CCNAME": "FILE:" + path("ticket")}),
+        ("one that is fetched with a client keytab", {"KRB5_CLIENT_KTNAME": path("node.keytab"), "KRB5CCNAME": "MEMORY:x"})):
+    if "MEMORY" not in environment["KRB5CCNAME"]:
+        run("kinit", "-k", "-t", path("node.keytab"), "-c", path("ticket"), "n1", env=realm)
+    link_ends_up("Negotiate with " + how,
+                 Link(fresh("ticket"), broker("localhost", port) + proxy, environment={"KRB5_CONFIG": path("krb5.conf"), **environment}))
+check("... and squid knew who it was", "n1@TEST" in open(path("squid-negotiate/access.log")).read(),
+      open(path("squid-negotiate/access.log")).read())
+
+
+
+def fetches_through(proxy, more=None):
+    """A file of the repository by HTTPS through that proxy, as the engine starts the link."""
+    link = Link(fresh("fetch"), "", url=f"https://localhost:{Https('site').port}/", environment={"https_proxy": proxy, **(more or {})})
+    got = fetches(link)
+    link.end()
+    return got
+
+
+make_certificate("site", "ca", "localhost", "DNS:localhost")
+FILE = b"\0\0\0\0a file of the repository"
+got = fetches_through(f"http://localhost:{squid_port}", {"KRB5_CONFIG": path("krb5.conf"), "KRB5CCNAME": "FILE:" + path("ticket")})
+check("files come by HTTPS through it with the ticket as well", got == FILE, got)
+got = fetches_through(f"http://joe:secret@127.0.0.1:{digest_port}")
+check("... and through the one with Digest", got == FILE, got)
+got = fetches_through(f"http://joe:wrong@127.0.0.1:{digest_port}")
+check("... and not with a wrong password", got[:4] != bytes(4) and b"407" in got, got)
+chooser = Chooser(["Negotiate", 'Basic realm="x"'])
+got = fetches_through(f"http://joe:secret@127.0.0.1:{chooser.port}")
+check("... and with a password where a ticket is preferred", got == FILE, got)
 tiny, tiny_port = start_tinyproxy([port])
 through = Link("tiny", broker("localhost", port) + f"proxy: http://joe:secret@127.0.0.1:{tiny_port}\n")
 check("through tinyproxy with Basic", through.comes_up(), through.states)
@@ -123,7 +229,6 @@ else:
     print("# not root: the hanging resolver is left to test_relay", flush=True)
 
 # --- the doctor ---
-make_certificate("site", "ca", "localhost", "DNS:localhost")
 make_certificate("inspected-site", "other", "localhost", "DNS:localhost")
 site = f"https://localhost:{Https('site').port}/"
 code, answer, steps = doctor("doctor-fine", broker("localhost", port), site)

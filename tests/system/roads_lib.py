@@ -118,7 +118,7 @@ def start_broker(port, certificate="broker", extra=""):
     return broker
 
 
-def start_squid(name, auth):
+def start_squid(name, auth, **more):
     port = free_port()
     folder = path(name)
     os.mkdir(folder)
@@ -128,7 +128,7 @@ def start_squid(name, auth):
           f"access_log stdio:{folder}/access.log\ncoredump_dir {folder}\ncache deny all\nshutdown_lifetime 0 seconds\n"
           f"{auth}\nacl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all\n"
           f"dns_nameservers 127.0.0.1\nvisible_hostname proxy.test\n")
-    child = start("squid", "-N", "-f", path(f"{name}.conf"), log=f"{name}.log")
+    child = start("squid", "-N", "-f", path(f"{name}.conf"), log=f"{name}.log", **more)
     await_port(port)
     return child, port
 

@@ -53,6 +53,7 @@ struct fixture {
 	unsigned ups, downs;
 	char reason[128], topic[64], payload[64];
 	unsigned messages;
+	bool retained;
 	int leaves_errno; /* what a message's callback leaves in errno */
 };
 
@@ -107,7 +108,7 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 {
 	struct fixture *f = user;
 
-	(void) retained;
+	f->retained = retained;
 	f->messages++;
 	snprintf(f->topic, sizeof(f->topic), "%s", topic);
 	snprintf(f->payload, sizeof(f->payload), "%.*s", (int) len, (const char *) payload);
@@ -423,6 +424,28 @@ static void packets_of_one_record_are_all_read(void **state)
 	buf_done(&bytes);
 }
 
+static void what_is_retained_is_sent_again_when_asked_for(void **state)
+{
+	struct fixture *f = *state;
+	struct mqtt *m;
+
+	start_broker(f, "");
+	m = open_client(f);
+	assert_int_equal(mqtt_ask_retained(m, "t/in"), -ENOTCONN);
+	assert_true(drive(m, 30000, &f->up, true));
+	assert_int_equal(mqtt_publish(m, "t/in", "kept", 4, 1, true), 0);
+	for (unsigned wanted = 1; wanted <= 3; wanted++) {
+		for (int i = 0; i < 6000 && f->messages < wanted; i++)
+			drive(m, 5, NULL, false);
+		assert_int_equal(f->messages, wanted);
+		assert_string_equal(f->payload, "kept");
+		assert_int_equal(f->retained, wanted > 1);
+		assert_int_equal(mqtt_ask_retained(m, "t/in"), 0);
+	}
+	assert_int_equal(f->ups, 1); /* the SUBACK of an asking is no connection */
+	mqtt_close(m);
+}
+
 /* --- the keepalive --- */
 
 /* `minutes` of a connection that is in use, a minute at a time. */
@@ -605,6 +628,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_broker_of_another_ca_is_refused_and_retried, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_our_certificate_we_are_refused_and_retry, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(what_is_retained_is_sent_again_when_asked_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(packets_of_one_record_are_all_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			the_keepalive_grows_where_connections_hold_and_shrinks_where_they_die, set_up, tear_down),

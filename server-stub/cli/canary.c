@@ -1,0 +1,36 @@
+#include "server-stub/cli/canary.h"
+
+void canary_start(struct canary *c, uint64_t now)
+{
+	if (c->every_ms == 0)
+		c->every_ms = CANARY_EVERY_MS;
+	c->at_ms = now + c->every_ms;
+	c->asked = false;
+}
+
+void canary_stop(struct canary *c)
+{
+	*c = (struct canary){ 0 };
+}
+
+void canary_heard(struct canary *c, uint64_t now)
+{
+	if (c->at_ms == 0 || !c->asked)
+		return;
+	c->every_ms = CANARY_EVERY_MS;
+	canary_start(c, now);
+}
+
+enum canary_step canary_step(struct canary *c, uint64_t now)
+{
+	if (c->at_ms == 0 || now < c->at_ms)
+		return CANARY_NOTHING;
+	if (!c->asked) {
+		c->asked = true;
+		c->at_ms = now + CANARY_ANSWER_MS;
+		return CANARY_ASK;
+	}
+	c->at_ms = 0;
+	c->every_ms = c->every_ms > CANARY_SELDOM_MS / 2 ? CANARY_SELDOM_MS : 2 * c->every_ms;
+	return CANARY_LOST;
+}
