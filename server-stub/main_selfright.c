@@ -25,6 +25,7 @@ static const struct row rows[] = {
 	{ "pack", cmd_pack, "Release", "a folder into an artifact" },
 	{ "release", cmd_release, "Release", "the signed statement's text for a version" },
 	{ "publish", cmd_publish, "Release", "pack, sign and publish a version" },
+	{ "check", cmd_check, "Release", "is a version ready to go where a plan sends it? for CI" },
 	{ "rollout", cmd_rollout, "Roll out", "start, watch, pause, halt and undo rollouts" },
 	{ "approve", cmd_approve, "Roll out", "sign that a stage of a rollout may go on" },
 	{ "freeze", cmd_freeze, "Roll out", "stop regular rollouts for a while" },

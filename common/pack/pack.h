@@ -47,6 +47,12 @@ struct pack_limits {
 NODISCARD int pack_extract(const struct os *os, int in_fd, enum pack_media media, int dirfd,
 			   const struct pack_limits *limits, char **ret_offender);
 
+/*
+ * The listing of an artifact as pack_create() writes it, every file's digest included, without unpacking it: what a
+ * tree_scan() of the unpacked folder would say. `ret` is the caller's (tree_done) only after 0. Errors as above.
+ */
+NODISCARD int pack_list(const struct os *os, int in_fd, const struct pack_limits *limits, struct tree *ret);
+
 /* A whole gzip member each way, for announcements; `out`'s limit bounds a bomb (-ERR_TOO_LARGE). */
 NODISCARD int gzip_compress(const void *data, size_t len, struct buf *out);
 NODISCARD int gzip_expand(const void *data, size_t len, struct buf *out);

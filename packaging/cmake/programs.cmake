@@ -57,7 +57,8 @@ endfunction()
 
 install_pages(agent selfright-agent.yaml.5 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-probe.8
 	selfright-recover.8 selfright-stage.8)
-install_pages(controller selfright.1 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-signer.8)
+install_pages(controller selfright.1 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-preflight.yaml.5
+	selfright-signer.8)
 
 # Where systemd looks for units and users of packages is the same on every architecture.
 foreach(unit selfright selfright-agent selfright-recover selfright-signer)

@@ -184,6 +184,7 @@ int cmd_component(int argc, char **argv);
 int cmd_pack(int argc, char **argv);
 int cmd_release(int argc, char **argv);
 int cmd_publish(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_tuf(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_rollout(int argc, char **argv);

@@ -2,11 +2,13 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "crypto/digest.h"
 #include "json/build.h"
 #include "json/json.h"
 #include "model/release.h"
 #include "os/os.h"
+#include "server-stub/cli/fleet.h"
 #include "server-stub/cli/publisher.h"
 #include "server-stub/repo/advice.h"
 #include "server-stub/repo/component.h"
@@ -22,7 +24,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { LEVEL_DEFAULT = 19 };
+enum { LEVEL_DEFAULT = 19, PATH_BYTES = 256 };
 
 static const char *version, *changes, *risk, *output, *passphrase_file, *request;
 static uint64_t level = LEVEL_DEFAULT;
@@ -217,6 +219,92 @@ int cmd_pack(int argc, char **argv)
 
 /* --- release --- */
 
+enum { LINES_SHOWN = 5 };
+
+/* The last lines of what a program said, indented: it is no word of ours. */
+static void say_tail(const struct cli *c, const char *text)
+{
+	const char *from = text + strlen(text);
+	unsigned lines = 0;
+
+	while (from > text && from[-1] == '\n')
+		from--;
+	while (from > text && (from[-1] != '\n' || ++lines < LINES_SHOWN))
+		from--;
+	while (*from) {
+		size_t len = strcspn(from, "\n");
+
+		cli_say(c, "    %.*s", (int) len, from);
+		from += len + (from[len] == '\n');
+	}
+}
+
+static void say_evidence(const struct cli *c, const struct json *o)
+{
+	char ago[60];
+
+	cli_say(c, "  %s: %s (%s), %s by %s", fleet_text(o, "name"), fleet_text(o, "outcome"),
+		fleet_text(o, "status"), fleet_ago(o, "at", ago, sizeof(ago)), fleet_text(o, "by"));
+	say_tail(c, fleet_text(o, "output"));
+}
+
+static void say_record(const struct cli *c, const struct json *answer)
+{
+	static const char *const words[] = { "changes", "risk", "known_issues", "post_deploy_checks" };
+	const struct json *release = json_get(answer, "release"), *list;
+
+	cli_say(c, "%s%s %s%s, release %.12s", cli_colour(c, CLI_BOLD), fleet_text(answer, "component"),
+		fleet_text(answer, "version"), cli_colour(c, CLI_PLAIN), fleet_text(answer, "release_sha256"));
+	if (*fleet_text(answer, "owner"))
+		cli_say(c, "  owner: %s%s%s", fleet_text(answer, "owner"),
+			*fleet_text(answer, "on_call") ? ", on call: " : "", fleet_text(answer, "on_call"));
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (*fleet_text(release, words[i]))
+			cli_say(c, "  %s: %s", words[i], fleet_text(release, words[i]));
+	list = json_get(release, "checks");
+	for (size_t i = 0; i < json_count(list); i++)
+		cli_say(c, "  check %s", fleet_text(json_at(list, i), "name"));
+	list = json_get(answer, "evidence");
+	cli_say(c, "%s",
+		json_count(list) ? "results:" : "no results of commands outside (selfright check runs them)");
+	for (size_t i = 0; i < json_count(list); i++)
+		say_evidence(c, json_at(list, i));
+	list = json_get(answer, "rollouts");
+	for (size_t i = 0; i < json_count(list); i++)
+		cli_say(c, "rollout %s (%s): %s, begun by %s at %s", fleet_text(json_at(list, i), "rollout"),
+			fleet_text(json_at(list, i), "kind"), fleet_text(json_at(list, i), "state"),
+			fleet_text(json_at(list, i), "by"), fleet_text(json_at(list, i), "created"));
+}
+
+static int show(int argc, char **argv)
+{
+	static const struct cli_command command = {
+		.usage = "release show COMPONENT VERSION",
+		.summary =
+			"the record of a published version: what it says, results of checks outside, its rollouts",
+		.example = "selfright release show web 1.2.0 --json",
+		.min_args = 2,
+		.max_args = 2,
+	};
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "component", c.args[0]);
+	if (r >= 0)
+		return r;
+	if (!version_is_valid(c.args[1]))
+		return cli_fail(&c, CLI_USAGE, "'%s' is no version, e.g. 1.2.0", c.args[1]);
+	(void) snprintf(path, sizeof(path), "/v1/releases/%s/%s", c.args[0], c.args[1]);
+	r = fleet_send(&c, "GET", path, NULL, &answer);
+	if (r == CLI_OK)
+		say_record(&c, answer);
+	return r;
+}
+
 int cmd_release(int argc, char **argv)
 {
 	static const struct cli_option options[] = {
@@ -237,7 +325,8 @@ int cmd_release(int argc, char **argv)
 		.usage = "release FOLDER --version V [--changes TEXT] [--risk LEVEL] [-o release.json]",
 		.summary = "write the release document of a version, unsigned, to look at",
 		.details = "`selfright publish` makes the same document, signs it and puts it with its artifact "
-			   "into the repository.",
+			   "into the repository.\n`selfright release show COMPONENT VERSION` is the record of a "
+			   "published one.",
 		.example = "selfright release web --version 1.2.0 -o release.json",
 		.options = options,
 		.min_args = 1,
@@ -245,8 +334,12 @@ int cmd_release(int argc, char **argv)
 	};
 	struct work w;
 	struct cli c;
-	int r = cli_parse(&command, argc, argv, &c);
+	int r;
 
+	/* A folder of that name is ./show. */
+	if (argc > 1 && str_eq(argv[1], "show"))
+		return show(argc - 1, argv + 1);
+	r = cli_parse(&command, argc, argv, &c);
 	if (r >= 0)
 		return r;
 	r = load(&c, &w);

@@ -8,6 +8,7 @@
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/fleet.h"
 #include "server-stub/rollout/plan.h"
+#include "server-stub/rollout/preflight.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,7 @@ static int add_stage(struct json_node *stages, const struct cli *c, const char *
 struct start_options {
 	const char *id, *component, *version, *kind, *max_failures, *max_node_failures, *silent_after, *on_failure,
 		*min_age, *window, *notice, *spread, *disruption, *deadline, *profile;
+	const char *reason;
 	struct cli_values stages, with, blackouts, overrides;
 	bool dry_run, replace;
 };
@@ -142,9 +144,13 @@ static int add_limits(struct json_node *root, const struct cli *c, const struct 
 		node_string(root, "spread", o->spread);
 	if (o->deadline)
 		node_string(root, "deadline", o->deadline);
-	list = o->overrides.count ? node_array(root, "overrides") : NULL;
-	for (size_t i = 0; i < o->overrides.count; i++)
+	list = NULL;
+	for (size_t i = 0; i < o->overrides.count; i++) {
+		if (preflight_item_parse(o->overrides.items[i]) >= 0)
+			continue; /* not what nodes pass over: add_preflight_overrides */
+		list = list ? list : node_array(root, "overrides");
 		node_string(list, NULL, o->overrides.items[i]);
+	}
 	if (o->disruption) {
 		equals = strrchr(o->disruption, '=');
 		if (!equals)
@@ -227,6 +233,55 @@ static int plan_from_file(const struct cli *c, const char *path, struct plan *re
 		return cli_fail(c, CLI_USAGE, "%s%s%s", e.text[0] ? "" : path, e.text[0] ? "" : ": ",
 				e.text[0] ? e.text : err_text(r));
 	return -1;
+}
+
+/* What preflight holds against it and somebody answers for; -1: go on, else the exit code. */
+static int add_preflight_overrides(struct json_node *root, const struct cli *c, const struct start_options *o,
+				   bool is_file)
+{
+	struct json_node *list = NULL;
+
+	for (size_t i = 0; i < o->overrides.count; i++) {
+		if (preflight_item_parse(o->overrides.items[i]) < 0) {
+			if (is_file)
+				return cli_fail(c, CLI_USAGE,
+						"'%s' is nothing that preflight judges; what nodes may pass over "
+						"stands in the plan (overrides:)",
+						o->overrides.items[i]);
+			continue;
+		}
+		list = list ? list : node_array(root, "preflight_override");
+		node_string(list, NULL, o->overrides.items[i]);
+	}
+	if (list && (!o->reason || !*o->reason))
+		return cli_fail(c, CLI_USAGE, "say why with --reason TEXT: the audit log keeps it");
+	if (list)
+		node_string(root, "override_reason", o->reason);
+	return -1;
+}
+
+/* What preflight found, one line each; passes are not worth one. */
+static void say_preflight(const struct cli *c, const struct json *preflight)
+{
+	const struct json *releases = json_get(preflight, "releases");
+
+	for (size_t i = 0; i < json_count(releases); i++) {
+		const struct json *items = json_get(json_at(releases, i), "items");
+
+		for (size_t k = 0; k < json_count(items); k++) {
+			const struct json *findings = json_get(json_at(items, k), "findings");
+
+			for (size_t f = 0; f < json_count(findings); f++) {
+				const char *outcome = fleet_text(json_at(findings, f), "outcome");
+
+				cli_say(c, "%s%s%s: %s of %s: %s",
+					cli_colour(c, strcmp(outcome, "fail") == 0 ? CLI_RED : CLI_YELLOW),
+					outcome, cli_colour(c, CLI_PLAIN), fleet_text(json_at(items, k), "item"),
+					fleet_text(json_at(releases, i), "component"),
+					fleet_text(json_at(findings, f), "text"));
+			}
+		}
+	}
 }
 
 static void say_members(const struct cli *c, const struct json *stage)
@@ -366,8 +421,13 @@ static int start_or_preview(int argc, char **argv, bool preview)
 		  .text = &o.disruption },
 		{ .name = "override",
 		  .value = "WHAT",
-		  .help = "what a patch passes: window, blackout, notice, spread, deferral",
+		  .help = "what a patch passes: window, blackout, notice, spread, deferral; or what check judges, "
+			  "with --reason",
 		  .values = &o.overrides },
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why a check that fails is overridden",
+		  .text = &o.reason },
 		{ .name = "deadline",
 		  .value = "WHEN",
 		  .help = "nobody begins after it (UTC)",
@@ -415,7 +475,12 @@ static int start_or_preview(int argc, char **argv, bool preview)
 	if (r >= 0)
 		return r;
 	plan_write(&plan, node_object(json_build_root(b), "plan"));
+	if (c.arg_count == 1)
+		fleet_plan_lines(&plan, c.args[0], json_build_root(b));
 	plan_done(&plan);
+	r = add_preflight_overrides(json_build_root(b), &c, &o, c.arg_count == 1);
+	if (r >= 0)
+		return r;
 	if (o.id)
 		node_string(json_build_root(b), "id", o.id);
 	node_bool(json_build_root(b), "dry_run", o.dry_run);
@@ -430,6 +495,7 @@ static int start_or_preview(int argc, char **argv, bool preview)
 	for (size_t i = 0; i < json_count(warnings); i++)
 		cli_say(&c, "%swarning%s: %s", cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN),
 			json_string(json_at(warnings, i)));
+	say_preflight(&c, json_get(answer, "preflight"));
 	if (o.dry_run) {
 		say_stages(&c, answer);
 		say_preview(&c, answer);

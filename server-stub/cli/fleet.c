@@ -7,6 +7,7 @@
 #include "json/json.h"
 #include "model/labels.h"
 #include "os/os.h"
+#include "server-stub/rollout/plan.h"
 
 #include <pwd.h>
 #include <stdio.h>
@@ -83,6 +84,17 @@ int fleet_send(const struct cli *c, const char *method, const char *path, struct
 	*ret = parsed;
 	parsed = NULL;
 	return CLI_OK;
+}
+
+void fleet_plan_lines(const struct plan *plan, const char *path, struct json_node *request)
+{
+	const char *slash = strrchr(path, '/');
+	struct json_node *lines = node_array(request, "plan_lines");
+
+	node_string(request, "plan_file", slash ? slash + 1 : path);
+	for (size_t i = 0; i < plan->stage_count; i++)
+		node_integer(lines, NULL, plan->stages[i].line);
+	node_integer(lines, NULL, plan->stages_line);
 }
 
 void fleet_say_published(const struct cli *c, const struct json *answer)

@@ -16,6 +16,7 @@ struct json;
 struct json_build;
 struct json_node;
 struct labels;
+struct plan;
 
 /* Who gives the command: $SUDO_USER, or the user's name. */
 const char *fleet_by(void);
@@ -30,6 +31,9 @@ NODISCARD int fleet_check_id(const struct cli *c, const char *what, const char *
 /* Send what was built; with --json print the answer. CLI_OK and *ret (may be NULL), or the exit code. */
 NODISCARD int fleet_send(const struct cli *c, const char *method, const char *path, struct json_build *body,
 			 struct json **ret);
+
+/* Where a plan's stages stand in the file it was read from, so that the controller's complaints can name them. */
+void fleet_plan_lines(const struct plan *plan, const char *path, struct json_node *request);
 
 /* After a change: say so if it is not published yet. */
 void fleet_say_published(const struct cli *c, const struct json *answer);

@@ -6,6 +6,7 @@
  * serve_control rollouts: who belongs to which stage, what happens next, documents
  * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
+ * serve_check   what must hold before one starts, and what commands outside said of a release
  * serve_plan    what a rollout would be: nodes chosen, times, approvals
  * serve_explain a past decision made again from what is kept of it
  * serve_skip    a node that a rollout does not wait for, because a person says so
@@ -41,6 +42,7 @@ struct ingest_outcome;
 struct mqtt;
 struct repo;
 struct signer_client;
+struct tuf_keyring;
 struct db_rollout;
 struct gate_memory;
 struct json;
@@ -219,8 +221,45 @@ bool restore_held_back(uint64_t timestamp, int64_t reported_at);
 NODISCARD int approvals_gather(struct serve *s, const char *id, size_t stage_count, struct json **ret);
 /* What the component's policy asks for each stage of a published rollout, and what is there. */
 NODISCARD int approvals_show(struct serve *s, const char *id, struct json_node *list);
+/* The role that owns a component, and the keys of an approver its policy names (-ERR_NOT_LISTED), by the metadata of targets. */
+const char *approvals_team(const struct json *targets, const char *component); /* NULL: nobody; borrowed */
+NODISCARD int approvals_keys(const struct json *targets, const char *component, const char *approver,
+			     struct tuf_keyring **ret);
 /* POST /v1/rollouts/<id>/approvals {"stage","expires","signatures":[{"keyid","sig"}],"by"} */
 void approvals_post(void *user, struct web_request *rq);
+
+/* --- serve_check.c --- */
+struct check_request {
+	const char *component, *version;
+	const struct plan *plan; /* NULL: the release alone, against every node that has the component */
+	const struct evaluation *evaluation; /* whom the plan selects */
+	enum rollout_kind kind;
+	const char *rollout; /* started already: approvals count; may be NULL */
+	const char *plan_file; /* for complaints; may be NULL */
+	const struct json *overrides; /* names of items that may fail; may be NULL */
+};
+struct check_answer {
+	bool failed, warned; /* failed: something does that nobody answers for */
+	struct buf reasons; /* why, in words */
+	struct string_list overridden; /* items that fail and were named */
+	char error[512]; /* why nothing could be judged: a mistake in preflight.yaml */
+};
+#define CHECK_ANSWER_INIT                                                                                         \
+	{                                                                                                         \
+		.reasons = BUF_INIT(64 * 1024)                                                                    \
+	}
+/* "verdict" and "releases" into `o`. The answer is done (check_answer_done) whatever this returns. */
+NODISCARD int check_judge(struct serve *s, const struct check_request *q, struct json_node *o,
+			  struct check_answer *a);
+void check_answer_done(struct check_answer *a);
+/* Complain of a negative answer of check_judge. */
+void check_fail(struct serve *s, struct web_request *rq, const struct check_answer *a, int r);
+/* Lines of stages that a command read from a file, laid into the plan; the file's name or NULL. */
+const char *check_lines(const struct json *doc, struct plan *p);
+/* POST /v1/check; GET /v1/releases/<component>/<version>; POST .../evidence {"release_sha256","evidence","by"} */
+void check_post(void *user, struct web_request *rq);
+void release_get(void *user, struct web_request *rq);
+void evidence_post(void *user, struct web_request *rq);
 
 /* --- serve_plan.c --- */
 /* Stages by count or preference become stages by nodes, for the rollout `id`; false: a complaint was sent. */

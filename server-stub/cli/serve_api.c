@@ -17,6 +17,7 @@
 #include "server-stub/ingest/ingest.h"
 #include "server-stub/repo/advice.h"
 #include "server-stub/repo/repo.h"
+#include "server-stub/rollout/preflight.h"
 #include "server-stub/signer/client.h"
 #include "tuf/tuf.h"
 
@@ -1061,7 +1062,8 @@ struct new_rollout {
 	struct plan plan;
 	char id[ID_MAX + 1], path[ID_MAX + VERSION_MAX + 32], sha256[SHA256_HEX + 1], replaces[ID_MAX + 1];
 	struct buf plan_text;
-	const char *plan_json, *by;
+	const char *plan_json, *by, *plan_file, *override_reason;
+	struct check_answer check;
 };
 
 static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_seq)
@@ -1105,6 +1107,14 @@ static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_s
 	if (r == 0)
 		r = serve_record(s, "rollout-started", NULL, n->plan.component, text, n->by, "rollout-start",
 				 n->id);
+	for (size_t i = 0; r == 0 && i < n->check.overridden.count; i++) {
+		char what[ID_MAX + 1200];
+
+		snprintf(what, sizeof(what), "%s: %s: %s", n->id, n->check.overridden.items[i],
+			 n->override_reason);
+		r = serve_record(s, "preflight-overridden", NULL, n->plan.component, what, n->by, "override",
+				 what);
+	}
 	if (r == 0)
 		r = db_commit(s->db);
 	db_abort(s->db);
@@ -1233,6 +1243,51 @@ static bool resolve_rollout(struct serve *s, struct web_request *rq, struct new_
 	return r == 0;
 }
 
+/* May it go there? `e` is what it would be. Otherwise a complaint was sent, but for a dry run, which only says so. */
+static bool passes_preflight(struct serve *s, struct web_request *rq, const struct json *doc,
+			     struct new_rollout *n, struct json_node *o)
+{
+	struct check_request q = { .component = n->plan.component,
+				   .version = n->plan.version,
+				   .plan = &n->plan,
+				   .kind = n->plan.kind,
+				   .plan_file = n->plan_file,
+				   .overrides = json_get(doc, "preflight_override") };
+	struct evaluation e;
+	int r;
+
+	for (size_t i = 0; i < json_count(q.overrides); i++)
+		if (preflight_item_parse(json_string(json_at(q.overrides, i))) < 0) {
+			web_fail(rq, 400, "'preflight_override' names what preflight does not know");
+			return false;
+		}
+	if (json_count(q.overrides) > 0) {
+		n->override_reason = text_field(rq, doc, "override_reason");
+		if (!n->override_reason)
+			return false;
+	}
+	r = control_evaluate(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return false;
+	}
+	q.evaluation = &e;
+	r = check_judge(s, &q, o, &n->check);
+	evaluation_done(&e);
+	if (r < 0) {
+		check_fail(s, rq, &n->check, r);
+		return false;
+	}
+	if (!n->check.failed || json_bool(json_get(doc, "dry_run"), false))
+		return true;
+	web_fail(rq, 422,
+		 "%s %s is not ready: %s. selfright check says more; --override ITEM --reason TEXT starts it all "
+		 "the "
+		 "same",
+		 n->plan.component, n->plan.version, buf_str(&n->check.reasons));
+	return false;
+}
+
 static void start_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
 {
 	CLEANUP(json_build_freep)
@@ -1243,7 +1298,8 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	uint64_t seq = 0;
 	int r;
 
-	if (!prepare_rollout(s, rq, doc, n) || !resolve_rollout(s, rq, n))
+	if (!prepare_rollout(s, rq, doc, n) || !resolve_rollout(s, rq, n) ||
+	    !passes_preflight(s, rq, doc, n, node_object(o, "preflight")))
 		return;
 	r = dry_run ? 0 : store_rollout(s, n, &seq);
 	if (r < 0) {
@@ -1287,7 +1343,7 @@ static void post_rollout(void *user, struct web_request *rq)
 	CLEANUP(json_freep)
 	struct json *doc = body_of(rq);
 	struct serve *s = user;
-	struct new_rollout n = { .plan_text = BUF_INIT(BODY_MAX) };
+	struct new_rollout n = { .plan_text = BUF_INIT(BODY_MAX), .check = CHECK_ANSWER_INIT };
 	struct conf_error error = { "" };
 	int r;
 
@@ -1305,8 +1361,10 @@ static void post_rollout(void *user, struct web_request *rq)
 		return;
 	}
 	n.by = by_of(doc);
+	n.plan_file = check_lines(doc, &n.plan);
 	start_rollout(s, rq, doc, &n);
 	buf_done(&n.plan_text);
+	check_answer_done(&n.check);
 	plan_done(&n.plan);
 }
 
@@ -1784,6 +1842,9 @@ const struct web_route serve_routes[] = {
 	{ "PUT", "/v1/upload/*", WEB_UNIX, 0, put_upload, WEB_UPLOAD },
 	{ "POST", "/v1/publish", WEB_UNIX, METADATA_MAX, post_publish, 0 },
 	{ "GET", "/v1/target", WEB_UNIX, 0, get_target, 0 },
+	{ "POST", "/v1/check", WEB_UNIX, BODY_MAX, check_post, 0 },
+	{ "GET", "/v1/releases/*/*", WEB_UNIX, 0, release_get, 0 },
+	{ "POST", "/v1/releases/*/*/evidence", WEB_UNIX, BODY_MAX, evidence_post, 0 },
 	{ "GET", "/v1/nodes", WEB_UNIX, 0, get_nodes, 0 },
 	{ "POST", "/v1/nodes", WEB_UNIX, BODY_MAX, post_node, 0 },
 	{ "GET", "/v1/nodes/*", WEB_UNIX, 0, get_node, 0 },

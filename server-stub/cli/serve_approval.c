@@ -166,25 +166,32 @@ static int judged_load(struct serve *s, const char *id, struct judged *j)
 	return r < 0 ? r : json_parse(text.data, text.len, &json_limits_default, &j->targets);
 }
 
-/* The keys of an approver that this component's policy names. -ERR_NOT_LISTED. */
-static int approver_keys(const struct judged *j, const char *component, const char *approver,
-			 struct tuf_keyring **ret)
+const char *approvals_team(const struct json *targets, const char *component)
 {
-	const struct json *body = json_get(j->targets, "signed"),
-			  *roles = json_get(json_get(body, "delegations"), "roles");
+	const struct json *roles = json_get(json_get(json_get(targets, "signed"), "delegations"), "roles");
 	char path[ID_MAX + 32];
 
-	if (!str_eq(approver, "team"))
-		return tuf_approvers_load(json_get(body, "x-selfright"), approver, ret);
 	snprintf(path, sizeof(path), "%s/policy.json", component);
 	for (size_t i = 0; i < json_count(roles); i++) {
 		const struct json *paths = json_get(json_at(roles, i), "paths");
 
 		for (size_t k = 0; k < json_count(paths); k++)
 			if (str_eq(json_string(json_at(paths, k)), path))
-				return role_keyring(body, json_string(json_get(json_at(roles, i), "name")), ret);
+				return json_string(json_get(json_at(roles, i), "name"));
 	}
-	return -ERR_NOT_LISTED;
+	return NULL;
+}
+
+int approvals_keys(const struct json *targets, const char *component, const char *approver,
+		   struct tuf_keyring **ret)
+{
+	const struct json *body = json_get(targets, "signed");
+	const char *team;
+
+	if (!str_eq(approver, "team"))
+		return tuf_approvers_load(json_get(body, "x-selfright"), approver, ret);
+	team = approvals_team(targets, component);
+	return team ? role_keyring(body, team, ret) : -ERR_NOT_LISTED;
 }
 
 /* The most distinct keys of the ring under one statement that still holds. */
@@ -224,7 +231,7 @@ static int show_rule(struct serve *s, const struct judged *j, const char *compon
 {
 	CLEANUP(tuf_keyring_freep)
 	struct tuf_keyring *ring = NULL;
-	int r = approver_keys(j, component, rule->approver, &ring);
+	int r = approvals_keys(j->targets, component, rule->approver, &ring);
 
 	if (r < 0 && r != -ERR_NOT_LISTED)
 		return r;
@@ -304,7 +311,7 @@ static const char *signer_of(const struct judged *j, const struct json *signatur
 			struct tuf_keyring *ring = NULL;
 			unsigned valid = 0;
 
-			if (approver_keys(j, p->component, rule->approver, &ring) == 0 &&
+			if (approvals_keys(j->targets, p->component, rule->approver, &ring) == 0 &&
 			    tuf_keyring_count(ring, json_get(alone, "signatures"), statement->data, statement->len,
 					      &valid) == 0 &&
 			    valid > 0)

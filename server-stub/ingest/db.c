@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 12, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 13, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -141,6 +141,11 @@ static const char *const migrations[] = {
 	" identity_public TEXT, transport_public TEXT, waiting INTEGER NOT NULL DEFAULT 0,"
 	" refused INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"ALTER TABLE nodes ADD COLUMN certificate TEXT;",
+	"CREATE TABLE evidence (id INTEGER PRIMARY KEY, component TEXT NOT NULL, version TEXT NOT NULL,"
+	" release_sha256 TEXT NOT NULL, name TEXT NOT NULL, outcome TEXT NOT NULL, status TEXT NOT NULL,"
+	" command TEXT NOT NULL, output TEXT NOT NULL, by TEXT, duration_ms INTEGER NOT NULL, at INTEGER NOT NULL)"
+	" STRICT;"
+	"CREATE INDEX evidence_of_release ON evidence (component, version, release_sha256, name, id);",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -2004,6 +2009,65 @@ int db_events_after(struct db *db, int64_t id, size_t limit, int (*each)(void *u
 		      "SELECT id, at, kind, node, component, text, detail FROM events WHERE id > ?1 ORDER BY id "
 		      "LIMIT ?2",
 		      give_event, &e, "ii", id, (int64_t) limit);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- evidence --- */
+
+int db_evidence_add(struct db *db, const struct db_evidence *row, unsigned keep)
+{
+	int r = change(db,
+		       "INSERT INTO evidence (component, version, release_sha256, name, outcome, status, command,"
+		       " output, by, duration_ms, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+		       NULL, "sssssssssui", row->component, row->version, row->release_sha256, row->name,
+		       row->outcome, row->status, row->command, row->output, row->by, row->duration_ms, row->at);
+
+	return r < 0 ? r
+		     : change(db,
+			      "DELETE FROM evidence WHERE component = ?1 AND version = ?2 AND release_sha256 = ?3 "
+			      "AND name = ?4 AND id NOT IN (SELECT id FROM evidence WHERE component = ?1 AND "
+			      "version "
+			      "= ?2 AND release_sha256 = ?3 AND name = ?4 ORDER BY id DESC LIMIT ?5)",
+			      NULL, "ssssi", row->component, row->version, row->release_sha256, row->name,
+			      (int64_t) keep);
+}
+
+struct each_evidence {
+	int (*each)(void *user, const struct db_evidence *row);
+	void *user;
+};
+
+static int give_evidence(void *context, sqlite3_stmt *row)
+{
+	struct each_evidence *e = context;
+	struct db_evidence v = {
+		.component = text_at(row, 0),
+		.version = text_at(row, 1),
+		.release_sha256 = text_at(row, 2),
+		.name = text_at(row, 3),
+		.outcome = text_at(row, 4),
+		.status = text_at(row, 5),
+		.command = text_at(row, 6),
+		.output = text_at(row, 7),
+		.by = text_at(row, 8),
+		.duration_ms = number_at(row, 9),
+		.at = sqlite3_column_int64(row, 10),
+	};
+
+	return e->each(e->user, &v);
+}
+
+int db_evidence(struct db *db, const char *component, const char *version, const char *release_sha256,
+		int (*each)(void *user, const struct db_evidence *row), void *user)
+{
+	struct each_evidence e = { each, user };
+	int r = query(
+		db,
+		"SELECT component, version, release_sha256, name, outcome, status, command, output, by,"
+		" duration_ms, at FROM evidence WHERE component = ?1 AND version = ?2 AND release_sha256 = ?3"
+		" ORDER BY name, id",
+		give_evidence, &e, "sss", component, version, release_sha256);
 
 	return r > 0 ? 0 : r;
 }

@@ -208,6 +208,7 @@ static int read_stage(const struct conf *map, struct plan *p, size_t index, stru
 
 	if (conf_kind(map) != CONF_MAP)
 		return conf_fail(map, e, "expected a stage, e.g. - {name: canary, nodes: [n1], soak: 1h}");
+	s->line = conf_line(map);
 	r = conf_need_text(map, "name", &name, e);
 	if (r < 0)
 		return r;
@@ -289,6 +290,7 @@ static int read_stages(const struct conf *map, struct plan *p, struct conf_error
 				 "expected a list of stages, e.g. stages: [{name: all, all: true}]");
 	if (count > PLAN_STAGES_MAX)
 		return conf_fail(list, e, "expected at most %d stages, found %zu", PLAN_STAGES_MAX, count);
+	p->stages_line = conf_line(list);
 	p->stages = calloc(count, sizeof(*p->stages));
 	if (!p->stages)
 		return -ENOMEM;
@@ -392,7 +394,13 @@ static int read_own_or_profiled_stages(const struct conf *root, const struct pro
 	if (!profile || conf_get(root, "stages"))
 		return read_stages(root, p, e);
 	r = conf_parse(profile->stages, strlen(profile->stages), profile->name, &f, e);
-	return r < 0 ? r : read_stages(conf_root(f), p, e);
+	if (r == 0)
+		r = read_stages(conf_root(f), p, e);
+	/* Whoever complains of them means the line that asked for the profile. */
+	p->stages_line = conf_line(conf_get(root, "profile"));
+	for (size_t i = 0; i < p->stage_count; i++)
+		p->stages[i].line = p->stages_line;
+	return r;
 }
 
 static int read_on(const struct conf *map, const char *name, enum plan_on_failure otherwise,

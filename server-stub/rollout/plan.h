@@ -76,6 +76,7 @@ struct plan_stage {
 	bool by_zone;
 	char *first_zone; /* NULL: the most eastern one */
 	uint64_t soak_s;
+	unsigned line; /* where it stands in what was read, for complaints; not written */
 };
 
 struct plan_with {
@@ -89,6 +90,7 @@ struct plan {
 	enum rollout_kind kind;
 	struct plan_stage *stages;
 	size_t stage_count;
+	unsigned stages_line; /* of the list, or of the profile; not written */
 	uint64_t max_failures; /* nodes failing by the release that are borne */
 	uint64_t max_node_failures; /* nodes failing by themselves or their network that are borne */
 	uint64_t max_failure_share, max_node_failure_share; /* of the nodes of each stage; 0: not limited so */

@@ -40,7 +40,7 @@ commands_of() {
 
 declare -A texts
 for page in selfright.1 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-stage.8 selfright-probe.8 selfright-recover.8 selfright-signer.8 \
-	selfright-agent.yaml.5 selfright-component.yaml.5 selfright-plan.yaml.5; do
+	selfright-agent.yaml.5 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-preflight.yaml.5; do
 	if [ ! -s "$man/$page" ]; then
 		complain "$page is missing"
 		continue

@@ -862,6 +862,48 @@ static void strangers_are_bounded(void **state)
 	assert_int_equal(n, 1000);
 }
 
+struct said {
+	int count;
+	char names[20][16];
+	char outputs[20][16];
+};
+
+static int note_evidence(void *user, const struct db_evidence *row)
+{
+	struct said *s = user;
+
+	assert_true(s->count < 20);
+	(void) snprintf(s->names[s->count], sizeof(s->names[0]), "%s", row->name);
+	(void) snprintf(s->outputs[s->count++], sizeof(s->outputs[0]), "%s", row->output);
+	return 0;
+}
+
+static void evidence_belongs_to_one_release(void **state)
+{
+	struct db_evidence row = { "web", "1.0.0", "aa", "tests", "pass", "exited 0", "[]", "", "me", 5, 100 };
+	struct db *db = *state;
+	struct said said = { 0 };
+	char output[16];
+
+	for (int i = 0; i < 5; i++) {
+		(void) snprintf(output, sizeof(output), "%d", i);
+		row.output = output;
+		assert_int_equal(db_evidence_add(db, &row, 3), 0);
+	}
+	row.name = "scan";
+	assert_int_equal(db_evidence_add(db, &row, 3), 0);
+	row.release_sha256 = "bb";
+	assert_int_equal(db_evidence_add(db, &row, 3), 0);
+	assert_int_equal(db_evidence(db, "web", "1.0.0", "aa", note_evidence, &said), 0);
+	assert_int_equal(said.count, 4); /* the newest three of one name, and one of another */
+	assert_string_equal(said.names[0], "scan");
+	assert_string_equal(said.outputs[1], "2");
+	assert_string_equal(said.outputs[3], "4");
+	said.count = 0;
+	assert_int_equal(db_evidence(db, "web", "1.1.0", "aa", note_evidence, &said), 0);
+	assert_int_equal(said.count, 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -882,6 +924,7 @@ int main(void)
 		T(members_bring_all_that_is_known),
 		T(a_skip_is_of_one_rollout_and_can_be_taken_back),
 		T(membership_that_was_acted_on_sticks),
+		T(evidence_belongs_to_one_release),
 		T(freezes_end_by_time_or_hand),
 		T(events_are_numbered_and_only_grow),
 		cmocka_unit_test(the_audit_trail_notices_changes),

@@ -406,6 +406,79 @@ static void every_tool_reads_an_artifact(void **state)
 	close(src);
 }
 
+static void an_artifact_is_listed_without_unpacking(void **state)
+{
+	struct folder *f = *state;
+	const struct pack_limits limits = { .max_bytes = 10000000, .max_files = 20 };
+	const struct pack_limits few = { .max_bytes = 10000000, .max_files = 2 }, tight = { 1000, 20 };
+	uint8_t scanned[SHA256_BYTES], listed[SHA256_BYTES], sha256[SHA256_BYTES];
+	CLEANUP(tree_done)
+	struct tree before = { 0 };
+	struct tree after = { 0 };
+	int src = make_tree(f, 3000000), fd = memory_file("", 0);
+	uint64_t length = 0;
+
+	create(src, 3, fd, &length, sha256);
+	assert_int_equal(tree_scan(&os_posix, src, (uid_t) -1, NULL, NULL, &before, NULL), 0);
+	assert_int_equal(pack_list(&os_posix, fd, &limits, &after), 0);
+	assert_int_equal(tree_digest(&before, scanned), 0);
+	assert_int_equal(tree_digest(&after, listed), 0);
+	assert_memory_equal(scanned, listed, sizeof(scanned));
+	tree_done(&after);
+	assert_int_equal(pack_list(&os_posix, fd, &few, &after), -ERR_TOO_LARGE);
+	assert_int_equal(pack_list(&os_posix, fd, &tight, &after), -ERR_TOO_LARGE);
+	for (uint64_t cut = 0; cut < length; cut += length / 7 + 1) {
+		CLEANUP(buf_done)
+		struct buf bytes = BUF_INIT(100000000);
+		int part;
+
+		assert_int_equal(buf_reserve(&bytes, length), 0);
+		assert_int_equal(pread(fd, bytes.data, length, 0), length);
+		part = memory_file(bytes.data, cut);
+		if (pack_list(&os_posix, part, &limits, &after) == 0) {
+			assert_int_equal(cut, 0); /* nothing is an archive of nothing */
+			tree_done(&after);
+		}
+		close(part);
+	}
+	close(fd);
+	close(src);
+}
+
+static void list_refuses(struct folder *f)
+{
+	CLEANUP(buf_done)
+	struct buf packed = BUF_INIT(1000000);
+	const struct pack_limits limits = { 100000, 100 };
+	struct tree t;
+	int fd;
+
+	tar_end(f);
+	assert_int_equal(buf_reserve(&packed, ZSTD_compressBound(f->tar.len)), 0);
+	packed.len = ZSTD_compress(packed.data, ZSTD_compressBound(f->tar.len), f->tar.data, f->tar.len, 1);
+	fd = memory_file(packed.data, packed.len);
+	assert_int_equal(pack_list(&os_posix, fd, &limits, &t), -ERR_ARCHIVE_ENTRY);
+	close(fd);
+	buf_clear(&f->tar);
+}
+
+static void what_no_tree_holds_is_not_listed(void **state)
+{
+	struct folder *f = *state;
+
+	tar_file(f, "../up", 0644, "x");
+	list_refuses(f);
+	tar_file(f, "/etc/passwd", 0644, "x");
+	list_refuses(f);
+	tar_record(f, '2', "link", 0777, 0, "../../up", NULL);
+	list_refuses(f);
+	tar_record(f, '3', "device", 0644, 0, NULL, NULL);
+	list_refuses(f);
+	tar_file(f, "a", 0644, "x");
+	tar_record(f, '1', "b", 0644, 0, "a", NULL);
+	list_refuses(f);
+}
+
 static void a_file_changed_since_the_scan_is_found(void **state)
 {
 	struct folder *f = *state;
@@ -1112,6 +1185,8 @@ int main(void)
 		WITH_FOLDER(artifacts_are_reproducible),
 		WITH_FOLDER(the_seek_table_finds_every_frame),
 		WITH_FOLDER(every_tool_reads_an_artifact),
+		WITH_FOLDER(an_artifact_is_listed_without_unpacking),
+		WITH_FOLDER(what_no_tree_holds_is_not_listed),
 		WITH_FOLDER(a_file_changed_since_the_scan_is_found),
 		WITH_FOLDER(an_empty_tree_is_an_artifact_too),
 		WITH_FOLDER(takes_every_media_type),
