@@ -121,7 +121,9 @@ check "until all have it" within 30 rollout_is both done
 
 # --- the team changes its mind ---
 check "a version is revoked" selfright component policy web --revoke 1.2.0 --no-approvals
-check "a rollout of it starts" selfright rollout start --id third --component web --version 1.2.0 --stage all=all
+check "a rollout of it does not start" says 3 "below the floor or revoked" selfright rollout start --id third --component web --version 1.2.0 --stage all=all
+check "unless somebody answers for it" selfright rollout start --id third --component web --version 1.2.0 --stage all=all \
+	--override signatures --override version --reason "a test of the nodes"
 check "no node takes it: the team's policy binds the controller" within 20 waits_for n1 floor
 sleep 1
 check "n1 stays" runs n1 web 1.3.0
