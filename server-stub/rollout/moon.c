@@ -88,7 +88,7 @@ static int make_batch(const struct plan *p, const struct plan_stage *s, const ch
 	len = strlen(name);
 	for (unsigned i = 2; name_is_taken(p, name) && i < 100; i++)
 		(void) snprintf(name + len, NUMBER_ROOM, "-%u", i);
-	*ret = (struct plan_stage){ .share = s->share, .soak_s = s->soak_s };
+	*ret = (struct plan_stage){ .share = s->share, .soak_s = s->soak_s, .line = s->line };
 	ret->name = strdup(name);
 	ret->zone = strdup(zone);
 	r = ret->name && ret->zone ? labels_copy(&s->labels, &ret->labels) : -ENOMEM;

@@ -243,6 +243,32 @@ static void high_risk_asks_for_more(void **state)
 	done(&w);
 }
 
+static void batches_by_zone_are_one_stage(void **state)
+{
+	static const char plan[] =
+		"component: web\nversion: 1.1.0\nwindow: 01:00-05:00\n"
+		"stages: [{name: a, count: 1, soak: 1h}, {name: b, by_zone: true, all: true}]\n";
+	static const char *const zones[] = { "Asia/Tokyo", "Europe/Oslo", "America/New_York" };
+	struct world w;
+
+	(void) state;
+	begin(&w, RISKY, "\nrisk: {high: {stages: 3, soak: 1h}}\n", plan);
+	/* As plan_split_zones() leaves it. */
+	w.plan.stages = realloc(w.plan.stages, 4 * sizeof(*w.plan.stages));
+	assert_non_null(w.plan.stages);
+	for (size_t i = 2; i < 4; i++) {
+		w.plan.stages[i] = w.plan.stages[1];
+		w.plan.stages[i].name = strdup(i == 2 ? "c" : "d");
+	}
+	w.plan.stage_count = 4;
+	for (size_t i = 0; i < 3; i++)
+		w.plan.stages[i + 1].zone = strdup(zones[i]);
+	judge(&w);
+	expect(&w, PREFLIGHT_RISK, PREFLIGHT_FAIL, "at least 3 stages for a release of risk high (r:2), found 2");
+	assert_int_equal(w.preflight.finding_count, 1); /* between batches nobody has to soak */
+	done(&w);
+}
+
 static void a_patch_is_quicker_and_a_downgrade_free(void **state)
 {
 	struct world w;
@@ -581,6 +607,7 @@ int main(void)
 		cmocka_unit_test(every_field_can_be_asked_for),
 		cmocka_unit_test(a_release_may_not_take_too_long),
 		cmocka_unit_test(high_risk_asks_for_more),
+		cmocka_unit_test(batches_by_zone_are_one_stage),
 		cmocka_unit_test(a_patch_is_quicker_and_a_downgrade_free),
 		cmocka_unit_test(results_are_there_good_and_fresh),
 		cmocka_unit_test(no_rollback_by_accident),
