@@ -179,8 +179,14 @@ static void record_remove(struct services *s, const struct slot *k)
 	(void) s->os->unlinkat(s->os, s->dirfd, name, 0);
 }
 
-/* Take up a process a former run of the agent started, if it is still that one. */
-static void record_adopt(struct services *s, const char *file)
+/* Of a process that may run: what could not be looked at for a moment must not be started a second time. */
+static int failure_of_look(int r)
+{
+	return err_class(r) == ERR_CLASS_RETRY || r == -EIO ? r : 0;
+}
+
+/* Take up a process a former run of the agent started, if it is still that one. An error: that is not known. */
+static int record_adopt(struct services *s, const char *file)
 {
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(RECORD_MAX);
@@ -190,32 +196,36 @@ static void record_adopt(struct services *s, const char *file)
 	uint64_t log_pid = 0, log_start = 0, pid = 0, ticks = 0, now_ticks = 0, stop_signal = SIGTERM,
 		 stop_timeout = 10;
 	struct slot *k;
-	int fd;
+	int fd, r;
 
-	if (file_read(s->os, s->dirfd, file, RECORD_MAX, &text) < 0 ||
-	    json_parse(text.data, text.len, &json_limits_default, &doc) < 0 ||
-	    json_need_string(doc, "boot_id", &boot_id) < 0 || json_need_string(doc, "component", &component) < 0 ||
+	r = file_read(s->os, s->dirfd, file, RECORD_MAX, &text);
+	if (r == 0)
+		r = json_parse(text.data, text.len, &json_limits_default, &doc);
+	if (r < 0)
+		return failure_of_look(r);
+	if (json_need_string(doc, "boot_id", &boot_id) < 0 || json_need_string(doc, "component", &component) < 0 ||
 	    json_need_string(doc, "name", &name) < 0 || json_need_string(doc, "version", &version) < 0 ||
 	    json_need_u64(doc, "pid", 2, 1 << 30, &pid) < 0 ||
 	    json_need_u64(doc, "start", 0, 1ULL << 52, &ticks) < 0 ||
 	    json_need_u64(doc, "stop_signal", 1, 31, &stop_signal) < 0 ||
 	    json_need_u64(doc, "stop_timeout", 0, 86400, &stop_timeout) < 0 || !guard_id(component) ||
 	    !guard_id(name) || !version_is_valid(version))
-		return;
+		return 0;
 	if (!str_eq(boot_id, s->boot_id) || slot_find(s, component, name))
-		return;
+		return 0;
 	/* The descriptor first: whatever the number means afterwards, the descriptor means the process looked at. */
 	fd = process_open((pid_t) pid);
 	if (fd < 0)
-		return;
-	if (process_start_time((pid_t) pid, &now_ticks) < 0 || now_ticks != ticks) {
+		return failure_of_look(fd);
+	r = process_start_time((pid_t) pid, &now_ticks);
+	if (r < 0 || now_ticks != ticks) {
 		close(fd);
-		return;
+		return r < 0 ? failure_of_look(r) : 0;
 	}
 	k = slot_add(s, component, name);
 	if (!k) {
 		close(fd);
-		return;
+		return 0;
 	}
 	k->actual = RUNNING;
 	k->process = (struct process){ .pid = (pid_t) pid, .group = (pid_t) pid };
@@ -230,6 +240,7 @@ static void record_adopt(struct services *s, const char *file)
 		service_log_adopt(&k->log, (pid_t) log_pid, log_start);
 	log_info("service-found", "component=%s service=%s version=%s pid=%d", component, name, version,
 		 (int) pid);
+	return 0;
 }
 
 int services_open(const struct os *os, const char *run, const char *boot_id, struct services **ret)
@@ -263,7 +274,7 @@ int services_open(const struct os *os, const char *run, const char *boot_id, str
 		size_t len = strlen(names.names[i]);
 
 		if (len > 5 && strcmp(names.names[i] + len - 5, ".json") == 0)
-			record_adopt(s, names.names[i]);
+			r = record_adopt(s, names.names[i]);
 	}
 	name_list_done(&names);
 	if (r < 0) {
@@ -485,9 +496,10 @@ static bool has_ended(const struct slot *k)
 {
 	struct pollfd p = { .fd = k->pidfd, .events = POLLIN };
 
+	/* A look that fails says nothing: who takes it for the end starts a second one beside the first. */
 	if (k->pidfd < 0)
-		return kill(k->process.pid, 0) < 0;
-	return poll(&p, 1, 0) != 0;
+		return kill(k->process.pid, 0) < 0 && errno == ESRCH;
+	return poll(&p, 1, 0) > 0;
 }
 
 static void forget_process(struct services *s, struct slot *k)

@@ -26,7 +26,7 @@ static bool has_ended(const struct service_log *l)
 {
 	struct pollfd f = { .fd = l->pidfd, .events = POLLIN };
 
-	return l->pidfd < 0 || poll(&f, 1, 0) != 0;
+	return l->pidfd < 0 || poll(&f, 1, 0) > 0; /* a look that fails says nothing */
 }
 
 static int open_reader(const struct service_log_place *p)

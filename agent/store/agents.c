@@ -178,39 +178,73 @@ struct agents_known *agents_known(struct agents *a, const char *version)
 
 /* --- what there is --- */
 
-static void look_at_store(const struct os *os, int store_fd, struct agents_facts *f)
+/*
+ * Shortages of this moment are errors: by them no tree is incomplete, and no agent unknown. So is EIO the first time: a
+ * disk that answers it once more (`twice`) has lost what is there.
+ */
+static int not_a_verdict(int r, bool twice)
 {
-	struct name_list names = { 0 };
-
-	if (dir_list(os, store_fd, AGENTS_COMPONENT, &names) < 0)
-		return; /* none was ever installed */
-	for (size_t i = 0; i < names.count && f->sound_count < AGENTS_CANDIDATES_MAX; i++)
-		if (version_is_valid(names.names[i]) &&
-		    seal_is_sound(os, store_fd, AGENTS_COMPONENT, names.names[i]) == 0)
-			STATE_SET(f->sound[f->sound_count++], names.names[i]);
-	name_list_done(&names);
+	return r < 0 && (err_class(r) == ERR_CLASS_RETRY || (r == -EIO && !twice)) ? r : 0;
 }
 
-int agents_look(const struct os *os, int root_fd, struct agents_facts *ret)
+static int look_at_store(const struct os *os, int store_fd, bool twice, struct agents_facts *f)
+{
+	struct name_list names = { 0 };
+	int r = dir_list(os, store_fd, AGENTS_COMPONENT, &names);
+
+	if (r < 0)
+		return not_a_verdict(r, twice); /* else none was ever installed, most likely */
+	for (size_t i = 0; r == 0 && i < names.count && f->sound_count < AGENTS_CANDIDATES_MAX; i++) {
+		if (!version_is_valid(names.names[i]))
+			continue;
+		r = seal_is_sound(os, store_fd, AGENTS_COMPONENT, names.names[i]);
+		if (r == 0)
+			STATE_SET(f->sound[f->sound_count++], names.names[i]);
+		r = not_a_verdict(r, twice);
+	}
+	name_list_done(&names);
+	return r;
+}
+
+static int look_at_current(const struct os *os, int root_fd, int generations, bool twice, struct agents_facts *f)
+{
+	struct generation *g = malloc(sizeof(*g));
+	int r = g ? generation_current(os, root_fd, &f->generation) : -ENOMEM;
+
+	if (r == 0)
+		r = generation_read(os, generations, f->generation, g);
+	if (r == 0)
+		STATE_SET(f->current, generation_version(g, AGENTS_COMPONENT));
+	free(g);
+	return not_a_verdict(r, twice);
+}
+
+static int look(const struct os *os, int root_fd, bool twice, struct agents_facts *ret)
 {
 	int generations = dir_open(os, root_fd, "generations"), store = dir_open(os, root_fd, "store");
-	struct generation *g = malloc(sizeof(*g));
-	int r = g ? 0 : -ENOMEM;
+	int r = not_a_verdict(generations, twice);
 
+	if (r == 0)
+		r = not_a_verdict(store, twice);
 	ret->generation = 0;
 	ret->current[0] = '\0';
 	ret->sound_count = 0;
-	if (r == 0 && generations >= 0 && generation_current(os, root_fd, &ret->generation) == 0 &&
-	    generation_read(os, generations, ret->generation, g) == 0)
-		STATE_SET(ret->current, generation_version(g, AGENTS_COMPONENT));
+	if (r == 0 && generations >= 0)
+		r = look_at_current(os, root_fd, generations, twice, ret);
 	if (r == 0 && store >= 0)
-		look_at_store(os, store, ret);
-	free(g);
+		r = look_at_store(os, store, twice, ret);
 	if (generations >= 0)
 		(void) os->close(os, generations); /* a folder */
 	if (store >= 0)
 		(void) os->close(os, store); /* a folder */
 	return r;
+}
+
+int agents_look(const struct os *os, int root_fd, struct agents_facts *ret)
+{
+	int r = look(os, root_fd, false, ret);
+
+	return r == -EIO ? look(os, root_fd, true, ret) : r;
 }
 
 /* --- choosing --- */

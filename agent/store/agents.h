@@ -68,6 +68,7 @@ struct agents_facts {
 	char sound[AGENTS_CANDIDATES_MAX][STATE_VERSION_SIZE]; /* complete trees in the store */
 	size_t sound_count;
 };
+/* Shortages of this moment (-ENOMEM, -EMFILE and the like) are errors; what is broken or missing is not there. */
 NODISCARD int agents_look(const struct os *os, int root_fd, struct agents_facts *ret);
 
 struct agents_choice {

@@ -100,6 +100,21 @@ static void load(struct supervisor *s)
 		(void) s->os->close(s->os, fd); /* a folder */
 }
 
+/* What is broken is no reason to start none; what could not be looked at for a moment is no verdict on an agent. */
+static int look(struct supervisor *s, struct store **store, struct node_state *state, struct agents_facts *f)
+{
+	int r = store_inspect(s->os, s->o->root, store);
+
+	if (r < 0)
+		return err_class(r) == ERR_CLASS_RETRY ? r : 0;
+	r = store_load(*store, state);
+	if (r == 0)
+		f->state = state;
+	else if (err_class(r) == ERR_CLASS_RETRY)
+		return r;
+	return agents_look(s->os, store_dirs(*store)->root, f);
+}
+
 static int choose(struct supervisor *s)
 {
 	CLEANUP(store_freep)
@@ -110,11 +125,8 @@ static int choose(struct supervisor *s)
 
 	if (r == 0 && access(s->o->agent, X_OK) == 0)
 		f->packaged = s->o->version;
-	if (r == 0 && store_inspect(s->os, s->o->root, &store) == 0) {
-		if (store_load(store, state) == 0)
-			f->state = state;
-		r = agents_look(s->os, store_dirs(store)->root, f);
-	}
+	if (r == 0)
+		r = look(s, &store, state, f);
 	if (r == 0)
 		r = agents_choose(f, &s->agents, &s->choice);
 	if (state)
@@ -368,6 +380,13 @@ static int one(struct supervisor *s)
 	bool trial;
 	int r = choose(s);
 
+	if (r < 0 && err_class(r) == ERR_CLASS_RETRY) {
+		log_warning("agents-not-looked-at",
+			    "which agent to start cannot be found out, and is tried again: %s", err_text(r));
+		s->started_ms = now_ms(s);
+		pause_before_next(s, true);
+		return 0;
+	}
 	if (r < 0) {
 		log_error("no-agent", "no agent can be started: neither %s nor one in %s/store/agent: %s",
 			  s->o->agent, s->o->root, err_text(r));

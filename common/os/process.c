@@ -437,16 +437,17 @@ static int read_stat(const char *pid, char *ret_state, long *ret_group, unsigned
 	char path[64], text[1024];
 	const char *p;
 	ssize_t n;
-	int fd;
+	int fd, r;
 
 	(void) snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	n = read(fd, text, sizeof(text) - 1);
+	r = n < 0 ? -errno : 0; /* ESRCH: it has ended since */
 	(void) close(fd); /* opened for reading */
 	if (n <= 0)
-		return -ESRCH;
+		return n < 0 ? r : -ESRCH;
 	text[n] = '\0';
 	p = strrchr(text, ')'); /* the name before it may hold anything */
 	if (!p || sscanf(p + 1, " %c %*d %ld %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",

@@ -1,17 +1,24 @@
 /* agents.h: which agent is started, and what is remembered of them, over faults and power cuts. */
 #include "agent/store/agents.h"
+#include "agent/store/generation.h"
+#include "agent/store/seal.h"
+#include "agent/store/store.h"
 #include "base/err.h"
 #include "os/durable.h"
 #include "support/fault_loop.h"
 #include "support/folder.h"
+#include "support/os_fault.h"
+#include "tree/tree.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -449,6 +456,71 @@ static void a_count_survives_faults_and_power_cuts(void **state)
 	crash_test_run(&count_of_starts, 8);
 }
 
+/* A node whose current agent is 1.0.0, complete in its store. */
+static int install_agent(struct fault_case *c)
+{
+	struct generation g = { .count = 1, .entries = { { AGENTS_COMPONENT, "1.0.0" } } };
+	struct tree t = { .entries = NULL, .count = 0 };
+	struct store *s = NULL;
+	uint8_t digest[SHA256_BYTES];
+	int fd, r = store_open(c->os, c->path, &s);
+
+	if (r < 0)
+		return r;
+	fd = seal_begin(c->os, store_dirs(s)->store, AGENTS_COMPONENT, "1.0.0", (uid_t) -1, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(durable_write_file(c->os, fd, "program", "x", 1, 0755), 0);
+	assert_int_equal(tree_scan(c->os, fd, (uid_t) -1, NULL, NULL, &t, NULL), 0);
+	assert_int_equal(tree_digest(&t, digest), 0);
+	tree_done(&t);
+	(void) close(fd);
+	assert_int_equal(seal_commit(c->os, store_dirs(s)->store, AGENTS_COMPONENT, "1.0.0", digest, NULL), 0);
+	assert_int_equal(generation_create(c->os, store_dirs(s)->generations, 1, &g), 0);
+	r = generation_switch(c->os, store_dirs(s)->root, 1);
+	store_free(s);
+	return r;
+}
+
+/* Found, or an error: by no failing call an agent becomes incomplete. (One that answers EIO for good is.) */
+static void a_failing_look_is_no_verdict(void **state)
+{
+	static const int errors[] = { ENOMEM, EMFILE, EIO };
+	struct fault_case c = { .os = os_quick() };
+	struct agents_facts *seen = calloc(1, sizeof(*seen));
+	unsigned found = 0;
+
+	temp_folder(c.path, sizeof(c.path));
+	assert_int_equal(install_agent(&c), 0);
+	c.dirfd = open(c.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(c.dirfd >= 0);
+	for (unsigned i = 0; i < 2 * ARRAY_LEN(errors); i++) {
+		int error = errors[i / 2];
+		bool sticky = i % 2;
+		struct os_fault f;
+		unsigned at = 0;
+
+		do {
+			int r;
+
+			os_fault_init(&f, os_quick());
+			os_fault_arm(&f, ++at, error, sticky);
+			r = agents_look(&f.os, c.dirfd, seen);
+			if (r < 0 || (error == EIO && sticky))
+				continue;
+			found++;
+			assert_int_equal(seen->sound_count, 1);
+			assert_string_equal(seen->sound[0], "1.0.0");
+			assert_string_equal(seen->current, "1.0.0");
+			assert_int_equal(seen->generation, 1);
+		} while (f.fired > 0);
+	}
+	assert_true(found > 0);
+	free(seen);
+	(void) close(c.dirfd);
+	temp_folder_remove(c.path);
+	(void) state;
+}
+
 #define CHOICE(test) cmocka_unit_test_setup_teardown(test, new_world, free_world)
 #define FILE_TEST(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
@@ -476,6 +548,7 @@ int main(void)
 		FILE_TEST(a_damaged_file_is_one_that_knows_nothing),
 		cmocka_unit_test(the_list_is_bounded),
 		cmocka_unit_test(a_count_survives_faults_and_power_cuts),
+		cmocka_unit_test(a_failing_look_is_no_verdict),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
