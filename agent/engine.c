@@ -140,6 +140,7 @@ static void link_lost(struct engine *e, const char *why)
 	uint64_t now = node_now_ms(&e->node), wait;
 
 	link_end(e);
+	gather_link_lost(&e->node);
 	if (now - e->link_started_ms > LINK_STABLE_MS)
 		backoff_reset(&e->link_backoff);
 	wait = backoff_next_ms(&e->link_backoff, random_u64(e->node.os));
@@ -372,8 +373,12 @@ static void on_frame(struct engine *e, const struct frame *f)
 	case LINK_TIMESTAMP:
 		receive_timestamp(n, f->data, f->len);
 		break;
+	case LINK_PUT_WANT:
+		gather_block(n, f->id, f->data, f->len);
+		break;
 	case LINK_ACK:
 	case LINK_GRANT:
+	case LINK_RECEIPT:
 		enqueue(e, f); /* these change the state, which others may be in the middle of */
 		break;
 	default:
@@ -407,6 +412,8 @@ static void empty_inbox(struct engine *e)
 
 		if (m->type == LINK_ACK)
 			report_acknowledge(&e->node, m->bytes.data, m->bytes.len);
+		else if (m->type == LINK_RECEIPT)
+			gather_receipt(&e->node, m->bytes.data, m->bytes.len);
 		else
 			report_grant(&e->node, m->bytes.data, m->bytes.len);
 		buf_done(&m->bytes);
@@ -780,6 +787,7 @@ static void loop(struct engine *e)
 		}
 		services_at = services_step(n->services, node_now_ms(n));
 		earlier(&services_at, follow_watches(n));
+		earlier(&services_at, phase_gather(n));
 		int status = 0;
 
 		if (e->link.pid && process_poll(&e->link, &status) != 0) {
@@ -1227,6 +1235,7 @@ static void engine_done(struct engine *e)
 	watches_free(n);
 	services_close(n->services);
 	inhibitors_close(n->inhibitors);
+	gather_close(n);
 	receive_done(n);
 	documents_done(&n->docs);
 	tuf_client_close(n->tuf);

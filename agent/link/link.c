@@ -4,6 +4,7 @@
 #include "agent/link/courier.h"
 #include "agent/link/outbox.h"
 #include "agent/link/protocol.h"
+#include "agent/link/puts.h"
 #include "base/backoff.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@ enum {
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
 	POST_ID = 0,
 	LEASE_ID,
+	PUT_ID,
 	STATE_MAX = 512,
 	COUNTER_BITS = 20, /* connections of one process in presence's counter */
 };
@@ -59,6 +61,7 @@ struct link {
 	struct outbox outbox;
 	struct courier *courier;
 	struct blobs *blobs; /* NULL: no broker */
+	struct puts *puts;
 	struct request request; /* the engine's fetch under way: it has one at a time */
 	struct mqtt *mqtt; /* NULL: no broker configured */
 	struct relay *relay;
@@ -69,8 +72,8 @@ struct link {
 	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
-	char get_topic[TOPIC_MAX];
-	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX];
+	char get_topic[TOPIC_MAX], put_topic[TOPIC_MAX];
+	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX], put_path[TOPIC_MAX];
 	char last_state[STATE_MAX]; /* of the last event: the same again is progress */
 	struct backoff resend;
 	uint64_t send_at_ms; /* when the waiting report goes out (again); 0: nothing waits */
@@ -206,6 +209,7 @@ static void on_state(void *user, bool up, const char *reason)
 		l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
 		backoff_reset(&l->resend);
 		blobs_connected(l->blobs);
+		puts_connected(l->puts);
 	} else {
 		log_notice("link-down", "no connection to the broker: %s", reason);
 		outbox_connection_lost(&l->outbox);
@@ -241,7 +245,8 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	if (len == 0)
 		return; /* a cleared topic withholds, nothing else */
 	if (strcmp(topic, l->topics[IN_BLOB]) == 0) {
-		blobs_take(l->blobs, payload, len);
+		if (!puts_take(l->puts, payload, len))
+			blobs_take(l->blobs, payload, len);
 		return;
 	}
 	for (size_t i = 0; i < IN_COUNT; i++) {
@@ -527,6 +532,68 @@ static int do_fetch(struct link *l, const struct frame *f)
 	return 0;
 }
 
+/* --- collections --- */
+
+static int publish_put(void *user, const void *message, size_t len)
+{
+	struct link *l = user;
+
+	return mqtt_publish(l->mqtt, l->put_topic, message, len, 1, false);
+}
+
+static int post_put(void *user, const void *message, size_t len)
+{
+	struct link *l = user;
+
+	return courier_post(l->courier, PUT_ID, l->put_path, message, len);
+}
+
+static void want_block(void *user, uint32_t id, uint64_t index)
+{
+	uint8_t text[8];
+
+	for (int i = 0; i < 8; i++)
+		text[i] = (uint8_t) (index >> (56 - 8 * i));
+	tell_engine(user, LINK_PUT_WANT, id, text, sizeof(text));
+}
+
+static void on_receipt(void *user, const void *envelope, size_t len)
+{
+	tell_engine(user, LINK_RECEIPT, 0, envelope, len);
+}
+
+static int do_put(struct link *l, const struct frame *f)
+{
+	char sha256[SHA256_HEX + 1];
+	const char *order, *end;
+	uint64_t length;
+	int r;
+
+	if (!take_u64(f, &length) || f->len < 8 + SHA256_HEX + 2)
+		return -ERR_PROTOCOL;
+	memcpy(sha256, f->data + 8, SHA256_HEX);
+	sha256[SHA256_HEX] = '\0';
+	order = (const char *) f->data + 8 + SHA256_HEX;
+	end = memchr(order, '\0', f->len - 8 - SHA256_HEX);
+	if (!end)
+		return -ERR_PROTOCOL;
+	r = puts_begin(l->puts, f->id, order, sha256, length, end + 1,
+		       f->len - (size_t) ((const uint8_t *) end + 1 - f->data));
+	if (r < 0)
+		log_warning("link-collection", "a collection was not taken: %s", err_text(r));
+	return r == -ERR_PROTOCOL ? r : 0; /* out of memory: the engine says it again */
+}
+
+static int do_put_block(struct link *l, const struct frame *f)
+{
+	uint64_t index;
+
+	if (!take_u64(f, &index))
+		return -ERR_PROTOCOL;
+	puts_block(l->puts, index, f->data + 8, f->len - 8);
+	return 0;
+}
+
 static int do_report(struct link *l, const struct frame *f)
 {
 	uint64_t sequence;
@@ -642,6 +709,13 @@ static int obey(struct link *l, const struct frame *f)
 		return do_floor(l, f);
 	case LINK_SAVE:
 		return do_save(l, f);
+	case LINK_PUT:
+		return do_put(l, f);
+	case LINK_PUT_BLOCK:
+		return do_put_block(l, f);
+	case LINK_PUT_STOP:
+		puts_stop(l->puts);
+		return 0;
 	case LINK_RATE:
 		return do_rate(l, f);
 	case LINK_STOP_SAVING:
@@ -674,6 +748,8 @@ static void take_results(struct link *l)
 			else
 				log_info("link-lease", "the lease request was not answered by HTTPS: %s: %s",
 					 err_text(result.error), buf_str(&result.body));
+		} else if (result.id == PUT_ID) {
+			puts_posted(l->puts, result.error, result.body.data, result.body.len);
 		} else {
 			l->posting = false;
 			if (result.error == 0)
@@ -712,6 +788,8 @@ static void name_topics(struct link *l)
 	(void) snprintf(l->lease_topic, TOPIC_MAX, "%s/node/%s/lease", base, node);
 	(void) snprintf(l->get_topic, TOPIC_MAX, "%s/node/%s/get", base, node);
 	(void) snprintf(l->presence_topic, TOPIC_MAX, "%s/node/%s/presence", base, node);
+	(void) snprintf(l->put_topic, TOPIC_MAX, "%s/node/%s/put", base, node);
+	(void) snprintf(l->put_path, TOPIC_MAX, "v1/node/%s/put", node);
 	(void) snprintf(l->report_path, TOPIC_MAX, "v1/node/%s/report", node);
 	(void) snprintf(l->lease_path, TOPIC_MAX, "v1/node/%s/lease", node);
 }
@@ -797,6 +875,24 @@ static int open_mqtt(struct link *l)
 	return mqtt_open(&options, &l->mqtt);
 }
 
+static int open_puts(struct link *l)
+{
+	bool mqtt_first = false;
+
+	for (size_t i = 0; i < l->o->road_count && l->o->roads[i] != LINK_ROAD_HTTPS; i++)
+		mqtt_first = mqtt_first || l->o->roads[i] == LINK_ROAD_MQTT;
+	return puts_new(&(struct puts_options){ .os = l->o->os,
+						.mqtt = has_road(l, LINK_ROAD_MQTT) && l->o->broker_host,
+						.https = has_road(l, LINK_ROAD_HTTPS) && l->o->url_count > 0,
+						.mqtt_first = mqtt_first,
+						.publish = publish_put,
+						.post = post_put,
+						.want = want_block,
+						.receipt = on_receipt,
+						.user = l },
+			&l->puts);
+}
+
 static int set_up(struct link *l)
 {
 	const struct courier_options courier = {
@@ -823,6 +919,8 @@ static int set_up(struct link *l)
 	if (r < 0)
 		log_warning("link-counter", "presence has no counter, it is display only: %s", err_text(r));
 	r = courier_start(&courier, &l->courier);
+	if (r == 0)
+		r = open_puts(l);
 	if (r < 0)
 		return r;
 	l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
@@ -841,6 +939,7 @@ static void tear_down(struct link *l)
 		publish_presence(l, "stopped", false);
 	mqtt_close(l->mqtt);
 	blobs_free(l->blobs);
+	puts_free(l->puts);
 	relay_stop(l->relay);
 	tls_free(l->tls_in_force);
 	tls_free(l->tls_next);
@@ -888,6 +987,7 @@ static int loop(struct link *l)
 			mqtt_poll_prepare(l->mqtt, &fds[2], &timeout);
 		if (l->blobs)
 			shorten(&timeout, blobs_next_ms(l->blobs), now);
+		shorten(&timeout, puts_next_ms(l->puts), now);
 		if (l->send_at_ms != 0) {
 			uint64_t wait = l->send_at_ms > now ? l->send_at_ms - now : 0;
 
@@ -909,6 +1009,7 @@ static int loop(struct link *l)
 			flush_events(l);
 			blobs_step(l->blobs, connected(l));
 		}
+		puts_step(l->puts, connected(l));
 		if (l->send_at_ms != 0 && now_ms(l) >= l->send_at_ms)
 			send_report(l);
 	}

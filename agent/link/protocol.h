@@ -19,6 +19,10 @@ enum link_frame {
 	LINK_SAVE =
 		13, /* u64 length, then the name: over MQTT into blobs/<sha256>.part of the outbox; LINK_SAVED */
 	LINK_STOP_SAVING = 14, /* empty: nobody wants it any more; what is there stays */
+	LINK_PUT =
+		9, /* u64 length, SHA-256 in hex, the order's id with its 0 byte, the signed statement: a collection to send */
+	LINK_PUT_BLOCK = 10, /* u64 index, then the block that LINK_PUT_WANT of the same id asked for */
+	LINK_PUT_STOP = 11, /* empty: nobody wants it any more, or the receipt is verified */
 	LINK_RATE = 15, /* u64 bytes per second, 0: none: the ceiling of LINK_SAVE from now on */
 	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
 	LINK_ENROL =
@@ -33,6 +37,8 @@ enum link_frame {
 	LINK_GRANT = 20, /* a signed grant */
 	LINK_SAVED = 22, /* u8 over, i32 error (0 or negative), u64 bytes that are here; the id of LINK_SAVE */
 	LINK_ENROLLED = 23, /* u16 HTTP status (0: no answer), then the answer, or the reason in words */
+	LINK_PUT_WANT = 24, /* u64 index of a block; the id of LINK_PUT */
+	LINK_RECEIPT = 25, /* a signed receipt of a collection */
 	LINK_STATE = 21, /* u8 connected, then the reason in words: display, and the start of a reconciliation */
 };
 

@@ -606,6 +606,47 @@ static int take_component(const struct conf *map, const char *name, struct confi
 	return conf_reject_unknown(map, e);
 }
 
+static bool is_pattern(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return path[0] == '/' && slash[1] != '\0' && guard_path(path + 1) &&
+	       strcspn(path, "*?[") > (size_t) (slash - path); /* a pattern of folders could be anything */
+}
+
+static int take_set(const struct conf *map, const char *name, struct config_set *set, struct conf_error *e)
+{
+	const struct conf *list = conf_get(map, "files");
+	int r;
+
+	set->name = strdup(name);
+	if (!set->name)
+		return out_of_memory(e);
+	r = take_list(map, "files", &set->files, e);
+	if (r < 0)
+		return r;
+	if (set->files.count == 0)
+		return conf_fail(map, e, "expected files, a list of absolute paths");
+	for (size_t i = 0; i < set->files.count; i++)
+		if (!is_pattern(set->files.items[i]))
+			return conf_fail(conf_at(list, i), e,
+					 "expected an absolute path with * at most in its last part, found '%s'",
+					 set->files.items[i]);
+	r = conf_optional_bytes(map, "max_bytes", CONFIG_SET_DEFAULT_BYTES, &set->max_bytes, e);
+	if (r < 0)
+		return r;
+	if (set->max_bytes < 1024 || set->max_bytes > CONFIG_SET_MAX_BYTES)
+		return conf_fail(conf_get(map, "max_bytes"), e, "expected 1K to 60M");
+	return conf_reject_unknown(map, e);
+}
+
+static void set_done(struct config_set *set)
+{
+	free(set->name);
+	string_list_done(&set->files);
+	*set = (struct config_set){ 0 };
+}
+
 /* Whoever can write these files decides what runs as root. */
 static int check_owner(const char *path, struct conf_error *e)
 {
@@ -680,6 +721,29 @@ static int load_component(const char *dir, const char *file, struct config *c, s
 	return take_component(conf_root(f), name, &c->components[c->component_count++], e);
 }
 
+static int load_set(const char *dir, const char *file, struct config *c, struct conf_error *e)
+{
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = NULL;
+	char path[PATH_MAX], name[NAME_MAX + 1];
+	struct config_set *longer;
+	int r;
+
+	(void) snprintf(path, sizeof(path), "%s/%s", dir, file);
+	(void) snprintf(name, sizeof(name), "%.*s", (int) (strlen(file) - strlen(".yaml")), file);
+	if (!guard_id(name))
+		return fail_file(e, path, "expected a set's name before .yaml: [a-z0-9][a-z0-9-]{0,62}");
+	r = load_file(path, &f, e);
+	if (r < 0)
+		return r;
+	longer = realloc(c->sets, (c->set_count + 1) * sizeof(*longer));
+	if (!longer)
+		return out_of_memory(e);
+	c->sets = longer;
+	c->sets[c->set_count] = (struct config_set){ 0 };
+	return take_set(conf_root(f), name, &c->sets[c->set_count++], e);
+}
+
 static int load_vars(const char *dir, const char *file, struct config *c, struct conf_error *e)
 {
 	CLEANUP(conf_file_freep)
@@ -730,6 +794,9 @@ static int load_all(const char *dir, struct config *c, struct conf_error *e)
 	r = load_folder(c, "components.d", load_component, e);
 	if (r < 0)
 		return r;
+	r = load_folder(c, "collect.d", load_set, e);
+	if (r < 0)
+		return r;
 	return load_folder(c, "vars.d", load_vars, e);
 }
 
@@ -752,6 +819,9 @@ void config_done(struct config *c)
 		component_done(&c->components[i]);
 	free(c->components);
 	component_done(&c->otherwise);
+	for (size_t i = 0; i < c->set_count; i++)
+		set_done(&c->sets[i]);
+	free(c->sets);
 	free(c->dir);
 	free(c->root);
 	free(c->run);
@@ -776,6 +846,14 @@ void config_done(struct config *c)
 	labels_done(&c->labels);
 	labels_done(&c->vars);
 	*c = (struct config){ 0 };
+}
+
+const struct config_set *config_set(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->set_count; i++)
+		if (str_eq(c->sets[i].name, name))
+			return &c->sets[i];
+	return NULL;
 }
 
 const struct config_component *config_component(const struct config *c, const char *component)

@@ -1,7 +1,7 @@
 /*
  * config - what this node is and what components may do here, from people's files.
  *
- * <dir>/agent.yaml, <dir>/components.d/<component>.yaml, and the *.yaml of <dir>/vars.d
+ * <dir>/agent.yaml, <dir>/components.d/<component>.yaml, <dir>/collect.d/<set>.yaml, and the *.yaml of <dir>/vars.d
  * (flat maps, merged in the order of their names, later files win). Every complaint
  * names file and line; a key nobody knows is one. The tree is read once; the
  * strings live until config_done().
@@ -35,6 +35,14 @@ struct config_component {
 	struct string_list units; /* of the service manager */
 	struct string_list data; /* prefixes */
 	bool restore_data; /* an order may put data back that was copied before a swap */
+};
+
+/* What support may ask for by its name, and nothing else of this machine (collect.d). */
+enum { CONFIG_SET_DEFAULT_BYTES = 8 * 1024 * 1024, CONFIG_SET_MAX_BYTES = 60 * 1024 * 1024 };
+struct config_set {
+	char *name;
+	struct string_list files; /* absolute; the last part may be a pattern of fnmatch(3) */
+	uint64_t max_bytes; /* of all of them */
 };
 
 struct config {
@@ -86,11 +94,16 @@ struct config {
 	struct config_component *components;
 	size_t component_count;
 	struct config_component otherwise; /* for components without a file */
+	struct config_set *sets;
+	size_t set_count;
 };
 
 /* Read the whole folder. -ERR_CONFIG with the sentence in *ret_error; *ret is untouched then. */
 NODISCARD int config_load(const char *dir, struct config *ret, struct conf_error *ret_error);
 void config_done(struct config *c);
+
+/* NULL: this node defines no such set. */
+const struct config_set *config_set(const struct config *c, const char *name);
 
 /* Never NULL. */
 const struct config_component *config_component(const struct config *c, const char *component);

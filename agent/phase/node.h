@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 struct bundle;
+struct gather;
 struct private_key;
 struct rehearsal;
 struct watches;
@@ -216,6 +217,8 @@ struct node {
 	bool alone; /* there is only the bundle: no link, no controller */
 	bool image; /* the root belongs to another system: nothing of it is run here */
 	struct installation installation;
+
+	struct gather *gather; /* files that support asked for; NULL: none */
 
 	/* --- asked of the engine --- */
 	bool refresh_wanted; /* from the network, now */

@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
+struct json;
+struct json_build;
 struct node;
 
 /* receive.c: bytes from outside, and the TUF workflow over them. */
@@ -69,5 +72,17 @@ void report_acknowledge(struct node *n, const void *bytes, size_t len);
 /* A signed answer to a lease request. */
 void report_grant(struct node *n, const void *bytes, size_t len);
 void report_ask_lease(struct node *n);
+/* The built object as an envelope, signed by this node's identity. */
+NODISCARD int report_sign(struct node *n, struct json_build *b, struct buf *envelope);
+/* Only the control key's word counts; whom it is about is the caller's to look at. -ERR_UNTRUSTED before the first refresh. */
+NODISCARD int report_open_answer(struct node *n, const void *bytes, size_t len, struct json **ret);
+
+/* gather.c: files that support asked for. */
+/* A slice of it; when it wants to be called again, UINT64_MAX: not at all. */
+uint64_t phase_gather(struct node *n);
+void gather_close(struct node *n); /* what was gathered stays for the next start */
+void gather_link_lost(struct node *n); /* a new one knows nothing of it */
+void gather_block(struct node *n, uint32_t id, const void *data, size_t len); /* LINK_PUT_WANT */
+void gather_receipt(struct node *n, const void *bytes, size_t len); /* LINK_RECEIPT */
 
 #endif

@@ -69,18 +69,6 @@ int phase_obey(struct node *n)
 		log_notice("order-retry", "order=%s component=%s", o->id, o->component);
 		changed = retry = true;
 	}
-	for (size_t i = 0; n->docs.loaded && i < n->docs.orders.collect_count; i++) {
-		const struct order_once *o = &n->docs.orders.collects[i];
-		struct node_order done = { .result = RESULT_AGENT_TOO_OLD, .at = n->os->clock_real(n->os) };
-
-		if (state_order(n->state, o->id))
-			continue;
-		STATE_SET(done.id, o->id);
-		STATE_SET(done.detail, "this agent cannot collect yet");
-		state_order_add(n->state, &done);
-		log_warning("order-refused", "order=%s detail=%s", o->id, done.detail);
-		changed = true;
-	}
 	r = changed ? node_save(n) : 0;
 	return r < 0 ? r : retry;
 }

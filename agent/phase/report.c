@@ -279,7 +279,7 @@ static void shorten(struct report *r, int how)
 		forget(&r->orders[i].detail);
 }
 
-static int sign(struct node *n, struct json_build *b, struct buf *envelope)
+int report_sign(struct node *n, struct json_build *b, struct buf *envelope)
 {
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(REPORT_MAX_BYTES);
@@ -306,7 +306,7 @@ static int write_and_sign(struct node *n, int how, struct buf *envelope)
 	}
 	report_done(&report);
 	if (r == 0)
-		r = sign(n, b, envelope);
+		r = report_sign(n, b, envelope);
 	return r == 0 && envelope->len > REPORT_MAX_BYTES ? -ERR_TOO_LARGE : r;
 }
 
@@ -384,8 +384,7 @@ int phase_report(struct node *n)
 
 /* --- signed answers --- */
 
-/* Only the control key's word counts, and only about this node. */
-static int open_answer(struct node *n, const void *bytes, size_t len, struct json **ret)
+int report_open_answer(struct node *n, const void *bytes, size_t len, struct json **ret)
 {
 	CLEANUP(tuf_keyring_freep)
 	struct tuf_keyring *ring = NULL;
@@ -408,7 +407,7 @@ void report_acknowledge(struct node *n, const void *bytes, size_t len)
 	struct ack a;
 	uint8_t frame[8];
 	size_t dropped;
-	int r = open_answer(n, bytes, len, &doc);
+	int r = report_open_answer(n, bytes, len, &doc);
 
 	if (r == 0)
 		r = ack_parse(json_get(doc, "signed"), &a);
@@ -458,7 +457,7 @@ void report_ask_lease(struct node *n)
 	(void) snprintf(lease.rollout, sizeof(lease.rollout), "%s", n->state->update.rollout);
 	lease_write(&lease, json_build_root(b));
 	if (r == 0)
-		r = sign(n, b, &envelope);
+		r = report_sign(n, b, &envelope);
 	if (r == 0)
 		node_link_send(n, LINK_LEASE, 0, envelope.data, envelope.len);
 	else
@@ -471,7 +470,7 @@ void report_grant(struct node *n, const void *bytes, size_t len)
 	struct json *doc = NULL;
 	struct attempt *a = &n->attempt;
 	struct grant g;
-	int r = open_answer(n, bytes, len, &doc);
+	int r = report_open_answer(n, bytes, len, &doc);
 
 	if (r == 0)
 		r = grant_parse(json_get(doc, "signed"), &g);

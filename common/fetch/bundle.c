@@ -499,7 +499,7 @@ static int write_header(const struct os *os, int out, const char *name, uint64_t
 	struct header h = { .name = "" };
 	int r = 0;
 
-	if (!is_ours(name) || strlen(name) > NAME_BYTES)
+	if (strlen(name) > NAME_BYTES)
 		return -ERR_NAME;
 	if (!fit_name(&h, name) || size > octal_max) {
 		r = write_long_header(os, out, name, size);
@@ -511,7 +511,7 @@ static int write_header(const struct os *os, int out, const char *name, uint64_t
 
 int bundle_add(const struct os *os, int out, const char *name, const void *data, size_t len)
 {
-	int r = write_header(os, out, name, len);
+	int r = is_ours(name) ? write_header(os, out, name, len) : -ERR_NAME;
 
 	if (r == 0 && len > 0)
 		r = file_write_all(os, out, data, len);
@@ -521,7 +521,7 @@ int bundle_add(const struct os *os, int out, const char *name, const void *data,
 int bundle_add_file(const struct os *os, int out, const char *name, int in, uint64_t size)
 {
 	uint8_t *chunk = malloc(CHUNK);
-	int r = chunk ? write_header(os, out, name, size) : -ENOMEM;
+	int r = !chunk ? -ENOMEM : is_ours(name) ? write_header(os, out, name, size) : -ERR_NAME;
 
 	for (uint64_t done = 0; r == 0 && done < size;) {
 		uint64_t left = size - done;
@@ -536,6 +536,16 @@ int bundle_add_file(const struct os *os, int out, const char *name, int in, uint
 	}
 	free(chunk);
 	return r < 0 ? r : pad(os, out, size);
+}
+
+int tar_begin_file(const struct os *os, int out, const char *name, uint64_t size)
+{
+	return guard_path(name) ? write_header(os, out, name, size) : -ERR_NAME;
+}
+
+int tar_end_file(const struct os *os, int out, uint64_t size)
+{
+	return pad(os, out, size);
 }
 
 int bundle_end(const struct os *os, int out)

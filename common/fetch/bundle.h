@@ -45,6 +45,12 @@ NODISCARD int bundle_find(const struct bundle *b, const char *name, int *ret_fd,
 NODISCARD int bundle_add(const struct os *os, int out, const char *name, const void *data, size_t len);
 /* `size` bytes of `in` from its beginning. -ERR_LENGTH: it is shorter. */
 NODISCARD int bundle_add_file(const struct os *os, int out, const char *name, int in, uint64_t size);
+/*
+ * For a tar that is no bundle (collected files): any name that passes guard_path(), then `size` bytes of the caller's to
+ * `out`, then what fills them up. bundle_end() ends it as well.
+ */
+NODISCARD int tar_begin_file(const struct os *os, int out, const char *name, uint64_t size);
+NODISCARD int tar_end_file(const struct os *os, int out, uint64_t size);
 NODISCARD int bundle_end(const struct os *os, int out);
 
 #endif

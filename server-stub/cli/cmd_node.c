@@ -8,6 +8,7 @@
 #include "model/decide.h"
 #include "model/labels.h"
 #include "server-stub/cli/cli.h"
+#include "server-stub/cli/cmd_node.h"
 #include "server-stub/cli/fleet.h"
 
 #include <stdio.h>
@@ -1186,6 +1187,7 @@ int cmd_node(int argc, char **argv)
 		{ "pin", "keep a node's component at a version", cmd_node_pin },
 		{ "hold", "no rollouts on a node for a while", cmd_node_hold },
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
+		{ "collect", "files of a node, such as logs", cmd_node_collect },
 		{ "confirm", "orders of a restored backup, one by one", cmd_node_confirm },
 		{ "trust", "end a node's quarantine", cmd_node_trust },
 		{ "release", "let a new key take a known node's place", cmd_node_release },

@@ -141,6 +141,21 @@ void trust_refill(struct serve *s);
 /* A request on node/<id>/get: its blocks, or "not found", on node/<id>/blob. */
 void files_answer(struct serve *s, const char *node, const void *data, size_t len);
 
+/* --- serve_collect.c --- */
+/*
+ * A part of a collection that arrived from `node`; what is to be said to it is appended, nothing if it is to begin anew by
+ * itself. -ERR_SYNTAX: it is none; else our own failure.
+ */
+NODISCARD int collect_take(struct serve *s, const char *node, const void *data, size_t len,
+			   struct buf *ret_answer);
+/* POST /v1/node/<node>/put */
+void collect_put(void *user, struct web_request *rq);
+/* GET /v1/nodes/<node>/collections: what was asked for, and what is here; /<order>: its tar. */
+void collections_get(void *user, struct web_request *rq);
+void collection_get(void *user, struct web_request *rq);
+/* The node is no longer of the fleet. */
+void collect_forget(struct serve *s, const char *node);
+
 /* --- serve_broker.c --- */
 NODISCARD int broker_start(struct serve *s);
 void broker_stop(struct serve *s);
@@ -298,6 +313,8 @@ void orders_pin_delete(void *user, struct web_request *rq); /* {component?} */
 void orders_hold_post(void *user, struct web_request *rq); /* {until, reason} */
 void orders_hold_delete(void *user, struct web_request *rq);
 void orders_retry_post(void *user, struct web_request *rq); /* {component} */
+void orders_collect_post(void *user, struct web_request *rq); /* {set, expires?, reason} */
+void orders_collect_delete(void *user, struct web_request *rq); /* {component?}: the set's name */
 /* GET /v1/orders: those of a restored backup that wait for a person. POST /v1/orders/<id>/{confirm,withdraw} {"by"} */
 void orders_get(void *user, struct web_request *rq);
 void orders_post(void *user, struct web_request *rq);

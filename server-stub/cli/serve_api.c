@@ -6,6 +6,7 @@
 #include "json/build.h"
 #include "json/json.h"
 #include "model/catalogue.h"
+#include "model/collection.h"
 #include "model/enrolment.h"
 #include "model/release.h"
 #include "model/report.h"
@@ -542,7 +543,7 @@ static int join_answer(struct serve *s, const char *node, const char *transport,
 /* Orders in force, so that each is withdrawn and its document taken back before the node is forgotten. */
 static int withdraw_all(struct serve *s, const char *node, const char *by)
 {
-	static const char *const kinds[] = { "rollback", "pin", "hold", "retry" };
+	static const char *const kinds[] = { "rollback", "pin", "hold", "retry", "collect" };
 	unsigned count = 0;
 	int r = 0;
 
@@ -597,6 +598,7 @@ static bool remove_node(struct serve *s, struct web_request *rq, const char *nod
 	if (r < 0)
 		return false;
 	clear_retained(s, node);
+	collect_forget(s, node);
 	log_notice("node-removed", "node=%s %s", node, text);
 	return true;
 }
@@ -1837,6 +1839,7 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/node/*/report", WEB_ANY, REPORT_MAX_BYTES, post_report, 0 },
 	{ "POST", "/v1/node/*/lease", WEB_ANY, LEASE_BODY_MAX, lease_post, 0 },
 	{ "POST", "/v1/enrol", WEB_ANY, ENROLMENT_MAX_BYTES, enrol_post, 0 },
+	{ "POST", "/v1/node/*/put", WEB_ANY, PUT_MESSAGE_MAX, collect_put, 0 },
 	{ "GET", "/v1/status", WEB_UNIX, 0, get_status, 0 },
 	{ "GET", "/metrics", WEB_UNIX, 0, get_metrics, 0 },
 	{ "PUT", "/v1/upload/*", WEB_UNIX, 0, put_upload, WEB_UPLOAD },
@@ -1859,6 +1862,10 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/orders", WEB_UNIX, 0, orders_get, 0 },
 	{ "POST", "/v1/orders/*/*", WEB_UNIX, BODY_MAX, orders_post, 0 },
 	{ "POST", "/v1/nodes/*/retry", WEB_UNIX, BODY_MAX, orders_retry_post, 0 },
+	{ "POST", "/v1/nodes/*/collect", WEB_UNIX, BODY_MAX, orders_collect_post, 0 },
+	{ "DELETE", "/v1/nodes/*/collect", WEB_UNIX, BODY_MAX, orders_collect_delete, 0 },
+	{ "GET", "/v1/nodes/*/collections", WEB_UNIX, 0, collections_get, 0 },
+	{ "GET", "/v1/nodes/*/collections/*", WEB_UNIX, 0, collection_get, 0 },
 	{ "POST", "/v1/nodes/*/trust", WEB_UNIX, BODY_MAX, post_trust, 0 },
 	{ "POST", "/v1/nodes/*/release", WEB_UNIX, BODY_MAX, enrol_release_post, 0 },
 	{ "GET", "/v1/rollouts", WEB_UNIX, 0, get_rollouts, 0 },

@@ -1,6 +1,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "json/json.h"
+#include "model/collection.h"
 #include "os/durable.h"
 #include "mqtt/mqtt.h"
 #include "server-stub/cli/cli.h"
@@ -662,6 +663,18 @@ static void take_lease(struct serve *s, const char *node, const void *data, size
 	broker_publish(s, topic, grant.data, grant.len, false);
 }
 
+static void take_put(struct serve *s, const char *node, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(PUT_ANSWER_MAX);
+	char topic[TOPIC_MAX];
+
+	if (collect_take(s, node, data, len, &text) < 0 || text.len == 0)
+		return; /* a failure of ours is said; the node sends it again */
+	snprintf(topic, sizeof(topic), "node/%s/blob", node);
+	broker_publish(s, topic, text.data, text.len, false);
+}
+
 /*
  * Our own broker starts with us, and nobody was connected to it before: who is kept or queued as online there said so
  * to the one before it, which may have been killed before it could tell of the end. Who is there now says so again.
@@ -693,6 +706,8 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		take_lease(s, node, payload, len);
 	} else if (strcmp(kind, "get") == 0 && s->past_is_over)
 		files_answer(s, node, payload, len);
+	else if (strcmp(kind, "put") == 0 && s->past_is_over)
+		take_put(s, node, payload, len);
 	else if (strcmp(kind, "event") == 0)
 		r = ingest_event(s->db, node, payload, len, serve_now(s), NULL);
 	else if (strcmp(kind, "presence") == 0 && !is_stale(s, payload, len, retained))
@@ -726,8 +741,9 @@ static int read_password(struct serve *s, struct buf *ret)
 
 int broker_connect(struct serve *s)
 {
-	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence", "node/+/lease",
-					       "node/+/get",	"timestamp",	"announce",	   CANARY };
+	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence",
+					       "node/+/lease",	"node/+/get",	"node/+/put",
+					       "timestamp",	"announce",	CANARY };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
 	char topics[ARRAY_LEN(filters)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];

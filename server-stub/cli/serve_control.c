@@ -1101,6 +1101,15 @@ static int add_order(struct node_orders *o, const struct db_order *row)
 								    .component = text_or_null(row->component),
 								    .issued = row->issued,
 								    .expires = row->until };
+	} else if (strcmp(row->kind, "collect") == 0) {
+		list = realloc(o->collects, (o->collect_count + 1) * sizeof(*o->collects));
+		if (!list)
+			return -ENOMEM;
+		o->collects = list;
+		o->collects[o->collect_count++] = (struct order_once){ .id = text_or_null(row->id),
+								       .set = text_or_null(row->component),
+								       .issued = row->issued,
+								       .expires = row->until };
 	} else if (strcmp(row->kind, "hold") == 0 && row->until > o->hold.until) {
 		free(o->hold.reason);
 		free(o->hold.by);
@@ -1128,7 +1137,7 @@ static int add_orders(struct publication *p, const char *node)
 	r = o.node ? db_orders(p->serve->db, node, serve_now(p->serve), gather_order, &o) : -ENOMEM;
 	if (r == 0)
 		r = document_orders_path(node, &path);
-	if (r == 0 && o.rollback_count + o.pin_count + o.retry_count == 0 && o.hold.until == 0)
+	if (r == 0 && o.rollback_count + o.pin_count + o.retry_count + o.collect_count == 0 && o.hold.until == 0)
 		r = remove_document(p, buf_str(&path));
 	else if (r == 0) {
 		r = document_orders(&o, &text);

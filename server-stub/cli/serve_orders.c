@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RETRY_LIFE_S = 86400 };
+enum { RETRY_LIFE_S = 86400, COLLECT_LIFE_S = 7 * 86400, COLLECT_LIFE_MAX_S = 30 * 86400 };
 
 /* --- given and withdrawn --- */
 
@@ -401,6 +401,46 @@ void orders_retry_post(void *user, struct web_request *rq)
 			       .by = by_of(doc),
 			       .until = serve_now(s) + RETRY_LIFE_S };
 	give_order(s, rq, &o, text, "node-retry");
+}
+
+/* In the place of a component stands the set's name. */
+void orders_collect_post(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *set, *reason;
+	uint64_t life = COLLECT_LIFE_S;
+	char text[1200];
+	struct db_order o;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	set = json_string(json_get(doc, "set"));
+	if (!guard_id(set)) {
+		web_fail(rq, 400, "'set' is needed: the name of a set of files that the node's collect.d defines");
+		return;
+	}
+	if (json_optional_u64(doc, "expires", 60, COLLECT_LIFE_MAX_S, &life) < 0) {
+		web_fail(rq, 400, "'expires' is a number of seconds, from a minute to 30 days");
+		return;
+	}
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
+		return;
+	snprintf(text, sizeof(text), "support asks for its files '%s': %s", set, reason);
+	o = (struct db_order){ .node = node,
+			       .kind = "collect",
+			       .component = set,
+			       .reason = reason,
+			       .by = by_of(doc),
+			       .until = serve_now(s) + (int64_t) life };
+	give_order(s, rq, &o, text, "node-collect");
+}
+
+void orders_collect_delete(void *user, struct web_request *rq)
+{
+	withdraw_of_component(user, rq, "collect");
 }
 
 /* --- after a restored backup --- */

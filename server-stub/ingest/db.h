@@ -161,6 +161,7 @@ enum db_budget {
 	DB_BUDGET_FILES,
 	DB_BUDGET_ENROLMENTS,
 	DB_BUDGET_ENROLMENTS_OF_ALL,
+	DB_BUDGET_PUTS,
 	DB_BUDGET_COUNT
 };
 bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now);
@@ -382,7 +383,7 @@ NODISCARD int db_down(struct db *db, const char *label, const char *value, const
 
 /* --- orders to one node, and freezes --- */
 struct db_order {
-	const char *id, *node, *kind; /* rollback, hold, retry */
+	const char *id, *node, *kind; /* rollback, pin, hold, retry, collect */
 	const char *component, *from, *to, *reason, *by; /* may be NULL */
 	int64_t issued, until; /* until 0: no end */
 	int64_t withdrawn_at; /* 0: live, unless `until` has passed */

@@ -450,6 +450,41 @@ int ingest_lease(struct db *db, const char *fleet, const char *node, const void 
 	return 0;
 }
 
+int ingest_collection(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len,
+		      struct collection *ret, const char **ret_refusal)
+{
+	CLEANUP(buf_done)
+	struct buf identity = BUF_INIT(16 * 1024);
+	CLEANUP(tuf_keyring_freep)
+	struct tuf_keyring *ring = NULL;
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct collection c;
+	int r;
+
+	*ret_refusal = "not signed by a node of this fleet";
+	if (!guard_id(node) || len > COLLECTION_STATEMENT_MAX)
+		return 0;
+	r = db_node_identity(db, node, &identity);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = tuf_keyring_single(buf_str(&identity), &ring);
+	if (r < 0)
+		return r;
+	r = tuf_envelope_open(bytes, len, ring, &doc);
+	if (r == 0)
+		r = collection_parse(json_get(doc, "signed"), &c);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	if (!str_eq(c.fleet, fleet) || !str_eq(c.node, node)) {
+		*ret_refusal = "the statement is of another node or fleet";
+		return 0;
+	}
+	*ret = c;
+	*ret_refusal = NULL;
+	return 0;
+}
+
 struct last_state {
 	const struct event *event;
 	bool known, same;

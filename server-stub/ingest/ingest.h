@@ -15,6 +15,7 @@
 #define SELFRIGHT_INGEST_INGEST_H
 
 #include "base/attr.h"
+#include "model/collection.h"
 #include "model/report.h"
 
 #include <stdbool.h>
@@ -55,6 +56,13 @@ NODISCARD int ingest_report(struct db *db, const char *fleet, const char *node, 
  */
 NODISCARD int ingest_lease(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len,
 			   int64_t now, struct lease *ret, const char **ret_refusal);
+
+/*
+ * The statement of a collection that arrived as one of `node`: *ret_refusal is NULL if the node's identity key signed
+ * it and it is for this node and fleet; else a sentence. Whether anybody asked for it is the caller's to look at.
+ */
+NODISCARD int ingest_collection(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len,
+				struct collection *ret, const char **ret_refusal);
 
 /*
  * Live news between reports (selfright-event) and presence: unsigned, for the desk only. 0 also for

@@ -40,7 +40,7 @@ const char *signer_error(const struct signer_client *c);
 NODISCARD int signer_sign_role(struct signer_client *c, const char *role, const struct json *body,
 			       struct buf *ret);
 
-/* Sign a control document (selfright-ack, selfright-grant): the envelope appended. */
+/* Sign a control document (selfright-ack, selfright-grant, selfright-receipt): the envelope appended. */
 NODISCARD int signer_sign_control(struct signer_client *c, const struct json *document, struct buf *ret);
 
 /* A certificate of the fleet's CA for a node's transport key (client) or for serve (server, with names). PEM appended. */

@@ -639,8 +639,9 @@ static int sign_control(struct signer *s, uid_t uid, const struct json *request,
 	char sha256[SHA256_HEX + 1], shown[128];
 	int r;
 
-	if (!str_eq(type, "selfright-ack") && !str_eq(type, "selfright-grant"))
-		return fail(s, -ERR_REFUSED, "control signs selfright-ack and selfright-grant, not %s",
+	if (!str_eq(type, "selfright-ack") && !str_eq(type, "selfright-grant") &&
+	    !str_eq(type, "selfright-receipt"))
+		return fail(s, -ERR_REFUSED, "control signs selfright-ack, -grant and -receipt, not %s",
 			    log_quote(shown, sizeof(shown), type));
 	if (s->keys.rings[SIGNER_CONTROL].count == 0)
 		return fail(s, -ERR_REFUSED, "no control key is online here");

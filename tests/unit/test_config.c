@@ -43,6 +43,8 @@ static int setup(void **state)
 	assert_int_equal(mkdir(path, 0755), 0);
 	snprintf(path, sizeof(path), "%s/vars.d", dir);
 	assert_int_equal(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/collect.d", dir);
+	assert_int_equal(mkdir(path, 0755), 0);
 	return 0;
 }
 
@@ -54,7 +56,9 @@ static int teardown(void **state)
 					     "vars.d/a.yaml",
 					     "vars.d/b.yaml",
 					     "agent.yaml",
+					     "collect.d/logs.yaml",
 					     "components.d",
+					     "collect.d",
 					     "vars.d",
 					     "" };
 	char path[256];
@@ -294,6 +298,42 @@ static void test_where_files_may_come_from(void **state)
 	refused(MINIMAL "download: {spread: 2d}\n", "agent.yaml:3", "a day");
 }
 
+static void test_sets_of_files(void **state)
+{
+	static const struct {
+		const char *text, *complaint;
+	} bad[] = {
+		{ "max_bytes: 1M\n", "expected files" },
+		{ "files: [logs/a]\n", "logs/a" },
+		{ "files: [/var/log/*/a.log]\n", "/var/log/*/a.log" },
+		{ "files: [/var/log/../../etc/shadow]\n", "/var/log/../../etc/shadow" },
+		{ "files: [/var/log/]\n", "/var/log/" },
+		{ "files: [/a]\nmax_bytes: 100\n", "1K to 60M" },
+		{ "files: [/a]\nmax_bytes: 100M\n", "1K to 60M" },
+		{ "files: [/a]\ncommand: [/bin/sh]\n", "command" },
+	};
+	struct config c = { 0 };
+	struct conf_error error = { "" };
+
+	(void) state;
+	put("agent.yaml", MINIMAL, 0644);
+	loads(&c);
+	assert_null(config_set(&c, "logs")); /* nothing, unless somebody here says so */
+	config_done(&c);
+	put("collect.d/logs.yaml", "files: [/var/log/app.log, '/var/log/app/*.log']\nmax_bytes: 1M\n", 0644);
+	loads(&c);
+	assert_int_equal(config_set(&c, "logs")->files.count, 2);
+	assert_int_equal(config_set(&c, "logs")->max_bytes, 1024 * 1024);
+	config_done(&c);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		put("collect.d/logs.yaml", bad[i].text, 0644);
+		error.text[0] = '\0';
+		assert_int_equal(config_load(dir, &c, &error), -ERR_CONFIG);
+		if (!strstr(error.text, bad[i].complaint) || !strstr(error.text, "collect.d/logs.yaml"))
+			fail_msg("%s: %s", bad[i].text, error.text);
+	}
+}
+
 static void test_mirrors_and_rates(void **state)
 {
 	struct config c = { 0 };
@@ -444,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_complaints, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_to_the_broker, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_where_files_may_come_from, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sets_of_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mirrors_and_rates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_place_of_a_program_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_configuration, setup, teardown),

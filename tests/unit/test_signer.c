@@ -522,6 +522,8 @@ static void control_signs_answers_only(void **state)
 				"{\"document\":{\"_type\":\"selfright-ack\",\"node\":\"n1\"}}"));
 	assert_int_equal(0, ask(b, SIGNER_SIGN_CONTROL,
 				"{\"document\":{\"_type\":\"selfright-grant\",\"node\":\"n1\"}}"));
+	assert_int_equal(0, ask(b, SIGNER_SIGN_CONTROL,
+				"{\"document\":{\"_type\":\"selfright-receipt\",\"node\":\"n1\"}}"));
 	assert_int_equal(-ERR_REFUSED, ask(b, SIGNER_SIGN_CONTROL, "{\"document\":{\"_type\":\"targets\"}}"));
 	assert_int_equal(-ERR_REFUSED,
 			 ask(b, SIGNER_SIGN_CONTROL, "{\"document\":{\"_type\":\"selfright-report\"}}"));
