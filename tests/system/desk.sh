@@ -60,6 +60,7 @@ do location.hash = "audit"
 until document.body.innerText.includes("chain of hashes holds")
 do location.hash = "rollout/first"
 until document.body.innerText.includes("Plan") && document.querySelector("button.halt")
+until document.body.innerText.includes("Gates of first") && document.querySelector("td .wait, td .good")
 do document.querySelector("button.halt").click()
 until document.querySelector("dialog[open] input")
 do document.querySelector("dialog input").value = "errors since noon"; document.querySelector("dialog button.halt").click()

@@ -69,6 +69,7 @@ function when(stamp) {
 
 const STATE_CLASS = { running: "way", paused: "wait", halted: "bad", done: "good", cancelled: "dim" };
 const MEMBER_CLASS = { good: "good", "under-way": "way", failed: "bad", lost: "bad", "failed-node": "wait", blocked: "wait", unproven: "wait", quarantined: "bad" };
+const VERDICT_CLASS = { pass: "good", fail: "bad", inconclusive: "wait" };
 const ORDER = ["good", "unproven", "under-way", "failed", "lost", "failed-node", "blocked", "waiting", "excused", "quarantined"];
 
 function bar(nodes) {
@@ -150,6 +151,9 @@ async function rolloutPage(name) {
 	const out = [rolloutCard(r)];
 	if (x && x.why && x.why !== r.why)
 		out.push(make("p", {}, x.why));
+	if (x && (x.gates || []).length)
+		out.push(make("h2", {}, "Gates of ", x.stage || "this stage"), table(["gate", "kind", "says", "because"], x.gates.map(g => [g.name, g.kind,
+			span(VERDICT_CLASS[g.verdict] || "", g.verdict + (g.due ? " (overdue)" : "")), g.text || ""])));
 	for (const s of r.stages || [])
 		out.push(make("h2", {}, s.name, " ", span("dim", s.open ? "open since " + (s.opened || "?") : "closed")),
 			table(["node", "state", "runs", "result", "detail", "heard"], (s.nodes || []).map(n => [link("node/" + id(n.node), n.node),
@@ -158,6 +162,9 @@ async function rolloutPage(name) {
 	if (r.approvals && r.approvals.length)
 		out.push(make("h2", {}, "Approvals"), table(["stage", "component", "approver", "signatures", "until"], r.approvals.map(a => [a.stage, a.component, a.approver,
 			span(a.met ? "good" : "wait", a.valid + " of " + a.threshold), a.expires || "-"])));
+	if (x && (x.answers || []).length)
+		out.push(make("h2", {}, "What gates said"), table(["when", "stage", "gate", "says", "because"], x.answers.slice(-50).reverse().map(a => [when(a.at), a.stage || "", a.gate,
+			span(VERDICT_CLASS[a.verdict] || "", a.verdict), a.text || ""])));
 	out.push(make("h2", {}, "Plan"), make("pre", {}, JSON.stringify(r.plan, null, 2)));
 	return out;
 }
