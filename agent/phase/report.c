@@ -15,9 +15,11 @@
 #include "os/durable.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 enum { ANSWER_MAX = 64 * 1024, LEASE_MAX_S = 3600 };
 
@@ -213,6 +215,52 @@ static int add_metadata(struct node *n, struct report *out)
 	return json_parse(bytes.data, bytes.len, &json_limits_default, &out->timestamp);
 }
 
+/* Names that go into any document as they are; others cannot be asked for by a release either. */
+static bool is_plain_name(const char *s)
+{
+	size_t len = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return len > 0 && len <= ID_MAX && !s[len] && s[0] != '.';
+}
+
+/* Files for releases lie in secrets.d beside vars.d. Their names tell who lacks one; nobody reads them here. */
+static int add_secrets(struct node *n, struct report_means *out)
+{
+	CLEANUP(name_list_done)
+	struct name_list names = { 0 };
+	CLEANUP(buf_done)
+	struct buf path = BUF_INIT(4096);
+	int r = buf_addf(&path, "%s/secrets.d", n->config->dir);
+
+	if (r == 0)
+		r = dir_list(n->os, AT_FDCWD, buf_str(&path), &names);
+	if (r < 0 && r != -ENOENT)
+		return r == -ENOMEM ? r : 0; /* not told, so nobody takes it for missing */
+	r = 0;
+	for (size_t i = 0; r == 0 && i < names.count; i++) {
+		if (out->secrets.count == REPORT_SECRETS_MAX)
+			return 0; /* too many: not told either */
+		if (is_plain_name(names.names[i]))
+			r = string_list_add(&out->secrets, names.names[i]);
+	}
+	out->secrets_folder = r == 0 ? strdup(buf_str(&path)) : NULL;
+	return r == 0 && !out->secrets_folder ? -ENOMEM : r;
+}
+
+static int add_means(struct node *n, struct report_means *out)
+{
+	struct statvfs v;
+	int r = 0;
+
+	out->told = true;
+	out->zone_data = text_of(n->docs.zone_edition);
+	if (n->os->fstatvfs(n->os, n->dirs->store, &v) == 0)
+		out->free_bytes = (uint64_t) v.f_bavail * v.f_frsize;
+	for (size_t i = 0; r == 0 && i < n->config->vars.count; i++)
+		r = string_list_add(&out->vars, n->config->vars.items[i].name);
+	return r < 0 ? r : add_secrets(n, out);
+}
+
 static int compose(struct node *n, struct report *out)
 {
 	uint64_t generation = 0;
@@ -241,6 +289,8 @@ static int compose(struct node *n, struct report *out)
 		r = add_checks(n, out);
 	if (r == 0)
 		r = add_orders(n, out);
+	if (r == 0)
+		r = add_means(n, &out->means);
 	add_progress(n, out);
 	out->nonce = text_of(n->report_nonce);
 	return r;
@@ -264,6 +314,12 @@ static void shorten(struct report *r, int how)
 	for (size_t i = 0; i < r->result_count; i++)
 		if (how >= SHORTER_LOGS || (how >= SHORTER_OLD_LOGS && i + LOGS_KEPT < r->result_count))
 			forget(&r->results[i].log_tail);
+	if (how >= SHORTER_ALL) {
+		string_list_done(&r->means.vars);
+		string_list_done(&r->means.secrets);
+		forget(&r->means.secrets_folder);
+		r->means.told = false;
+	}
 	for (size_t i = 0; how >= SHORTER_ALL && i < r->component_count; i++) {
 		struct report_component *c = &r->components[i];
 

@@ -34,8 +34,8 @@ int update_state_parse(const char *name)
 static const char *const known_fields[] = { "_type",	 "format",   "fleet",	   "node",	 "boot_id",
 					    "agent",	 "sequence", "at",	   "generation", "trust",
 					    "timestamp", "labels",   "own_labels", "components", "update",
-					    "results",	 "checks",   "orders",	   "nonce",	 "must",
-					    NULL };
+					    "results",	 "checks",   "orders",	   "nonce",	 "means",
+					    "must",	 NULL };
 
 /* Two ids and a number, joined by '/'. */
 static bool is_update(const char *s)
@@ -132,6 +132,10 @@ void report_done(struct report *r)
 	json_free(r->timestamp);
 	labels_done(&r->labels);
 	labels_done(&r->own_labels);
+	string_list_done(&r->means.vars);
+	free(r->means.secrets_folder);
+	string_list_done(&r->means.secrets);
+	free(r->means.zone_data);
 	for (size_t i = 0; i < r->component_count; i++)
 		component_done(&r->components[i]);
 	free(r->components);
@@ -269,6 +273,31 @@ static void write_progress(struct json_node *object, const struct report *r)
 	write_u64(update, "bytes_total", r->progress.bytes_total);
 }
 
+static void write_names(struct json_node *object, const char *name, const struct string_list *list)
+{
+	struct json_node *array = node_array(object, name);
+
+	for (size_t i = 0; i < list->count; i++)
+		node_string(array, NULL, list->items[i]);
+}
+
+static void write_means(struct json_node *object, const struct report_means *m)
+{
+	struct json_node *means, *secrets;
+
+	if (!m->told)
+		return;
+	means = node_object(object, "means");
+	write_names(means, "vars", &m->vars);
+	if (m->secrets_folder) {
+		secrets = node_object(means, "secrets");
+		node_string(secrets, "folder", m->secrets_folder);
+		write_names(secrets, "names", &m->secrets);
+	}
+	write_text(means, "zone_data", m->zone_data);
+	write_u64(means, "free_bytes", m->free_bytes);
+}
+
 static int write_lists(struct json_node *object, const struct report *report)
 {
 	struct json_node *list = node_array(object, "components");
@@ -295,7 +324,8 @@ static bool counts_fit(const struct report *r)
 		if (r->components[i].denied_count > REPORT_DENIED_MAX)
 			return false;
 	return r->component_count <= REPORT_COMPONENTS_MAX && r->result_count <= REPORT_RESULTS_MAX &&
-	       r->check_count <= REPORT_CHECKS_MAX && r->order_count <= REPORT_ORDERS_MAX;
+	       r->check_count <= REPORT_CHECKS_MAX && r->means.vars.count <= LABELS_MAX &&
+	       r->means.secrets.count <= REPORT_SECRETS_MAX && r->order_count <= REPORT_ORDERS_MAX;
 }
 
 int report_write(const struct report *r, struct json_node *object)
@@ -317,6 +347,7 @@ int report_write(const struct report *r, struct json_node *object)
 	labels_write(&r->labels, object, "labels");
 	labels_write(&r->own_labels, object, "own_labels");
 	write_progress(object, r);
+	write_means(object, &r->means);
 	write_text(object, "nonce", r->nonce);
 	return write_lists(object, r);
 }
@@ -413,6 +444,22 @@ static void parse_progress(struct fields *f, struct report *out)
 	out->progress.bytes_total = field_u64(&update, "bytes_total", 0, NUMBER_MAX, 0);
 }
 
+static void parse_means(struct fields *f, struct report_means *out)
+{
+	struct fields means = field_object(f, "means", false), secrets = field_object(&means, "secrets", false);
+
+	if (!field_has(f, "means"))
+		return;
+	out->told = true;
+	field_text_list(&means, "vars", &rule_word, 0, LABELS_MAX, &out->vars);
+	if (field_has(&means, "secrets")) {
+		out->secrets_folder = field_text(&secrets, "folder", &rule_line, true);
+		field_text_list(&secrets, "names", &rule_word, 0, REPORT_SECRETS_MAX, &out->secrets);
+	}
+	out->zone_data = field_text(&means, "zone_data", &rule_word, false);
+	out->free_bytes = field_u64(&means, "free_bytes", 0, NUMBER_MAX, 0);
+}
+
 static void parse_lists(struct fields *f, struct report *out)
 {
 	size_t n = fields_count(f, "components", 0, REPORT_COMPONENTS_MAX);
@@ -466,6 +513,7 @@ int report_parse(const struct json *object, struct report *ret, char **ret_error
 	field_labels(&f, "own_labels", &out.own_labels);
 	parse_lists(&f, &out);
 	parse_progress(&f, &out);
+	parse_means(&f, &out.means);
 	out.nonce = field_text(&f, "nonce", &rule_nonce, false);
 	if (error.r < 0) {
 		report_done(&out);

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "model/decide.h"
 #include "model/labels.h"
+#include "model/release.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@ enum {
 	REPORT_CHECKS_MAX = 256,
 	REPORT_ORDERS_MAX = 64,
 	REPORT_DETAIL_MAX = 1024,
+	REPORT_SECRETS_MAX = 64,
 	UPDATE_ID_MAX = 160, /* <rollout or order id>/<component>/<attempt> */
 };
 
@@ -86,6 +88,18 @@ struct report_order {
 	char *name, *detail;
 	int64_t at;
 };
+/*
+ * What a release may require of a node beside labels and other components, so that the fleet side can say beforehand
+ * who lacks it. Names alone: values never leave the node.
+ */
+struct report_means {
+	bool told; /* older agents do not */
+	struct string_list vars; /* that vars.d defines */
+	char *secrets_folder; /* absolute; NULL: not said, or it holds more than a report can name */
+	struct string_list secrets; /* the files in it */
+	char *zone_data; /* edition of the time zone tables; NULL: not known */
+	uint64_t free_bytes; /* where versions are kept */
+};
 struct report {
 	char *fleet, *node, *boot_id, *agent;
 	uint64_t sequence;
@@ -100,6 +114,7 @@ struct report {
 		char *update, *component, *to, *state;
 		uint64_t bytes_done, bytes_total;
 	} progress;
+	struct report_means means;
 	struct report_result *results; /* not acknowledged yet, oldest first */
 	size_t result_count;
 	struct report_check *checks;

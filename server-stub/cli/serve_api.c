@@ -343,7 +343,9 @@ static int write_component(void *user, const struct db_component *row)
 /* What the node says about its components, in its own words (with what it denies). */
 static int write_reported(struct json_node *o, const char *report)
 {
-	static const char *const members[] = { "components", "checks", "agent", "generation", "own_labels" };
+	static const char *const members[] = {
+		"components", "checks", "agent", "generation", "own_labels", "means"
+	};
 	CLEANUP(json_freep)
 	struct json *j = NULL;
 	int r = json_parse(report, strlen(report), &json_limits_default, &j);

@@ -434,16 +434,56 @@ static void look_at_versions(struct looking *l, const struct report *report)
 		note_missing(l, "%s %s or newer to come from", l->p->subject.component, rel->requires_from);
 }
 
-/* What it says it has beside components and labels; agents that are older say nothing of it. */
+/* Only what lies in the folder that a node lists is known to be there, or not. */
+static void look_at_file(struct looking *l, const struct report_means *m, const char *path)
+{
+	size_t len = m->secrets_folder ? strlen(m->secrets_folder) : 0;
+
+	if (len == 0 || strncmp(path, m->secrets_folder, len) != 0 || path[len] != '/' ||
+	    strchr(path + len + 1, '/'))
+		note_unknown(l, "the file %s", path);
+	else if (!string_list_has(&m->secrets, path + len + 1))
+		note_missing(l, "the file %s", path);
+}
+
+/* As the agent counts before it downloads (agent/phase/plan.c), but for the copy of the data, which nobody knows here. */
+static void look_at_space(struct looking *l, const struct report_means *m)
+{
+	const struct release *rel = l->p->subject.release;
+	uint64_t need = rel->installed_size;
+
+	for (size_t i = 0; i < rel->artifact_count; i++)
+		if (!rel->artifacts[i].is_delta && need <= UINT64_MAX / 2) {
+			need += rel->artifacts[i].length;
+			break;
+		}
+	if (need < rel->requires_free_bytes)
+		need = rel->requires_free_bytes;
+	if (need > m->free_bytes)
+		note_missing(l, "%" PRIu64 " bytes of free space", need);
+}
+
+/* What it says it has beside components and labels; older agents say nothing of it. */
 static void look_at_means(struct looking *l, const struct report *report)
 {
 	const struct release *rel = l->p->subject.release;
+	const struct report_means *m = &report->means;
 
 	for (size_t i = 0; i < l->p->variables.count; i++)
-		note_unknown(l, "the variable '%s'", l->p->variables.items[i]);
+		if (!m->told)
+			note_unknown(l, "the variable '%s'", l->p->variables.items[i]);
+		else if (!string_list_has(&m->vars, l->p->variables.items[i]))
+			note_missing(l, "the variable '%s'", l->p->variables.items[i]);
 	for (size_t i = 0; i < rel->requires_files.count; i++)
-		note_unknown(l, "the file %s", rel->requires_files.items[i]);
-	(void) report;
+		look_at_file(l, m, rel->requires_files.items[i]);
+	if (rel->requires_zone_data && !m->zone_data)
+		note_unknown(l, "time zone tables of %s", rel->requires_zone_data);
+	else if (rel->requires_zone_data && strcmp(m->zone_data, rel->requires_zone_data) < 0)
+		note_missing(l, "time zone tables of %s", rel->requires_zone_data);
+	if (m->told)
+		look_at_space(l, m);
+	else if (rel->requires_free_bytes > 0)
+		note_unknown(l, "%" PRIu64 " bytes of free space", rel->requires_free_bytes);
 }
 
 int preflight_node(struct preflight *p, const char *node, const struct report *report)

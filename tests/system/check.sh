@@ -15,6 +15,7 @@ echo two >web/tree/new
 sed -i 's/name: there/name: still-there/' web/component.yaml
 check "web 1.1.0, of high risk" eval 'echo 1.1.0 >web/tree/file && selfright publish web --version 1.1.0 --changes more --risk high'
 check "a node" add_node n1
+mkdir -p nodes/n1/etc/secrets.d && echo secret >nodes/n1/etc/secrets.d/api.token
 
 # --- without rules ---
 check "nothing asked, nothing wrong" says 0 "web 1.0.0: pass" selfright check web 1.0.0
@@ -108,6 +109,7 @@ check "and the audit log has each" eval "api http://x/v1/audit | holds '[.entrie
 	[\"web-1-1-0: fields: ticket 4711\",\"web-1-1-0: risk: ticket 4711\",\"web-1-1-0: results: ticket 4711\"]'"
 check "the node takes it" within 30 believes n1 web 1.1.0
 check "the record names its rollout" eval "selfright release show web 1.1.0 --json | holds '[.rollouts[].rollout] == [\"web-1-1-0\"]'"
+check "a chat hook reads each step as a line of JSON" holds -s '[.[].kind] | index("rollout-started") and index("preflight-overridden")' <(selfright watch --once --json)
 selfright rollout cancel web-1-1-0 --reason over >/dev/null
 rm "$SELFRIGHT_DIR/preflight.yaml"
 
@@ -128,6 +130,18 @@ YAML
 check "web 1.2.0 asks for much" publish web 1.2.0
 check "the node lacks it" says 1 "n1 lacks the label arch=mips, an agent >=9.0.0, dns >=1.0.0" selfright check web 1.2.0
 check "counted" eval "selfright check web 1.2.0 --json | holds '.releases[0].nodes.missing_something == 1 and (.releases[0].nodes.missing | length) == 3'"
+
+sed -i '$d' web/component.yaml && sed -i '$d' web/component.yaml
+cat >>web/component.yaml <<YAML
+requires: {vars: [port, colour], files: [$tmp/nodes/n1/etc/secrets.d/api.token, $tmp/nodes/n1/etc/secrets.d/tls.key, /nowhere]}
+YAML
+check "web 1.3.0 needs variables and secrets" publish web 1.3.0
+selfright check web 1.3.0 --json >out.json
+check "a secret that is not there" findings requirements "1 node does not have the file $tmp/nodes/n1/etc/secrets.d/tls.key"
+check "a variable that is not" findings requirements "1 node does not have the variable 'colour'"
+check "what lies elsewhere nobody knows" findings requirements "nobody knows whether 1 node has the file /nowhere"
+check "and what is there is not missed" holds '[.releases[0].nodes.missing[].what | select(test("api.token|port"))] == []' out.json
+check "names leave the node, values do not" eval "selfright node show n1 --json | holds '.means.vars == [\"port\"] and .means.secrets.names == [\"api.token\"]'"
 
 # --- who has not signed ---
 mkdir -p keys

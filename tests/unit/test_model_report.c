@@ -8,7 +8,9 @@ static const char good[] =
 	"'6f9c1f8e-0000-4000-8000-000000000001','agent':'0.1.0','sequence':42,'at':'2026-11-21T09:30:00Z',"
 	"'generation':7,'trust':{'root':1,'timestamp':9,'snapshot':8,'targets':2},'timestamp':{'signed':{'version'"
 	":9}},"
-	"'labels':{'site':'oslo'},'own_labels':{'site':'rome'},'components':[{'component':'web','version':'1.1.0',"
+	"'labels':{'site':'oslo'},'own_labels':{'site':'rome'},'means':{'vars':['port'],'secrets':{'folder':'/"
+	"s','names':['key']},"
+	"'zone_data':'2025b','free_bytes':7},'components':[{'component':'web','version':'1.1.0',"
 	"'previous':'1.0.0','denied':[{'version':'1.2.0','cause':'unfit','seq':5}],'rollout':'r1','stage':'canary'"
 	","
 	"'seq':4,'why':'window','why_detail':'opens at 02:00','wants':'1.3.0'},{'component':'waf'}],'results':[{"
@@ -38,6 +40,10 @@ static const struct wrong wrongs[] = {
 	{ "'timestamp':9", "'timestamp':-9", -ERR_FIELD_VALUE, "trust.timestamp: must be from 0" },
 	{ "'timestamp':{", "'timestamp':'x','y':{", -ERR_FIELD_TYPE, "timestamp: must be an object" },
 	{ "'labels':{'site':'oslo'}", "'labels':{'site':1}", -ERR_FIELD_TYPE, "labels: must be" },
+	{ "'means':{", "'means':[],'y':{", -ERR_FIELD_TYPE, "means: must be" },
+	{ "'vars':['port']", "'vars':['a b']", -ERR_FIELD_VALUE, "means.vars[0]: must be a word" },
+	{ "'folder':'/s',", "", -ERR_FIELD_MISSING, "means.secrets.folder" },
+	{ "'free_bytes':7", "'free_bytes':-7", -ERR_FIELD_VALUE, "means.free_bytes" },
 	{ "'own_labels':{", "'own_labels':[],'y':{", -ERR_FIELD_TYPE, "own_labels: must be" },
 	{ "'component':'web','version'", "'version'", -ERR_FIELD_MISSING, "components[0].component: is missing" },
 	{ "'version':'1.1.0'", "'version':'x'", -ERR_FIELD_VALUE, "components[0].version: must be a version" },
@@ -91,6 +97,12 @@ static void test_every_field_is_read(void **state)
 	assert_non_null(json_get(r.timestamp, "signed"));
 	assert_string_equal(labels_get(&r.labels, "site"), "oslo");
 	assert_string_equal(labels_get(&r.own_labels, "site"), "rome");
+	assert_true(r.means.told);
+	assert_true(string_list_has(&r.means.vars, "port"));
+	assert_string_equal(r.means.secrets_folder, "/s");
+	assert_true(string_list_has(&r.means.secrets, "key"));
+	assert_string_equal(r.means.zone_data, "2025b");
+	assert_int_equal(r.means.free_bytes, 7);
 	assert_int_equal(r.component_count, 2);
 	assert_string_equal(r.components[0].previous, "1.0.0");
 	assert_string_equal(r.components[0].denied[0].cause, "unfit");

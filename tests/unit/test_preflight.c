@@ -396,6 +396,64 @@ static void what_nodes_lack_is_named_and_counted(void **state)
 	done(&w);
 }
 
+#define MEANS                                                                                                     \
+	"{'format':1,'component':'web','version':'1.1.0'," ARTIFACT "," TREE ",'checks':[{'name':'a','exec':{"    \
+	"'command':['/bin/true','${vars.port}']}}],'requires':{'vars':['colour'],'files':['/s/key','/s/a/b',"     \
+	"'/other'],'zone_data':'2025b','free_bytes':5000}}"
+
+/* A report that says what the node has, or leaves it out. */
+static void node_with(struct world *w, const char *name, const struct report_means *means)
+{
+	struct report report = { .agent = strdup("0.1.0"), .means = *means };
+
+	assert_int_equal(preflight_node(&w->preflight, name, &report), 0);
+	free(report.agent);
+}
+
+static void what_nodes_say_they_have_decides(void **state)
+{
+	struct report_means none = { 0 }, poor = { .told = true, .free_bytes = 4999 },
+			    rich = { .told = true, .free_bytes = 5000 };
+	struct world w;
+
+	(void) state;
+	poor.secrets_folder = rich.secrets_folder = strdup("/s");
+	poor.zone_data = strdup("2025a");
+	rich.zone_data = strdup("2025c");
+	assert_int_equal(string_list_add(&rich.vars, "port"), 0);
+	assert_int_equal(string_list_add(&rich.vars, "colour"), 0);
+	assert_int_equal(string_list_add(&rich.secrets, "key"), 0);
+	begin(&w, MEANS, "", NULL);
+	judge(&w);
+	node_with(&w, "n1", &rich);
+	preflight_end(&w.preflight);
+	/* What lies elsewhere nobody has said. */
+	assert_int_equal(preflight_verdict(&w.preflight), PREFLIGHT_WARN);
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_WARN, "nobody knows whether 1 node has the file /other");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_WARN, "the file /s/a/b");
+	assert_int_equal(w.preflight.finding_count, 2);
+	done(&w);
+	begin(&w, MEANS, "", NULL);
+	judge(&w);
+	node_with(&w, "n2", &poor);
+	node_with(&w, "n3", &none);
+	preflight_end(&w.preflight);
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_FAIL, "1 node does not have the variable 'port'");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_FAIL, "1 node does not have the variable 'colour'");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_FAIL, "1 node does not have the file /s/key");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_FAIL, "time zone tables of 2025b");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_FAIL, "5000 bytes of free space");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_WARN, "nobody knows whether 1 node has the variable 'port'");
+	expect(&w, PREFLIGHT_REQUIREMENTS, PREFLIGHT_WARN, "nobody knows whether 1 node has 5000 bytes");
+	assert_int_equal(w.preflight.missing_nodes, 1);
+	done(&w);
+	free(poor.secrets_folder);
+	free(poor.zone_data);
+	free(rich.zone_data);
+	string_list_done(&rich.vars);
+	string_list_done(&rich.secrets);
+}
+
 static void what_the_plan_brings_along_counts(void **state)
 {
 	struct world w;
@@ -612,6 +670,7 @@ int main(void)
 		cmocka_unit_test(results_are_there_good_and_fresh),
 		cmocka_unit_test(no_rollback_by_accident),
 		cmocka_unit_test(what_nodes_lack_is_named_and_counted),
+		cmocka_unit_test(what_nodes_say_they_have_decides),
 		cmocka_unit_test(what_the_plan_brings_along_counts),
 		cmocka_unit_test(a_large_fleet_gives_a_small_answer),
 		cmocka_unit_test(many_different_wants_are_bounded_and_still_fail),
