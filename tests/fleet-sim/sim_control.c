@@ -352,8 +352,8 @@ struct sim_rollout *sim_rollout_named(struct sim *s, const char *id)
 	return NULL;
 }
 
-/* Stages by zone become what they are for this fleet, now. */
-static int split_zones(const struct sim *s, struct sim_rollout *ro)
+/* Stages by count, preference or zone become what they are for this fleet, now, as in serve_plan.c. */
+static int resolve(const struct sim *s, struct sim_rollout *ro)
 {
 	struct plan_candidate *list = calloc(s->node_count + 1, sizeof(*list));
 	struct plan_zone zones[SIM_ZONES];
@@ -364,8 +364,10 @@ static int split_zones(const struct sim *s, struct sim_rollout *ro)
 	for (size_t i = 0; r == 0 && i < s->node_count; i++)
 		list[i] = (struct plan_candidate){ .node = s->nodes[i]->id,
 						   .labels = &s->nodes[i]->labels,
-						   .able = true,
+						   .able = s->nodes[i]->connected,
 						   .share = ro->members[i].share };
+	if (r == 0)
+		r = plan_choose(&ro->plan, list, s->node_count, &stage);
 	for (size_t i = 0; r == 0 && i < SIM_ZONES; i++) {
 		r = zone_local(s->zones[i], s->now, &local);
 		zones[i] = (struct plan_zone){ sim_zone_name(i), local.offset };
@@ -411,7 +413,7 @@ int sim_start(struct sim *s, struct sim_release *release, const char *plan, stru
 	for (size_t i = 0; r == 0 && i < s->node_count; i++)
 		r = plan_share(ro->id, s->nodes[i]->id, &ro->members[i].share);
 	if (r == 0)
-		r = split_zones(s, ro);
+		r = resolve(s, ro);
 	s->publish_due = true;
 	if (ret)
 		*ret = ro;

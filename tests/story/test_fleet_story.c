@@ -4,8 +4,8 @@
  *
  * A file is one story; lines are words, '#' begins a comment. Nodes n00000, n00001 ... run 1.0.0; the site of node i
  * is s<i modulo 12>, and its zone follows the site: Europe/Oslo, America/New_York, America/Los_Angeles,
- * America/Sao_Paulo, Asia/Tokyo, Australia/Sydney, and again. n00001 to n00008 are labelled ring=early. The clock
- * starts on Monday, 2028-01-03 00:00 UTC.
+ * America/Sao_Paulo, Asia/Tokyo, Australia/Sydney, and again. n00001 to n00008 are labelled ring=early,
+ * those of s0 traffic=low. The clock starts on Monday, 2028-01-03 00:00 UTC.
  *
  *   story   TITLE
  *   given|when
