@@ -64,6 +64,8 @@ NODISCARD int http_request(struct http *h, const char *method, const char *path,
 
 /* The reason of the last failure in words (curl's, with the host): never NULL. */
 const char *http_error(const struct http *h);
+/* Did the last request fail because a name was not known: our own resolver's fault, or the name's, but not the server's? */
+bool http_unresolved(const struct http *h);
 
 /*
  * Save `name` into fd from byte `offset` on (resume by Range with If-Range on the

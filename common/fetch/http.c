@@ -34,7 +34,7 @@ struct http {
 	size_t header_count;
 	const char *const *redirect_hosts;
 	size_t redirect_host_count;
-	bool allow_plain_http, insecure, cut_body;
+	bool allow_plain_http, insecure, cut_body, unresolved;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
 	char host[256];
@@ -240,6 +240,11 @@ void http_close(struct http *h)
 	curl_slist_free_all(h->connect_to);
 	free(h);
 	curl_global_cleanup();
+}
+
+bool http_unresolved(const struct http *h)
+{
+	return h->unresolved;
 }
 
 const char *http_error(const struct http *h)
@@ -535,6 +540,7 @@ static int perform(struct http *h, struct transfer *t, struct curl_slist *header
 	SET(CURLOPT_HTTPHEADER, headers);
 	if (code == CURLE_OK)
 		code = perform_with_ticket(h, curl_easy_perform(h->curl));
+	h->unresolved = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY;
 	if (t->error < 0)
 		return http_fail(h, t->error, "%s", err_text(t->error));
 	r = t->cut ? 0 : curl_to_err(code);

@@ -49,6 +49,7 @@ struct reader {
 	char *strings; /* where the next one goes */
 	size_t values_left;
 	unsigned depth_left;
+	bool foreign; /* numbers that we do not write are taken, as their text */
 };
 
 static uint32_t *order_of(const struct json *object)
@@ -229,6 +230,52 @@ static int read_integer(struct reader *r, int64_t *ret)
 	return 0;
 }
 
+static const char *skip_digits(const struct reader *r, const char *p)
+{
+	while (p < r->end && *p >= '0' && *p <= '9')
+		p++;
+	return p;
+}
+
+/*
+ * Any number of RFC 8259: an integer if it is one that we have, else a string with its text. A number is followed by
+ * a byte that is no string's, or ends the document, so there is room for the NUL.
+ */
+static int read_foreign_number(struct reader *r, struct json *j)
+{
+	struct reader plain = *r;
+	const char *start = r->at, *p = start + (*start == '-'), *digits = p;
+
+	if (read_integer(&plain, &j->u.integer) == 0) {
+		r->at = plain.at;
+		j->type = JSON_INTEGER;
+		return 0;
+	}
+	p = skip_digits(r, p);
+	if (p == digits || (*digits == '0' && p - digits > 1))
+		return -ERR_NUMBER;
+	if (p < r->end && *p == '.') {
+		digits = p + 1;
+		p = skip_digits(r, digits);
+		if (p == digits)
+			return -ERR_NUMBER;
+	}
+	if (p < r->end && (*p == 'e' || *p == 'E')) {
+		digits = p + 1;
+		digits += digits < r->end && (*digits == '+' || *digits == '-');
+		p = skip_digits(r, digits);
+		if (p == digits)
+			return -ERR_NUMBER;
+	}
+	memcpy(r->strings, start, (size_t) (p - start));
+	j->type = JSON_STRING;
+	j->u.string = r->strings;
+	r->strings += p - start;
+	*r->strings++ = '\0';
+	r->at = p;
+	return 0;
+}
+
 static int read_literal(struct reader *r, struct json *j)
 {
 	static const struct {
@@ -386,13 +433,13 @@ static int read_value(struct reader *r, struct json *j)
 	case '8':
 	case '9':
 		j->type = JSON_INTEGER;
-		return read_integer(r, &j->u.integer);
+		return r->foreign ? read_foreign_number(r, j) : read_integer(r, &j->u.integer);
 	default:
 		return read_literal(r, j);
 	}
 }
 
-int json_parse(const void *text, size_t len, const struct json_limits *limits, struct json **ret)
+static int parse(const void *text, size_t len, const struct json_limits *limits, bool foreign, struct json **ret)
 {
 	CLEANUP(json_freep)
 	struct json *root = NULL;
@@ -408,7 +455,7 @@ int json_parse(const void *text, size_t len, const struct json_limits *limits, s
 		return -ERR_SYNTAX;
 	if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
 		return -ERR_ENCODING;
-	doc = malloc(sizeof(*doc) + len);
+	doc = malloc(sizeof(*doc) + len + 1); /* a foreign number may be all there is */
 	if (!doc)
 		return -ENOMEM;
 	root = &doc->root;
@@ -419,6 +466,7 @@ int json_parse(const void *text, size_t len, const struct json_limits *limits, s
 		.strings = doc->strings,
 		.values_left = limits->max_values,
 		.depth_left = limits->max_depth < DEPTH_CAP ? limits->max_depth : DEPTH_CAP,
+		.foreign = foreign,
 	};
 	e = read_value(&r, root);
 	if (e < 0)
@@ -429,6 +477,16 @@ int json_parse(const void *text, size_t len, const struct json_limits *limits, s
 	*ret = root;
 	root = NULL;
 	return 0;
+}
+
+int json_parse(const void *text, size_t len, const struct json_limits *limits, struct json **ret)
+{
+	return parse(text, len, limits, false, ret);
+}
+
+int json_parse_foreign(const void *text, size_t len, const struct json_limits *limits, struct json **ret)
+{
+	return parse(text, len, limits, true, ret);
 }
 
 void json_free(struct json *j)

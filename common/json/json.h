@@ -35,6 +35,12 @@ extern const struct json_limits json_limits_default; /* 8 MiB, depth 32, 1,000,0
 
 /* Parse exactly `len` bytes. -ERR_SYNTAX, _DUPLICATE_NAME, _NUMBER, _ENCODING, _TOO_LARGE, _TOO_DEEP, _TRAILING, -ENOMEM. */
 NODISCARD int json_parse(const void *text, size_t len, const struct json_limits *limits, struct json **ret);
+/*
+ * The same for answers of other programs, which write numbers that our documents never hold: one with a fraction, an
+ * exponent or beyond 2^53 is taken as a string with its text.
+ */
+NODISCARD int json_parse_foreign(const void *text, size_t len, const struct json_limits *limits,
+				 struct json **ret);
 void json_free(struct json *j);
 DEFINE_FREEP(struct json *, json_free)
 

@@ -17,6 +17,9 @@ program(selfright-recover agent/main_recover.c sr_store)
 target_compile_definitions(selfright-recover PRIVATE SELFRIGHT_BINDIR="${CMAKE_INSTALL_FULL_BINDIR}")
 program(selfright server-stub/main_selfright.c sr_cli)
 program(selfright-signer server-stub/main_signer.c sr_signer)
+program(selfright-gate server-stub/main_gate.c sr_rollout sr_fetch sr_os)
+# It is started by the other.
+add_dependencies(selfright selfright-gate)
 
 # install_programs(COMPONENT DESTINATION names...); the components are the packages of deb.cmake.
 function(install_programs component destination)
@@ -31,7 +34,7 @@ install_programs(agent ${CMAKE_INSTALL_BINDIR} selfright-agent)
 install_programs(agent ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-link selfright-log selfright-stage
 	selfright-probe selfright-recover)
 install_programs(controller ${CMAKE_INSTALL_BINDIR} selfright)
-install_programs(controller ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-signer)
+install_programs(controller ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-signer selfright-gate)
 
 # selfright-results(7) is printed from the tables of common/model, by a program that must run here.
 if(TARGET sr_model AND NOT CMAKE_CROSSCOMPILING)
@@ -58,7 +61,7 @@ endfunction()
 install_pages(agent selfright-agent.yaml.5 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-probe.8
 	selfright-recover.8 selfright-stage.8)
 install_pages(controller selfright.1 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-preflight.yaml.5
-	selfright-signer.8)
+	selfright-signer.8 selfright-gate.8)
 
 # Where systemd looks for units and users of packages is the same on every architecture.
 foreach(unit selfright selfright-agent selfright-recover selfright-signer)

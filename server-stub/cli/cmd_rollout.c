@@ -336,7 +336,25 @@ static void say_stages(const struct cli *c, const struct json *answer)
 	}
 }
 
-/* Before anything starts: when at the earliest, and whose approval. */
+static void say_planned_gates(const struct cli *c, const struct json *gates)
+{
+	for (size_t i = 0; i < json_count(gates); i++) {
+		const struct json *g = json_at(gates, i);
+		const char *stage = fleet_text(g, "stage"), *question = fleet_text(g, "question");
+		const char *kind = fleet_text(g, "kind"), *name = fleet_text(g, "name");
+		int64_t deadline = 0;
+		bool has_deadline = json_integer(json_get(g, "deadline"), &deadline);
+		char span[40];
+
+		cli_say(c, "at the end of %s%s: the gate %s%s%s%s%s%s; if it cannot tell: %s%s%s",
+			*stage ? "stage " : "every stage", stage, name, strcmp(kind, name) == 0 ? "" : " (",
+			strcmp(kind, name) == 0 ? "" : kind, strcmp(kind, name) == 0 ? "" : ")",
+			*question ? ": " : "", question, fleet_text(g, "on_inconclusive"),
+			has_deadline ? ", for " : "", has_deadline ? cli_span(span, sizeof(span), deadline) : "");
+	}
+}
+
+/* Before anything starts: when at the earliest, by which gates, and whose approval. */
 static void say_preview(const struct cli *c, const struct json *answer)
 {
 	const struct json *earliest = json_get(answer, "earliest"), *asks = json_get(answer, "asks");
@@ -344,6 +362,7 @@ static void say_preview(const struct cli *c, const struct json *answer)
 	for (size_t i = 0; i < json_count(earliest); i++)
 		cli_say(c, "stage %s opens at %s at the earliest", fleet_text(json_at(earliest, i), "stage"),
 			fleet_text(json_at(earliest, i), "opens"));
+	say_planned_gates(c, json_get(answer, "gates"));
 	for (size_t i = 0; i < json_count(asks); i++) {
 		const struct json *o = json_at(asks, i);
 		const char *exempt = fleet_text(o, "exempt_label");
@@ -899,6 +918,66 @@ static int cmd_skip(int argc, char **argv)
 	return CLI_OK;
 }
 
+static int cmd_answer(int argc, char **argv)
+{
+	static const char *gate, *stage;
+	static bool pass, fail, waive;
+	static const struct cli_option options[] = {
+		{ .name = "gate", .value = "NAME", .help = "which one; rollout explain shows all", .text = &gate },
+		{ .name = "stage",
+		  .value = "NAME",
+		  .help = "of this stage (default: the one open last)",
+		  .text = &stage },
+		{ .name = "pass", .help = "go on, where the gate cannot tell", .flag = &pass },
+		{ .name = "fail", .help = "stop the rollout", .flag = &fail },
+		{ .name = "waive", .help = "go on whatever the gate says, in this stage", .flag = &waive },
+		{ .name = "reason",
+		  .value = "TEXT",
+		  .help = "why, for the people who read it later",
+		  .text = &reason },
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "rollout answer ID --gate NAME --pass|--fail|--waive --reason TEXT",
+		.summary = "what a person says about a gate of the stage that is open last",
+		.details = "Who and why stand in the audit trail. node-failures and silent, which every stage "
+			   "has, can "
+			   "be\nwaived too.",
+		.example = "selfright rollout answer web-1-1-0 --gate ask --pass --reason 'the board agrees'",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1,
+	};
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	char path[PATH_BYTES];
+	struct cli c;
+	int r = cli_open(&command, argc, argv, &c);
+
+	if (r < 0)
+		r = fleet_check_id(&c, "rollout", c.args[0]);
+	if (r >= 0)
+		return r;
+	if (!gate || pass + fail + waive != 1)
+		return cli_fail(&c, CLI_USAGE, "say which --gate NAME, and one of --pass, --fail and --waive");
+	if (!reason || !*reason)
+		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	node_string(json_build_root(b), "gate", gate);
+	if (stage)
+		node_string(json_build_root(b), "stage", stage);
+	node_string(json_build_root(b), "answer", pass ? "pass" : fail ? "fail" : "waive");
+	node_string(json_build_root(b), "reason", reason);
+	snprintf(path, sizeof(path), "/v1/rollouts/%s/answer", c.args[0]);
+	r = fleet_send(&c, "POST", path, b, &answer);
+	if (r != CLI_OK)
+		return r;
+	cli_say(&c, "gate %s of stage %s: %s", fleet_text(answer, "gate"), fleet_text(answer, "stage"),
+		fleet_text(answer, "answer"));
+	return CLI_OK;
+}
+
 int cmd_rollout(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
@@ -906,6 +985,7 @@ int cmd_rollout(int argc, char **argv)
 		{ "start", "bring a published release to the fleet, stage by stage", cmd_start },
 		{ "show", "stages, nodes, and why the next stage is not open", cmd_show },
 		{ "explain", "why it did what it did, or waits, now or then", cmd_explain },
+		{ "answer", "say what a gate cannot", cmd_answer },
 		{ "list", "all rollouts", cmd_list },
 		{ "pause", "nobody starts the swap until it is resumed", cmd_pause },
 		{ "resume", "go on", cmd_resume },

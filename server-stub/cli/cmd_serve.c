@@ -299,6 +299,7 @@ static int loop(struct serve *s, const struct cli *c)
 		stop_at = mqtt_at + 1;
 		fds[stop_at] = (struct pollfd){ .fd = stop_pipe[0], .events = POLLIN };
 		control_shorten(s, &timeout);
+		looks_shorten(s, &timeout);
 		if (poll(fds, stop_at + 1, timeout < 0 ? TICK_MS : timeout) < 0 && errno != EINTR)
 			return cli_fail_error(c, -errno, "poll");
 		if (stop_signal)
@@ -308,6 +309,7 @@ static int loop(struct serve *s, const struct cli *c)
 		web_poll_done(s->web);
 		broker_tick(s);
 		trust_tick(s);
+		looks_tick(s);
 		control_tick(s);
 	}
 	return CLI_OK;
@@ -316,6 +318,7 @@ static int loop(struct serve *s, const struct cli *c)
 static void finish(struct serve *s)
 {
 	web_close(s->web);
+	looks_done(s);
 	control_done(s);
 	broker_stop(s);
 	trust_stop(s);

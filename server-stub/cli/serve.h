@@ -12,6 +12,7 @@
  * serve_skip    a node that a rollout does not wait for, because a person says so
  * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
  * serve_gate    what the gates of a rollout know, and what they answered
+ * serve_look    looks outside for them, and the calendar
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_enrol   one-time secrets, certificates of nodes, new keys that wait for a person
  * serve_answer  what every handler says
@@ -45,6 +46,7 @@ struct signer_client;
 struct tuf_keyring;
 struct db_rollout;
 struct gate_memory;
+struct looker;
 struct json;
 struct json_node;
 
@@ -109,6 +111,7 @@ struct serve {
 	uint64_t look_again_ms, publish_retry_ms;
 	struct backoff publish_backoff;
 	int64_t events_told; /* last event that waiting requests were woken for */
+	struct looker *looker; /* of serve_look; NULL: nothing was looked at yet */
 };
 
 /* Where nodes reach us: the first name, else the address. */
@@ -208,6 +211,9 @@ void evaluation_done(struct evaluation *e);
  * -1: unknown. A patch that overrides the window may at any time: `from`.
  */
 int64_t control_opens_at(const struct serve *s, const struct plan *p, size_t stage, int64_t from);
+/* What schedule() is asked of it; borrowed from e, but for ret->members, which are the caller's (free). */
+NODISCARD int control_input(const struct evaluation *e, enum rollout_state state, int64_t now,
+			    struct schedule_input *ret);
 
 /* Look at the running rollouts and publish what changed, if anything did; cheap otherwise. */
 void control_tick(struct serve *s);
@@ -294,7 +300,24 @@ void gates_moved(struct evaluation *e); /* the evaluation lies somewhere else no
 /* ... as schedule() takes it; borrowed from e. */
 void gates_input(const struct evaluation *e, struct schedule_input *in);
 /* Since when they are asked, whom they ask, what they answered. Within a transaction. */
-NODISCARD int gates_note(struct serve *s, const char *id, const struct evaluation *e);
+NODISCARD int gates_note(struct serve *s, const char *id, const struct evaluation *e, bool *ret_news);
+/* Begin the looks outside that are due; when the next one is. */
+int64_t gates_look(struct serve *s, const char *id, const struct evaluation *e);
+/* POST /v1/rollouts/<id>/answer {"gate","answer":pass|fail|waive,"stage","reason","by"} */
+void gates_post(void *user, struct web_request *rq);
+
+/* --- serve_look.c --- */
+/* Those of these gates that are due; when the next one is, INT64_MAX: none. */
+int64_t looks_begin(struct serve *s, const char *id, const struct evaluation *e, size_t position,
+		    const struct gate_facts *facts, size_t count);
+/* Store what has been seen. Never waits. */
+void looks_tick(struct serve *s);
+void looks_shorten(const struct serve *s, int *timeout_ms);
+void looks_done(struct serve *s);
+/* When somebody is on duty, by DIR/calendar.yaml. */
+void looks_duty(struct serve *s, struct gate_duty *ret);
+/* May the plan's gates be looked at, by DIR/gates.yaml? false: a complaint was sent. */
+bool looks_possible(struct serve *s, struct web_request *rq, const struct plan *p);
 
 /* --- serve_explain.c --- */
 /* GET /v1/rollouts/<id>/explain?at=TIME */

@@ -1237,7 +1237,7 @@ static bool resolve_rollout(struct serve *s, struct web_request *rq, struct new_
 	struct json_build *b = json_build_new();
 	int r;
 
-	if (!plan_resolve(s, rq, n->id, &n->plan))
+	if (!looks_possible(s, rq, &n->plan) || !plan_resolve(s, rq, n->id, &n->plan))
 		return false;
 	plan_write(&n->plan, json_build_root(b));
 	r = json_build_text(b, false, &n->plan_text);
@@ -1875,6 +1875,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/rollouts/*", WEB_UNIX, 0, get_rollout, 0 },
 	{ "GET", "/v1/rollouts/*/explain", WEB_UNIX, 0, explain_get, 0 },
 	{ "POST", "/v1/rollouts/*/approvals", WEB_UNIX, BODY_MAX, approvals_post, 0 },
+	{ "POST", "/v1/rollouts/*/answer", WEB_UNIX, BODY_MAX, gates_post, 0 },
 	{ "POST", "/v1/rollouts/*/skip", WEB_UNIX, BODY_MAX, skip_post, 0 },
 	{ "POST", "/v1/rollouts/*/*", WEB_UNIX, BODY_MAX, post_rollout_verb, 0 },
 	{ "GET", "/v1/freeze", WEB_UNIX, 0, get_freezes, 0 },

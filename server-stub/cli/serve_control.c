@@ -243,8 +243,7 @@ static int gather_stage(void *user, const struct db_stage *row)
 	return 0;
 }
 
-/* in->members is the caller's. */
-static int make_input(struct evaluation *e, enum rollout_state state, int64_t now, struct schedule_input *ret)
+int control_input(const struct evaluation *e, enum rollout_state state, int64_t now, struct schedule_input *ret)
 {
 	struct schedule_member *members = calloc(e->count ? e->count : 1, sizeof(*members));
 	struct schedule_input in = {
@@ -254,7 +253,7 @@ static int make_input(struct evaluation *e, enum rollout_state state, int64_t no
 	if (!members)
 		return -ENOMEM;
 	for (size_t i = 0; i < e->count; i++) {
-		struct evaluated_member *m = &e->members[i];
+		const struct evaluated_member *m = &e->members[i];
 
 		if (!m->selected)
 			continue;
@@ -272,7 +271,7 @@ static int make_input(struct evaluation *e, enum rollout_state state, int64_t no
 static int decide_next(struct evaluation *e, enum rollout_state state, int64_t now)
 {
 	struct schedule_input in;
-	int r = make_input(e, state, now, &in);
+	int r = control_input(e, state, now, &in);
 
 	if (r < 0)
 		return r;
@@ -442,10 +441,10 @@ static int note_decision(void *user, const struct db_decision *row)
 }
 
 /*
- * Kept for `rollout explain`: what is done always, what is waited for when it is something else, and not more than
- * once a minute, as every report of a node changes the sentence.
+ * Kept for `rollout explain`: what is done always, also that a gate changed its answer; what is waited for when it is
+ * something else, and not more than once a minute, as every report of a node changes the sentence.
  */
-static int keep_decision(struct serve *s, const char *id, struct evaluation *e, const char *note)
+static int keep_decision(struct serve *s, const char *id, struct evaluation *e, const char *note, bool news)
 {
 	static const char *const names[] = { [SCHEDULE_NOTHING] = "wait",
 					     [SCHEDULE_OPEN] = "open",
@@ -464,10 +463,11 @@ static int keep_decision(struct serve *s, const char *id, struct evaluation *e, 
 		r = db_decision_at(s->db, id, INT64_MAX, note_decision, &last);
 		if (r < 0 && r != -ENOENT)
 			return r;
-		if (last.waited && (strcmp(note, e->decision.why) == 0 || now - last.at < DECISION_SPACING_S))
+		if (!news && last.waited &&
+		    (strcmp(note, e->decision.why) == 0 || now - last.at < DECISION_SPACING_S))
 			return 0;
 	}
-	r = make_input(e, ROLLOUT_RUNNING, now, &in);
+	r = control_input(e, ROLLOUT_RUNNING, now, &in);
 	if (r < 0)
 		return r;
 	r = replay_write(&in, &text);
@@ -499,6 +499,7 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 		int64_t *ret_look_at)
 {
 	struct evaluation e;
+	bool news = false;
 	int r;
 
 	r = control_evaluate(s, id, ROLLOUT_RUNNING, plan, &e);
@@ -509,9 +510,9 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 	if (r == 0)
 		r = store_members(s, id, &e);
 	if (r == 0)
-		r = keep_decision(s, id, &e, note);
+		r = gates_note(s, id, &e, &news);
 	if (r == 0)
-		r = gates_note(s, id, &e);
+		r = keep_decision(s, id, &e, note, news);
 	if (r == 0) {
 		switch (e.decision.action) {
 		case SCHEDULE_NOTHING:
@@ -542,6 +543,11 @@ static int step(struct serve *s, const char *id, const char *component, const ch
 			   e.decision.stage, e.decision.why);
 		s->publish_due = true;
 		r = e.decision.action == SCHEDULE_OPEN;
+	}
+	if (r == 0) {
+		int64_t next = gates_look(s, id, &e);
+
+		*ret_look_at = next < *ret_look_at ? next : *ret_look_at;
 	}
 	evaluation_done(&e);
 	return r;

@@ -20,7 +20,8 @@ struct explained {
 	const char *id;
 	int64_t at;
 	struct plan plan;
-	bool has_plan;
+	char *plan_json;
+	bool has_plan, is_running;
 	struct json_node *o, *answers;
 };
 
@@ -31,6 +32,10 @@ static int read_its_plan(void *user, const struct db_rollout *row)
 	int r = plan_parse(row->plan, strlen(row->plan), "plan", &x->plan, &error);
 
 	x->has_plan = r == 0;
+	x->is_running = strcmp(row->state, "running") == 0;
+	x->plan_json = strdup(row->plan);
+	if (!x->plan_json)
+		return -ENOMEM;
 	node_string(x->o, "component", row->component);
 	node_string(x->o, "version", row->version);
 	node_string(x->o, "state_now", row->state);
@@ -120,6 +125,49 @@ static int write_answer(void *user, const struct db_gate_answer *row)
 	return row->data ? node_json(o, "data", row->data) : 0;
 }
 
+static const char *action_name(enum schedule_action a)
+{
+	static const char *const names[] = { [SCHEDULE_NOTHING] = "wait",
+					     [SCHEDULE_OPEN] = "open",
+					     [SCHEDULE_HALT] = "halt",
+					     [SCHEDULE_PAUSE] = "pause",
+					     [SCHEDULE_DONE] = "done" };
+
+	return names[a];
+}
+
+static void write_decision(struct explained *x, const struct schedule_input *in, const struct schedule_decision *d)
+{
+	node_string(x->o, "action", action_name(d->action));
+	node_string(x->o, "why", d->why);
+	node_string(x->o, "stage", x->plan.stages[d->stage].name);
+	node_time(x->o, "wake_at", d->wake_at);
+	write_gates(x->o, in, d);
+	/* A stage that opens does so for the one before it. */
+	write_members(x->o, in, d->action == SCHEDULE_OPEN && d->stage > 0 ? d->stage - 1 : d->stage);
+}
+
+/* What is decided now needs no record. */
+static int decide_now(struct serve *s, struct explained *x)
+{
+	struct evaluation e;
+	struct schedule_input in;
+	int r = control_evaluate(s, x->id, ROLLOUT_RUNNING, x->plan_json, &e);
+
+	if (r < 0)
+		return r;
+	r = control_input(&e, ROLLOUT_RUNNING, x->at, &in);
+	if (r == 0) {
+		node_time(x->o, "recorded", x->at);
+		node_string(x->o, "recorded_action", action_name(e.decision.action));
+		node_string(x->o, "recorded_why", e.decision.why);
+		write_decision(x, &in, &e.decision);
+		free((void *) (uintptr_t) in.members);
+	}
+	evaluation_done(&e);
+	return r;
+}
+
 static int replay(void *user, const struct db_decision *row)
 {
 	struct explained *x = user;
@@ -135,18 +183,7 @@ static int replay(void *user, const struct db_decision *row)
 	/* Nothing that counts was reported between the record and then. */
 	past.input.now = x->at;
 	schedule(&past.input, &d);
-	node_string(x->o, "action",
-		    d.action == SCHEDULE_NOTHING ? "wait"
-		    : d.action == SCHEDULE_OPEN	 ? "open"
-		    : d.action == SCHEDULE_HALT	 ? "halt"
-		    : d.action == SCHEDULE_PAUSE ? "pause"
-						 : "done");
-	node_string(x->o, "why", d.why);
-	node_string(x->o, "stage", x->plan.stages[d.stage].name);
-	node_time(x->o, "wake_at", d.wake_at);
-	write_gates(x->o, &past.input, &d);
-	/* A stage that opens does so for the one before it. */
-	write_members(x->o, &past.input, d.action == SCHEDULE_OPEN && d.stage > 0 ? d.stage - 1 : d.stage);
+	write_decision(x, &past.input, &d);
 	replay_done(&past);
 	return 0;
 }
@@ -174,7 +211,7 @@ void explain_get(void *user, struct web_request *rq)
 		return;
 	}
 	if (r == 0)
-		r = db_decision_at(s->db, x.id, x.at, replay, &x);
+		r = !at && x.is_running ? decide_now(s, &x) : db_decision_at(s->db, x.id, x.at, replay, &x);
 	if (r == 0) {
 		x.answers = node_array(x.o, "answers");
 		r = db_gate_answers(s->db, x.id, x.at, write_answer, &x);
@@ -185,6 +222,7 @@ void explain_get(void *user, struct web_request *rq)
 		fail_database(s, rq, r);
 	else
 		answer(rq, 200, b);
+	free(x.plan_json);
 	if (x.has_plan)
 		plan_done(&x.plan);
 }

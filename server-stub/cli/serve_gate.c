@@ -4,6 +4,7 @@
  */
 #include "base/err.h"
 #include "base/log.h"
+#include "conf/conf.h"
 #include "json/build.h"
 #include "json/json.h"
 #include "server-stub/cli/serve.h"
@@ -198,6 +199,8 @@ static int remember(struct serve *s, const char *id, struct gate_memory *m)
 	for (size_t i = 0; i < m->plan->gate_count; i++)
 		if (m->plan->gates[i].stage == GATE_EVERY_STAGE || m->plan->gates[i].stage == m->position)
 			m->facts[m->count++] = (struct gate_facts){ .gate = i };
+	if (m->count > 0)
+		looks_duty(s, &m->duty);
 	r = db_gates(s->db, id, m->position, take_gate, m);
 	if (r == 0 && m->count > 0)
 		r = db_gate_looks(s->db, id, m->position, take_look, m);
@@ -275,7 +278,7 @@ static int write_data(const struct gate_facts *f, struct buf *out)
 }
 
 static int note_answer(struct serve *s, const char *id, size_t position, const char *gate,
-		       const struct schedule_gate *g, const struct gate_facts *f)
+		       const struct schedule_gate *g, const struct gate_facts *f, bool *ret_news)
 {
 	CLEANUP(buf_done)
 	struct buf data = BUF_INIT(SERVE_TEXT_MAX);
@@ -283,14 +286,16 @@ static int note_answer(struct serve *s, const char *id, size_t position, const c
 
 	if (r < 0)
 		return r;
-	return db_gate_answered(s->db,
-				&(struct db_gate_answer){ .rollout = id,
-							  .position = position,
-							  .gate = gate,
-							  .at = serve_now(s),
-							  .verdict = gate_verdict_name(g->answer.verdict),
-							  .text = g->answer.text,
-							  .data = f && f->look_count ? buf_str(&data) : NULL });
+	r = db_gate_answered(s->db,
+			     &(struct db_gate_answer){ .rollout = id,
+						       .position = position,
+						       .gate = gate,
+						       .at = serve_now(s),
+						       .verdict = gate_verdict_name(g->answer.verdict),
+						       .text = g->answer.text,
+						       .data = f && f->look_count ? buf_str(&data) : NULL });
+	*ret_news = *ret_news || r > 0;
+	return r < 0 ? r : 0;
 }
 
 static int note_question(struct serve *s, const char *id, const struct evaluation *e, const struct gate *g,
@@ -305,7 +310,7 @@ static int note_question(struct serve *s, const char *id, const struct evaluatio
 	return serve_record(s, "gate-asks", NULL, e->plan.component, text, "controller", "ask", id);
 }
 
-int gates_note(struct serve *s, const char *id, const struct evaluation *e)
+int gates_note(struct serve *s, const char *id, const struct evaluation *e, bool *ret_news)
 {
 	const struct schedule_decision *d = &e->decision;
 	size_t position;
@@ -328,10 +333,163 @@ int gates_note(struct serve *s, const char *id, const struct evaluation *e)
 		if (r == 0 && person)
 			r = note_question(s, id, e, g, asked);
 		if (r == 0)
-			r = note_answer(s, id, position, g->name, asked, f);
+			r = note_answer(s, id, position, g->name, asked, f, ret_news);
 	}
 	for (unsigned b = 0; r == 0 && b < BUILT_IN_COUNT; b++)
 		if (d->built_in[b].asked)
-			r = note_answer(s, id, position, schedule_built_in_name(b), &d->built_in[b], NULL);
+			r = note_answer(s, id, position, schedule_built_in_name(b), &d->built_in[b], NULL,
+					ret_news);
 	return r;
+}
+
+int64_t gates_look(struct serve *s, const char *id, const struct evaluation *e)
+{
+	if (!e->gates || e->decision.action != SCHEDULE_NOTHING)
+		return INT64_MAX;
+	return looks_begin(s, id, e, e->gates->position, e->gates->facts, e->gates->count);
+}
+
+/* --- the word of a person --- */
+
+struct asked {
+	struct serve *serve;
+	struct plan plan;
+	bool has_plan;
+	char component[ID_MAX + 1], state[24];
+};
+
+static int read_rollout(void *user, const struct db_rollout *row)
+{
+	struct asked *a = user;
+	struct conf_error error;
+	int r = plan_parse(row->plan, strlen(row->plan), "plan", &a->plan, &error);
+
+	a->has_plan = r == 0;
+	snprintf(a->component, sizeof(a->component), "%s", row->component);
+	snprintf(a->state, sizeof(a->state), "%s", row->state);
+	return r;
+}
+
+static int count_open(void *user, const struct db_stage *row)
+{
+	*(size_t *) user += row->open;
+	return 0;
+}
+
+/* The stage that is meant: the one named, else the one that is open last. false: a complaint was sent. */
+static bool find_position(struct serve *s, struct web_request *rq, const char *id, const struct asked *a,
+			  const char *stage, size_t *ret)
+{
+	size_t open = 0;
+	int r = db_stages(s->db, id, count_open, &open);
+
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return false;
+	}
+	for (size_t k = 0; stage && k < a->plan.stage_count; k++)
+		if (strcmp(a->plan.stages[k].name, stage) == 0) {
+			*ret = k;
+			return true;
+		}
+	if (stage || open == 0)
+		web_fail(rq, 422, stage ? "the rollout '%s' has no stage '%s'" : "no stage of '%s' is open yet%s",
+			 id, stage ? stage : "");
+	*ret = open - 1;
+	return !stage && open > 0;
+}
+
+/* Can this be said of this gate? false: a complaint was sent. */
+static bool may_say(struct web_request *rq, const struct asked *a, size_t position, const char *gate, int word)
+{
+	for (unsigned b = 0; b < BUILT_IN_COUNT; b++) {
+		if (strcmp(gate, schedule_built_in_name(b)) != 0)
+			continue;
+		if (word == GATE_SAYS_WAIVE && (b == BUILT_IN_NODE_FAILURES || b == BUILT_IN_SILENT))
+			return true;
+		web_fail(rq, 422,
+			 "of what every stage has, node-failures and silent can be waived, and nothing else");
+		return false;
+	}
+	for (size_t i = 0; i < a->plan.gate_count; i++)
+		if (strcmp(a->plan.gates[i].name, gate) == 0 &&
+		    (a->plan.gates[i].stage == GATE_EVERY_STAGE || a->plan.gates[i].stage == position))
+			return true;
+	web_fail(rq, 422, "stage '%s' has no gate '%s'; selfright rollout explain shows all",
+		 a->plan.stages[position].name, gate);
+	return false;
+}
+
+static int store_word(struct serve *s, const char *id, const struct asked *a, size_t position, const char *gate,
+		      const char *word, const char *reason, const char *by)
+{
+	char text[1600];
+	int r = db_begin(s->db);
+
+	if (r == 0)
+		r = db_gate_word(s->db, id, position, gate, word, by, reason, serve_now(s));
+	snprintf(text, sizeof(text), "gate %s of stage %s of rollout %s: %s says %s: %s", gate,
+		 a->plan.stages[position].name, id, by, word, reason);
+	if (r == 0)
+		r = serve_record(s, "gate-answered", NULL, a->component, text, by, "answer", text);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	return r;
+}
+
+static void take_word_of(struct serve *s, struct web_request *rq, const char *id, const struct asked *a,
+			 const struct json *doc)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	const char *gate = json_string(json_get(doc, "gate")), *stage = json_string(json_get(doc, "stage"));
+	const char *said = json_string(json_get(doc, "answer")), *reason;
+	int word = said ? gate_word_parse(said) : -1, r;
+	size_t position = 0;
+
+	if (!guard_id(gate) || word <= GATE_NO_WORD) {
+		web_fail(rq, 400, "'gate' is needed, the name of one, and 'answer': pass, fail or waive");
+		return;
+	}
+	reason = text_field(rq, doc, "reason");
+	if (!reason || !find_position(s, rq, id, a, stage, &position) || !may_say(rq, a, position, gate, word))
+		return;
+	if (strcmp(a->state, "running") != 0 && strcmp(a->state, "paused") != 0) {
+		web_fail(rq, 409, "the rollout '%s' is %s: nothing is asked any more", id, a->state);
+		return;
+	}
+	r = store_word(s, id, a, position, gate, said, reason, by_of(doc));
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return;
+	}
+	log_notice("gate-answered", "rollout=%s gate=%s answer=%s", id, gate, said);
+	node_string(json_build_root(b), "id", id);
+	node_string(json_build_root(b), "stage", a->plan.stages[position].name);
+	node_string(json_build_root(b), "gate", gate);
+	node_string(json_build_root(b), "answer", said);
+	publish_and_answer(s, rq, 200, b);
+}
+
+void gates_post(void *user, struct web_request *rq)
+{
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *id = doc ? id_arg(rq, 0, "rollout") : NULL;
+	struct asked a = { .serve = s };
+	int r;
+
+	if (!doc || !id)
+		return;
+	r = db_rollouts(s->db, id, read_rollout, &a);
+	if (r == -ENOENT)
+		web_fail(rq, 404, "there is no rollout '%s'; selfright rollout list shows all", id);
+	else if (r < 0)
+		fail_database(s, rq, r);
+	else
+		take_word_of(s, rq, id, &a, doc);
+	if (a.has_plan)
+		plan_done(&a.plan);
 }

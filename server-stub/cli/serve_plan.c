@@ -234,11 +234,32 @@ static void write_asked(struct serve *s, struct json_node *list, const char *com
 	policy_done(&policy);
 }
 
+/* Which gates will be asked, and of which stage. */
+static void write_gates(struct json_node *o, const struct plan *p)
+{
+	struct json_node *list = node_array(o, "gates");
+
+	for (size_t i = 0; i < p->gate_count; i++) {
+		const struct gate *g = &p->gates[i];
+		struct json_node *row = node_object(list, NULL);
+
+		node_string(row, "name", g->name);
+		node_string(row, "kind", gate_kind_name(g->kind));
+		node_string(row, "stage", g->stage == GATE_EVERY_STAGE ? NULL : p->stages[g->stage].name);
+		node_string(row, "question", g->kind == GATE_PERSON ? g->u.person.question : NULL);
+		gate_write(g, node_object(row, "settings"));
+		node_string(row, "on_inconclusive", gate_policy_name(g->on_inconclusive));
+		if (g->has_deadline)
+			node_integer(row, "deadline", (int64_t) g->deadline_s);
+	}
+}
+
 void plan_preview(struct serve *s, struct json_node *o, const struct evaluation *e)
 {
 	struct json_node *list;
 
 	write_earliest(s, o, e);
+	write_gates(o, &e->plan);
 	list = node_array(o, "asks");
 	write_asked(s, list, e->plan.component, e->plan.kind);
 	for (size_t i = 0; i < e->plan.with_count; i++)

@@ -1666,13 +1666,16 @@ int db_gates(struct db *db, const char *rollout, size_t position,
 
 int db_gate_answered(struct db *db, const struct db_gate_answer *a)
 {
+	unsigned changes = 0;
 	/* One that says what the last one said is no news; the sentence may differ in its numbers. */
-	return change(db,
-		      "INSERT INTO gate_answers (rollout, position, gate, at, verdict, text, data)"
-		      " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE ?5 IS NOT (SELECT verdict FROM gate_answers"
-		      " WHERE rollout = ?1 AND position = ?2 AND gate = ?3 ORDER BY id DESC LIMIT 1)",
-		      NULL, "sisisss", a->rollout, (int64_t) a->position, a->gate, a->at, a->verdict, a->text,
-		      a->data);
+	int r = change(db,
+		       "INSERT INTO gate_answers (rollout, position, gate, at, verdict, text, data)"
+		       " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE ?5 IS NOT (SELECT verdict FROM gate_answers"
+		       " WHERE rollout = ?1 AND position = ?2 AND gate = ?3 ORDER BY id DESC LIMIT 1)",
+		       &changes, "sisisss", a->rollout, (int64_t) a->position, a->gate, a->at, a->verdict, a->text,
+		       a->data);
+
+	return r < 0 ? r : changes > 0;
 }
 
 struct each_gate_answer {

@@ -354,6 +354,7 @@ struct db_gate_answer {
 	size_t position;
 	int64_t at;
 };
+/* 1: it is news; 0: it said so before. */
 NODISCARD int db_gate_answered(struct db *db, const struct db_gate_answer *a);
 NODISCARD int db_gate_answers(struct db *db, const char *rollout, int64_t until,
 			      int (*each)(void *user, const struct db_gate_answer *row), void *user);
