@@ -58,6 +58,39 @@ for path in huge drip wrong text none; do
 done
 check "nobody there is no data" sees "$(metric ':1')" inconclusive ""
 
+# --- the real Prometheus, for tests/nightly: its package is too large for every run ---
+real_prometheus() {
+	local port
+	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	mkdir -p real
+	printf 'global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\nscrape_configs:\n  - {job_name: self, static_configs: [{targets: ["127.0.0.1:%s"]}]}\n' \
+		"$port" >real/prometheus.yml
+	printf 'groups:\n  - name: test\n    rules:\n      - {alert: Loud, expr: "vector(1) > 0", labels: {severity: loud}}\n      - {alert: Never, expr: "vector(0) > 0", labels: {severity: page}}\n' >real/rules.yml
+	prometheus --config.file=real/prometheus.yml --storage.tsdb.path=real/data --web.listen-address="127.0.0.1:$port" >real/log 2>&1 &
+	pids+=($!)
+	real=http://127.0.0.1:$port
+	within 60 eval "curl -s '$real/api/v1/query?query=count(ALERTS)' | holds '.data.result[0].value[1] == \"1\"'"
+}
+asks_real() { # KIND SETTINGS OPENED_AGO
+	echo "{\"gate\": {\"$1\": {\"server\": \"main\", $2}}, \"opened_at\": $(($(date +%s) - $3)), \"server\": {\"kind\": \"prometheus\", \"url\": \"$real\"}}"
+}
+if [ "${2:-}" = --prometheus ]; then
+	command -v prometheus >/dev/null || { echo "no prometheus here; it is in Debian's package of that name"; exit 1; }
+	check "the real Prometheus" real_prometheus
+	sleep 20 # of samples
+	check "a range of values" eval "look \"\$(asks_real prometheus '\"query\": \"up\", \"max\": 1, \"step\": \"1s\", \"over\": \"10s\"' 600)\" |
+		holds '.low == \"1\" and .high == \"1\" and .samples >= 5'"
+	check "with the worst of several series" eval "look \"\$(asks_real prometheus '\"query\": \"prometheus_http_requests_total or up\", \"max\": 1, \"step\": \"1s\", \"over\": \"10s\"' 600)\" |
+		holds '.data.series_count > 1 and (.high | tonumber) >= (.low | tonumber)'"
+	check "what is no number" eval "look \"\$(asks_real prometheus '\"query\": \"up / 0 - up / 0\", \"max\": 1, \"step\": \"1s\", \"over\": \"10s\"' 600)\" | holds '.samples == 0'"
+	check "no series" eval "look \"\$(asks_real prometheus '\"query\": \"no_such\", \"max\": 1, \"over\": \"10m\"' 600)\" | holds '.samples == 0'"
+	check "a query that is none" sees "$(asks_real prometheus '"query": "up{", "max": 1' 600)" inconclusive "refused the query"
+	check "quiet" sees "$(asks_real alerts '"labels": {"severity": "page"}, "for": "1m"' 600)" pass "no alert"
+	check "an alert that began since" sees "$(asks_real alerts '"labels": {"severity": "loud"}, "for": "1m"' 86400)" fail "began since the stage opened: Loud"
+	check "one from before" sees "$(asks_real alerts '"labels": {"severity": "loud"}, "for": "1m"' 1)" fail "1 alert is firing: Loud"
+	ended
+fi
+
 # --- a fleet ---
 mkdir -p checks
 cat >checks/smoke <<'SH'

@@ -906,6 +906,117 @@ static void evidence_belongs_to_one_release(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* --- gates --- */
+
+struct gate_rows {
+	int count;
+	char text[400];
+};
+
+static int note_look(void *user, const struct db_gate_look *row)
+{
+	struct gate_rows *g = user;
+
+	g->count++;
+	snprintf(g->text + strlen(g->text), sizeof(g->text) - strlen(g->text), "%s %lld %s %s %s %s;", row->gate,
+		 (long long) row->at, row->said, row->high, row->text, row->data ? row->data : "-");
+	return 0;
+}
+
+static int note_gate(void *user, const struct db_gate *row)
+{
+	struct gate_rows *g = user;
+
+	g->count++;
+	snprintf(g->text + strlen(g->text), sizeof(g->text) - strlen(g->text), "%s %lld %lld %s %s;", row->gate,
+		 (long long) row->due_at, (long long) row->asked_at, row->word ? row->word : "-",
+		 row->word_by ? row->word_by : "-");
+	return 0;
+}
+
+static int note_gate_answer(void *user, const struct db_gate_answer *row)
+{
+	struct gate_rows *g = user;
+
+	g->count++;
+	snprintf(g->text + strlen(g->text), sizeof(g->text) - strlen(g->text), "%zu %s %lld %s;", row->position,
+		 row->gate, (long long) row->at, row->verdict);
+	return 0;
+}
+
+static void gates_are_remembered(void **state)
+{
+	static const char *const stages[] = { "one", "all" };
+	struct db *db = *state;
+	struct gate_rows g = { 0 };
+	struct db_rollout r = { .id = "r1",
+				.seq = 1,
+				.component = "web",
+				.version = "1.1.0",
+				.kind = "regular",
+				.state = "running",
+				.plan = "{}",
+				.release_path = "p",
+				.release_sha256 = "00",
+				.undo = "[]",
+				.note = "" };
+	struct db_gate_look l = { .rollout = "r1",
+				  .gate = "door",
+				  .said = "pass",
+				  .low = "0",
+				  .high = "1.5",
+				  .text = "seen",
+				  .position = 1 };
+	struct db_gate_answer a = {
+		.rollout = "r1", .gate = "door", .verdict = "pass", .text = "x", .position = 1
+	};
+	uint64_t generation;
+
+	assert_int_equal(db_rollout_add(db, &r, stages, 2), 0);
+	/* The newest looks of a gate in its stage stay; each is news for the rollout. */
+	generation = db_generation(db);
+	for (l.at = 1; l.at <= 5; l.at++)
+		assert_int_equal(db_gate_look_add(db, &l, 3), 0);
+	assert_true(db_generation(db) > generation);
+	assert_true(db_touched(db, "web"));
+	l.gate = "board";
+	l.data = "{}";
+	assert_int_equal(db_gate_look_add(db, &l, 3), 0);
+	l.position = 0;
+	assert_int_equal(db_gate_look_add(db, &l, 3), 0);
+	assert_int_equal(db_gate_looks(db, "r1", 1, note_look, &g), 0);
+	assert_string_equal(
+		g.text,
+		"board 6 pass 1.5 seen {};door 3 pass 1.5 seen -;door 4 pass 1.5 seen -;door 5 pass 1.5 seen -;");
+	/* What was there first stays. */
+	g = (struct gate_rows){ 0 };
+	assert_int_equal(db_gate_due(db, "r1", 1, "door", 100, 0), 0);
+	assert_int_equal(db_gate_due(db, "r1", 1, "door", 200, 300), 0);
+	assert_int_equal(db_gate_due(db, "r1", 1, "door", 400, 500), 0);
+	/* The last word counts, and stands beside the rest. */
+	assert_int_equal(db_gate_word(db, "r1", 1, "door", "pass", "kim", "fine", 600), 0);
+	assert_int_equal(db_gate_word(db, "r1", 1, "door", "waive", "lee", "really", 601), 0);
+	assert_int_equal(db_gate_word(db, "r1", 1, "silent", "waive", "lee", "gone", 602), 0);
+	assert_int_equal(db_gates(db, "r1", 1, note_gate, &g), 0);
+	assert_string_equal(g.text, "door 100 300 waive lee;silent 0 0 waive lee;");
+	/* An answer that says the same is no news. */
+	g = (struct gate_rows){ 0 };
+	a.at = 1;
+	assert_int_equal(db_gate_answered(db, &a), 1);
+	a.at = 2;
+	assert_int_equal(db_gate_answered(db, &a), 0);
+	a.verdict = "fail";
+	assert_int_equal(db_gate_answered(db, &a), 1);
+	a.at = 3;
+	a.verdict = "pass";
+	assert_int_equal(db_gate_answered(db, &a), 1);
+	assert_int_equal(db_gate_answers(db, "r1", 2, note_gate_answer, &g), 0);
+	assert_string_equal(g.text, "1 door 1 pass;1 door 2 fail;");
+	/* Of a rollout that is not there nothing is kept. */
+	l.rollout = "r2";
+	assert_true(db_gate_look_add(db, &l, 3) < 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -917,6 +1028,7 @@ int main(void)
 		T(who_is_down_is_told_by_group),
 		T(a_place_ends_by_what_the_node_signed),
 		T(orders_of_a_backup_wait_for_a_person),
+		T(gates_are_remembered),
 		T(callbacks_stop_and_nest),
 		T(a_result_is_stored_once),
 		T(seq_rises_and_never_goes_back),

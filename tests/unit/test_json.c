@@ -443,12 +443,57 @@ static void the_text_of_a_value_is_read_back_whatever_it_holds(void **state)
 	assert_int_equal(json_text(NULL, &written), -ERR_FIELD_MISSING);
 }
 
+static void numbers_of_others_are_taken_as_their_text(void **state)
+{
+	static const struct {
+		const char *text, *value; /* NULL: refused */
+	} rows[] = {
+		{ "1.5", "1.5" },   { "-0.25e-3", "-0.25e-3" },
+		{ "1E+9", "1E+9" }, { "0.0", "0.0" },
+		{ "-0", "-0" },	    { "9007199254740993", "9007199254740993" },
+		{ "[1.5]", NULL },  { "1.", NULL },
+		{ ".5", NULL },	    { "01.5", NULL },
+		{ "1e", NULL },	    { "1e+", NULL },
+		{ "-", NULL },	    { "+1", NULL },
+		{ "0x1", NULL },    { "NaN", NULL },
+		{ "1.5x", NULL },   { "--1", NULL },
+	};
+	struct json *j = NULL;
+	int64_t n = 0;
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int r = json_parse_foreign(rows[i].text, strlen(rows[i].text), NULL, &j);
+
+		if (rows[i].value) {
+			assert_int_equal(r, 0);
+			assert_string_equal(json_string(j), rows[i].value);
+			json_free(j);
+			/* Our own documents hold none of them. */
+			assert_true(json_parse(rows[i].text, strlen(rows[i].text), NULL, &j) < 0);
+		} else if (rows[i].text[0] == '[') {
+			assert_int_equal(r, 0);
+			assert_string_equal(json_string(json_at(j, 0)), "1.5");
+			json_free(j);
+		} else if (r == 0) {
+			fail_msg("%s was taken", rows[i].text);
+		}
+	}
+	assert_int_equal(json_parse_foreign("[-7,1e1,{\"a\":0.1}]", 18, NULL, &j), 0);
+	assert_true(json_integer(json_at(j, 0), &n));
+	assert_int_equal(n, -7);
+	assert_string_equal(json_string(json_at(j, 1)), "1e1");
+	assert_string_equal(json_string(json_get(json_at(j, 2), "a")), "0.1");
+	json_free(j);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_text_of_a_value_is_read_back_whatever_it_holds),
 		cmocka_unit_test(test_what_cjson_lets_pass_is_refused),
 		cmocka_unit_test(test_bad_syntax),
+		cmocka_unit_test(numbers_of_others_are_taken_as_their_text),
 		cmocka_unit_test(test_every_prefix_of_a_document_is_refused),
 		cmocka_unit_test(test_values_and_their_types),
 		cmocka_unit_test(test_null_and_wrong_types_answer_not_there),
