@@ -1,6 +1,7 @@
 #include "base/err.h"
 #include "base/timestamp.h"
 #include "json/build.h"
+#include "json/json.h"
 #include "os/durable.h"
 #include "os/os.h"
 #include "server-stub/cli/cli.h"
@@ -103,9 +104,19 @@ static int check_values(const struct cli *c, const struct repo_bundle *b)
 	return -1;
 }
 
+/* Signed by the running server's signer, which may refuse. */
+static int ask_for_life(const struct cli *c, uint64_t life_s, struct json **ret)
+{
+	char body[64];
+
+	(void) snprintf(body, sizeof(body), "{\"valid\":%llu}", (unsigned long long) life_s);
+	return cli_call_json(c, "POST", "/v1/bundle", body, ret);
+}
+
 int cmd_bundle(int argc, char **argv)
 {
 	static const char *output;
+	static uint64_t valid;
 	static struct cli_values components, versions, nodes;
 	static const struct cli_option options[] = {
 		{ .name = "output", .value = "FILE", .help = "the tar to write", .text = &output },
@@ -121,10 +132,14 @@ int cmd_bundle(int argc, char **argv)
 		  .value = "NODE",
 		  .help = "orders and labels of these nodes only (repeat for more)",
 		  .values = &nodes },
+		{ .name = "valid",
+		  .value = "TIME",
+		  .help = "sign it for so long, e.g. 90d, if the signer's bundle-life allows it",
+		  .seconds = &valid },
 		{ 0 },
 	};
 	static const struct cli_command command = {
-		.usage = "bundle -o FILE [--component NAME] [--version V] [--node NODE]",
+		.usage = "bundle -o FILE [--component NAME] [--version V] [--node NODE] [--valid TIME]",
 		.summary = "what nodes without a network need, in one file for a USB stick",
 		.details =
 			"A bundle allows nothing by itself: a node takes from it what the rollouts and orders in "
@@ -132,6 +147,8 @@ int cmd_bundle(int argc, char **argv)
 		.example = "selfright bundle -o /media/stick/demo.tar --component web",
 		.options = options,
 	};
+	CLEANUP(json_freep)
+	struct json *signed_for = NULL;
 	struct repo *repo = NULL;
 	struct repo_bundle b = { .release_count = 0 };
 	struct cli c;
@@ -150,6 +167,12 @@ int cmd_bundle(int argc, char **argv)
 	r = check_values(&c, &b);
 	if (r >= 0)
 		return r;
+	if (valid > 0) {
+		r = ask_for_life(&c, valid, &signed_for);
+		if (r != CLI_OK)
+			return r;
+		b.instead = json_get(signed_for, "files");
+	}
 	r = repo_open(&os_posix, c.dir, NULL, &repo);
 	if (r < 0)
 		return cli_fail_error(&c, r, "the repository in %s cannot be read", c.dir);

@@ -1187,6 +1187,7 @@ int cmd_node(int argc, char **argv)
 		{ "pin", "keep a node's component at a version", cmd_node_pin },
 		{ "hold", "no rollouts on a node for a while", cmd_node_hold },
 		{ "retry", "let a node try again what it denies", cmd_node_retry },
+		{ "report", "take in the reports that a stick brought back", cmd_node_report },
 		{ "collect", "files of a node, such as logs", cmd_node_collect },
 		{ "confirm", "orders of a restored backup, one by one", cmd_node_confirm },
 		{ "trust", "end a node's quarantine", cmd_node_trust },

@@ -5,5 +5,6 @@
 #define SELFRIGHT_CLI_CMD_NODE_H
 
 int cmd_node_collect(int argc, char **argv);
+int cmd_node_report(int argc, char **argv);
 
 #endif

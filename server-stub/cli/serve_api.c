@@ -19,6 +19,7 @@
 #include "server-stub/repo/advice.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/preflight.h"
+#include "server-stub/signer/signer.h"
 #include "server-stub/signer/client.h"
 #include "tuf/tuf.h"
 
@@ -130,6 +131,72 @@ static void post_report(void *user, struct web_request *rq)
 		web_fail(rq, 409, "%s", text);
 	else
 		web_reply(rq, 200, "application/json", ack.data, ack.len);
+}
+
+/* Of a stick, by hand: the same rules, and in words what came of it. Whoever sent it hears it the next time it is connected. */
+static void post_report_of_stick(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	struct ingest_outcome o = { .news = 0 };
+	const char *node = id_arg(rq, 0, "node");
+	bool refused = false;
+	const void *body;
+	size_t len;
+	int r;
+
+	if (!node)
+		return;
+	body = web_body(rq, &len);
+	r = serve_store_report(user, node, body, len, "stick", &o, &refused);
+	if (r < 0) {
+		fail_database(user, rq, r);
+		return;
+	}
+	node_string(json_build_root(b), "node", node);
+	node_string(json_build_root(b), "verdict", ingest_verdict_name(o.verdict));
+	node_bool(json_build_root(b), "taken", !refused);
+	node_integer(json_build_root(b), "news", o.news);
+	node_string(json_build_root(b), "text", o.text);
+	answer(rq, 200, b);
+}
+
+static int add_file(void *user, const char *role, const void *bytes, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(METADATA_MAX);
+	int r = buf_add(&text, bytes, len);
+
+	if (r == 0)
+		node_string(user, role, buf_str(&text));
+	return r;
+}
+
+/* {"valid": seconds}: what is published, signed for that long; `selfright bundle` packs it. */
+static void post_bundle(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	uint64_t valid = 0;
+	int r;
+
+	if (!doc || !trust_is_there(s, rq))
+		return;
+	if (json_need_u64(doc, "valid", 3600, SIGNER_BUNDLE_LIFE_MAX, &valid) < 0) {
+		web_fail(rq, 400, "'valid' is a number of seconds, from an hour to 366 days");
+		return;
+	}
+	r = repo_sign_bundle(s->repo, valid, add_file, node_object(json_build_root(b), "files"));
+	if (r < 0) {
+		web_fail(rq, r == -ERR_REFUSED ? 403 : 503, "%s", repo_error(s->repo));
+		return;
+	}
+	trust_announce(s, NULL);
+	log_notice("bundle-signed", "seconds=%llu", (unsigned long long) valid);
+	answer(rq, 200, b);
 }
 
 /* --- status, uploads, publication --- */
@@ -1845,6 +1912,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/status", WEB_UNIX, 0, get_status, 0 },
 	{ "GET", "/metrics", WEB_UNIX, 0, get_metrics, 0 },
 	{ "PUT", "/v1/upload/*", WEB_UNIX, 0, put_upload, WEB_UPLOAD },
+	{ "POST", "/v1/bundle", WEB_UNIX, BODY_MAX, post_bundle, 0 },
 	{ "POST", "/v1/publish", WEB_UNIX, METADATA_MAX, post_publish, 0 },
 	{ "GET", "/v1/target", WEB_UNIX, 0, get_target, 0 },
 	{ "POST", "/v1/check", WEB_UNIX, BODY_MAX, check_post, 0 },
@@ -1864,6 +1932,7 @@ const struct web_route serve_routes[] = {
 	{ "GET", "/v1/orders", WEB_UNIX, 0, orders_get, 0 },
 	{ "POST", "/v1/orders/*/*", WEB_UNIX, BODY_MAX, orders_post, 0 },
 	{ "POST", "/v1/nodes/*/retry", WEB_UNIX, BODY_MAX, orders_retry_post, 0 },
+	{ "POST", "/v1/nodes/*/report", WEB_UNIX, REPORT_MAX_BYTES, post_report_of_stick, 0 },
 	{ "POST", "/v1/nodes/*/collect", WEB_UNIX, BODY_MAX, orders_collect_post, 0 },
 	{ "DELETE", "/v1/nodes/*/collect", WEB_UNIX, BODY_MAX, orders_collect_delete, 0 },
 	{ "GET", "/v1/nodes/*/collections", WEB_UNIX, 0, collections_get, 0 },

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct json;
 struct repo;
 
 enum { BUNDLE_RELEASES_MAX = 256 };
@@ -33,6 +34,7 @@ struct repo_bundle {
 	size_t version_count;
 	const char *const *nodes; /* orders and labels of these alone; none: of all */
 	size_t node_count;
+	const struct json *instead; /* {role: bytes} to go in the place of what is published; NULL: none */
 	/* --- what came of it --- */
 	struct repo_bundle_release releases[BUNDLE_RELEASES_MAX];
 	size_t release_count;
@@ -43,6 +45,7 @@ struct repo_bundle {
 
 /*
  * Write it to `fd`, synced. Every file is checked against what its role signed on the way.
+ * -ERR_STALE_STATE: what is published is no longer what `instead` was signed for.
  * -ENOENT: a release was asked for that is not published, or a file is missing; repo_error() names it.
  */
 NODISCARD int repo_write_bundle(struct repo *r, struct repo_bundle *b, int fd);

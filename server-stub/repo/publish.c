@@ -39,6 +39,7 @@ struct publication {
 	struct incoming *incoming;
 	size_t incoming_count;
 	struct change_list changes;
+	uint64_t life_s; /* of what is signed; 0: the usual one */
 	/* Documents of online roles, borrowed. */
 	const struct repo_document *documents;
 	size_t document_count;
@@ -117,7 +118,7 @@ static int sign_body(struct publication *p, const char *role, struct json_build 
 		e = json_parse(text.data, text.len, &json_limits_default, &body);
 	if (e < 0)
 		return repo_fail(r, e, "the body of %s cannot be written: %s", role, err_text(e));
-	e = signer_sign_role(r->signer, role, body, &metadata);
+	e = signer_sign_role_for(r->signer, role, body, p->life_s, &metadata);
 	if (e < 0)
 		return repo_fail(r, e, "%s", signer_error(r->signer));
 	e = publication_take(p, role, metadata.data, metadata.len);
@@ -499,6 +500,36 @@ static int renew(struct repo *r, bool all, int64_t now)
 int repo_renew(struct repo *r)
 {
 	return renew(r, true, r->os->clock_real(r->os));
+}
+
+static int sign_bundle(struct repo *r, uint64_t life_s,
+		       int (*each)(void *user, const char *role, const void *bytes, size_t len), void *user)
+{
+	struct publication p;
+	unsigned count = 0;
+	int e = begin(&p, r);
+
+	if (e < 0)
+		return e;
+	p.life_s = life_s;
+	e = role_set_get(&r->roles, "targets") ? sign_due(&p, true, r->os->clock_real(r->os), &count)
+					       : repo_fail(r, -ERR_UNTRUSTED, "nothing is published here yet");
+	if (e >= 0)
+		e = publication_view(&p);
+	if (e >= 0)
+		e = sign_snapshot_and_timestamp(&p);
+	for (size_t i = 0; e >= 0 && i < p.fresh.count; i++)
+		e = each(user, p.fresh.items[i]->name, p.fresh.items[i]->bytes.data, p.fresh.items[i]->bytes.len);
+	return end(&p, e); /* it is published nowhere */
+}
+
+int repo_sign_bundle(struct repo *r, uint64_t life_s,
+		     int (*each)(void *user, const char *role, const void *bytes, size_t len), void *user)
+{
+	int e = sign_bundle(r, life_s, each, user);
+
+	/* Higher versions for everybody else, so that who took the bundle is not ahead of them. */
+	return e < 0 ? e : repo_renew(r);
 }
 
 int repo_tick(struct repo *r, int64_t now, bool *ret_published)

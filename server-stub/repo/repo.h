@@ -63,6 +63,15 @@ NODISCARD int repo_publish_roles(struct repo *r, const struct repo_role *roles, 
 /* Sign all online roles, snapshot and timestamp anew whatever their age: after recover, and when their keys changed. */
 NODISCARD int repo_renew(struct repo *r);
 
+/*
+ * What is published, signed for `life_s` seconds instead of the usual time, for a bundle that travels without a network:
+ * each role the signer holds, snapshot and timestamp, in that order. It is published nowhere; what is, is signed anew with
+ * higher versions before this returns. -ERR_REFUSED: the signer does not allow it.
+ */
+NODISCARD int repo_sign_bundle(struct repo *r, uint64_t life_s,
+			       int (*each)(void *user, const char *role, const void *bytes, size_t len),
+			       void *user);
+
 /* What is known of each role, for people. Callback per role, top-level ones first; `threshold` keys of `keys` sign it. */
 struct repo_role_info {
 	const char *name;

@@ -117,11 +117,19 @@ static int ask_json(struct signer_client *c, uint16_t type, struct json_build *r
 
 int signer_sign_role(struct signer_client *c, const char *role, const struct json *body, struct buf *ret)
 {
+	return signer_sign_role_for(c, role, body, 0, ret);
+}
+
+int signer_sign_role_for(struct signer_client *c, const char *role, const struct json *body, uint64_t life_s,
+			 struct buf *ret)
+{
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 
 	node_string(json_build_root(b), "role", role);
 	node_copy(json_build_root(b), "body", body);
+	if (life_s > 0)
+		node_integer(json_build_root(b), "life", (int64_t) life_s);
 	return ask(c, SIGNER_SIGN_ROLE, b, ret);
 }
 

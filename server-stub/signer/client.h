@@ -40,6 +40,13 @@ const char *signer_error(const struct signer_client *c);
 NODISCARD int signer_sign_role(struct signer_client *c, const char *role, const struct json *body,
 			       struct buf *ret);
 
+/*
+ * The same for `life_s` seconds from now, for a bundle: -ERR_REFUSED unless the signer's bundle-life allows it. What is
+ * published must be signed anew afterwards, with the usual life, so that nodes that took the bundle go on from there.
+ */
+NODISCARD int signer_sign_role_for(struct signer_client *c, const char *role, const struct json *body,
+				   uint64_t life_s, struct buf *ret);
+
 /* Sign a control document (selfright-ack, selfright-grant, selfright-receipt): the envelope appended. */
 NODISCARD int signer_sign_control(struct signer_client *c, const struct json *document, struct buf *ret);
 

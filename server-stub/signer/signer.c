@@ -511,7 +511,8 @@ static int build_timestamp(struct signer *s, const struct json *body, struct jso
 }
 
 /* The members every role has. Returns the version they name. */
-static uint64_t write_common(struct signer *s, int role, struct json_node *o, int64_t *ret_expires)
+static uint64_t write_common(struct signer *s, int role, uint64_t life_s, struct json_node *o,
+			     int64_t *ret_expires)
 {
 	int64_t now = s->os->clock_real(s->os);
 	uint64_t version = s->state.roles[role].version + 1;
@@ -519,7 +520,7 @@ static uint64_t write_common(struct signer *s, int role, struct json_node *o, in
 
 	if (now > 0 && version < (uint64_t) now)
 		version = (uint64_t) now;
-	*ret_expires = now + signer_rules[role].life_s;
+	*ret_expires = now + (life_s > 0 ? (int64_t) life_s : signer_rules[role].life_s);
 	node_string(o, "_type", signer_rules[role].type);
 	node_string(o, "spec_version", "1.0.34");
 	node_integer(o, "version", (int64_t) version);
@@ -559,6 +560,57 @@ static int sign_with(struct signer *s, const struct signer_ring *ring, const str
 	return r < 0 ? fail(s, r, "signing failed: %s", err_text(r)) : 0;
 }
 
+/* "90d", "36h" or seconds; 0 if the file is not there: then nothing is signed for longer than usual. */
+static int read_bundle_life(struct signer *s, uint64_t *ret)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(32);
+	uint64_t unit = 1, number = 0;
+	int r = file_read(s->os, s->dirfd, "bundle-life", text.max, &text);
+	char *end;
+
+	*ret = 0;
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return fail(s, r, "bundle-life in the signer's folder cannot be read: %s", err_text(r));
+	end = (char *) text.data + strcspn(buf_str(&text), "dh\n");
+	if (text.len > 0 && *end) {
+		unit = *end == 'd' ? 86400 : *end == 'h' ? 3600 : 1;
+		*end = '\0';
+	}
+	if (parse_u64(buf_str(&text), &number) < 0 || number < 1 || number > SIGNER_BUNDLE_LIFE_MAX / unit)
+		return fail(s, -ERR_CONFIG, "bundle-life in the signer's folder is a time like 90d, at most 366d");
+	*ret = number * unit;
+	return 0;
+}
+
+/* May it be signed for that long? Looked up each time: an administrator who takes the file away means now. */
+static int check_life(struct signer *s, const struct json *request, uint64_t *ret)
+{
+	uint64_t allowed = 0;
+	int r;
+
+	*ret = 0;
+	if (!json_get(request, "life"))
+		return 0;
+	r = json_need_u64(request, "life", 1, SIGNER_BUNDLE_LIFE_MAX, ret);
+	if (r < 0)
+		return fail(s, r, "a life is a number of seconds, at most 366 days");
+	r = read_bundle_life(s, &allowed);
+	if (r < 0)
+		return r;
+	if (allowed == 0)
+		return fail(s, -ERR_REFUSED,
+			    "this signer signs no longer than usual: an administrator allows it by "
+			    "DIR/signer/bundle-life, "
+			    "such as 90d");
+	if (*ret > allowed)
+		return fail(s, -ERR_REFUSED, "this signer signs for %llu hours at most (DIR/signer/bundle-life)",
+			    (unsigned long long) (allowed / 3600));
+	return 0;
+}
+
 /* Let the state know what is about to leave; on failure it is as before. */
 static int remember(struct signer *s, int role, uint64_t version, int64_t expires,
 		    const struct json *signed_object, const struct buf *metadata)
@@ -596,7 +648,7 @@ static int sign_role(struct signer *s, uid_t uid, const struct json *request, st
 	const struct json *body = json_get(request, "body");
 	int role = signer_role_find(name), r;
 	char sha256[SHA256_HEX + 1], shown[128];
-	uint64_t version;
+	uint64_t version, life_s;
 	int64_t expires;
 
 	if (role < 0)
@@ -604,12 +656,14 @@ static int sign_role(struct signer *s, uid_t uid, const struct json *request, st
 	if (s->keys.rings[role].count == 0)
 		return fail(s, -ERR_REFUSED, "no key of role %s is online here", name);
 	r = check_ready(s);
+	if (r == 0)
+		r = check_life(s, request, &life_s);
 	if (r < 0)
 		return r;
 	if (!bucket_take(&s->role_rate, s->os->clock_boot_ms(s->os)))
 		return fail(s, -ERR_RATE, "more than %llu role signatures a minute",
 			    (unsigned long long) s->role_rate.per_minute);
-	version = write_common(s, role, json_build_root(b), &expires);
+	version = write_common(s, role, life_s, json_build_root(b), &expires);
 	if (version > version_max)
 		return fail(s, -ERR_REFUSED, "role %s has no versions left", name);
 	r = build_body(s, role, body, json_build_root(b));
@@ -624,7 +678,7 @@ static int sign_role(struct signer *s, uid_t uid, const struct json *request, st
 	if (r >= 0)
 		r = remember(s, role, version, expires, signed_object, &metadata);
 	if (r >= 0)
-		r = log_signature(s, uid, name, NULL, version, sha256, true);
+		r = log_signature(s, uid, name, life_s > 0 ? "for a bundle" : NULL, version, sha256, true);
 	if (r >= 0)
 		r = buf_add(ret, metadata.data, metadata.len);
 	return r;

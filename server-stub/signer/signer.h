@@ -7,6 +7,9 @@
  * known, and only so often; what it signs is in its state before the signature
  * leaves, and in its log.
  *
+ * For a bundle that travels without a network it signs for longer than usual, if the administrator allows it:
+ * DIR/signer/bundle-life says how long at most, as "90d".
+ *
  * The folder: DIR/signer/<role>-<n>.pem (all keys of a role sign: during a
  * rotation the old and the new one), control-<n>.pem, ca.key, ca.crt, state,
  * signer.log, lock. DIR/repo is only read.
@@ -26,7 +29,7 @@ struct signer;
 
 /* The frames on its socket: requests are JSON objects; an answer carries the request's id. */
 enum signer_message {
-	SIGNER_SIGN_ROLE = 1, /* {"role","body"} -> metadata */
+	SIGNER_SIGN_ROLE = 1, /* {"role","body","life"?: seconds, for a bundle} -> metadata */
 	SIGNER_SIGN_CONTROL, /* {"document"} -> envelope */
 	SIGNER_CERTIFY_NODE, /* {"node","public"} -> PEM */
 	SIGNER_CERTIFY_SERVER, /* {"public","names"} -> PEM */
@@ -43,6 +46,7 @@ enum {
 	SIGNER_TIMESTAMP_LIFE = 72 * 3600,
 	SIGNER_TIMESTAMP_RENEW = 6 * 3600,
 	SIGNER_ROLE_LIFE = 14 * 86400,
+	SIGNER_BUNDLE_LIFE_MAX = 366 * 86400,
 	SIGNER_NODE_CERTIFICATE_LIFE = 90 * 86400,
 	SIGNER_SERVER_CERTIFICATE_LIFE = 365 * 86400,
 	SIGNER_CERTIFICATE_BACKDATE = 86400, /* nodes without a battery clock start in the past */

@@ -514,6 +514,66 @@ static void a_signer_stops_when_another_took_the_repository_over(void **state)
 	assert_non_null(strstr(signer_reason(b->signer), "took over"));
 }
 
+static int64_t answered_life(struct bench *b)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	const char *expires, *issued;
+	int64_t from = 0, to = 0;
+
+	assert_int_equal(0, json_parse(b->answer.data, b->answer.len, &json_limits_default, &doc));
+	expires = json_string(json_get(json_get(doc, "signed"), "expires"));
+	issued = json_string(json_get(json_get(doc, "signed"), "x-issued"));
+	assert_int_equal(0, timestamp_parse(expires, &to));
+	assert_int_equal(0, timestamp_parse(issued, &from));
+	return to - from;
+}
+
+static int ask_for_bundle(struct bench *b, const char *life)
+{
+	return ask(b, SIGNER_SIGN_ROLE, "{\"role\":\"support\",\"body\":{\"targets\":{}},\"life\":%s}", life);
+}
+
+static void allow_bundles(struct bench *b, const char *text)
+{
+	char path[400];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/signer/bundle-life", b->dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(0, fclose(f));
+}
+
+static void a_longer_life_is_the_administrators(void **state)
+{
+	static const char *const bad[] = { "", "d", "-1d", "367d", "90 days", "18446744073709551615d", "0" };
+	struct bench *b = *state;
+	int64_t before;
+
+	assert_int_equal(0, ask(b, SIGNER_SIGN_ROLE, "{\"role\":\"support\",\"body\":{\"targets\":{}}}"));
+	assert_int_equal(SIGNER_ROLE_LIFE, answered_life(b));
+	assert_int_equal(-ERR_REFUSED, ask_for_bundle(b, "7776000"));
+	assert_non_null(strstr(signer_reason(b->signer), "bundle-life"));
+	allow_bundles(b, "90d\n");
+	assert_int_equal(0, ask_for_bundle(b, "7776000"));
+	assert_int_equal(90 * 86400, answered_life(b));
+	before = answered_version(b);
+	assert_int_equal(-ERR_REFUSED, ask_for_bundle(b, "7776001"));
+	assert_true(ask_for_bundle(b, "0") < 0);
+	assert_true(ask_for_bundle(b, "\"90d\"") < 0);
+	assert_int_equal(0, ask(b, SIGNER_SIGN_ROLE, "{\"role\":\"support\",\"body\":{\"targets\":{}}}"));
+	assert_int_equal(SIGNER_ROLE_LIFE, answered_life(b)); /* nobody gets it who did not ask */
+	assert_true(answered_version(b) > before);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		allow_bundles(b, bad[i]);
+		assert_int_equal(-ERR_CONFIG, ask_for_bundle(b, "3600"));
+	}
+	allow_bundles(b, "3600");
+	assert_int_equal(0, ask_for_bundle(b, "3600"));
+}
+
 static void control_signs_answers_only(void **state)
 {
 	struct bench *b = *state;
@@ -691,6 +751,7 @@ int main(void)
 		T(metadata_of_a_node_proves_a_newer_past),
 		T(only_one_signer_holds_a_folder),
 		T(a_signer_stops_when_another_took_the_repository_over),
+		T(a_longer_life_is_the_administrators),
 		T(control_signs_answers_only),
 		T(certificates_name_nodes_and_servers),
 		T(rates_are_kept),
