@@ -1,5 +1,6 @@
 #include "agent/link/doctor.h"
 
+#include "agent/link/sample.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "base/timestamp.h"
@@ -16,6 +17,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/timex.h>
 #include <unistd.h>
 
@@ -27,7 +29,8 @@ enum {
 	METADATA_MS = 5 * 1000, /* what is retained comes right behind the SUBACK */
 	REQUEST_MS = 30 * 1000,
 	URLS_MAX = 8,
-	STEPS_MAX = 8 + 2 * URLS_MAX,
+	PIECE_BYTES = 64 * 1024,
+	STEPS_MAX = 8 + (2 + URLS_MAX) * URLS_MAX,
 };
 
 enum verdict { NOT_REACHED, FINE, NOTE, FAILED };
@@ -337,23 +340,118 @@ static const char *advise_https(int r, long status)
 			     : "the server or the proxy refuses; its log says why";
 }
 
-/* The road of artifacts is the same; what matters there is whether a download that broke off can go on. */
-static void look_at_ranges(struct doctor *d, struct http *h, const char *url)
+/* Enough of it, for a look. */
+static int is_enough(void *user, uint64_t bytes)
+{
+	(void) user;
+	return bytes >= PIECE_BYTES;
+}
+
+/* A piece of the artifact, then on from there, as after a download that broke off. */
+static bool try_artifact(struct doctor *d, struct http *h, const char *url, const struct sample *s)
 {
 	char path[] = "/tmp/selfright-doctor.XXXXXX";
-	char etag[128] = "";
+	char etag[128] = "", again[128];
+	struct stat st = { .st_size = 0 };
 	int fd = mkstemp(path), r;
 
-	if (fd < 0)
-		return;
-	r = http_save(h, "metadata/timestamp.json", TIMESTAMP_MAX, fd, 0, etag, NULL, NULL);
-	if (r == 0 && etag[0])
-		say(d, "artifacts", FINE, NULL, "%s: downloads that break off go on where they were", url);
-	else
+	if (fd < 0) {
+		say(d, "artifacts", FAILED, "make room in /tmp", "%s: %s", path, err_text(-errno));
+		return false;
+	}
+	(void) unlink(path); /* it lives as long as its descriptor */
+	r = http_save(h, s->name, s->length, fd, 0, etag, is_enough, NULL);
+	if (r == -ECANCELED)
+		r = 0;
+	if (r == 0 && fstat(fd, &st) < 0)
+		r = -errno;
+	if (r < 0) {
+		say(d, "artifacts", FAILED,
+		    "the metadata came from there, the artifact did not: look for a filter of types or sizes on "
+		    "the "
+		    "way, and at the server's log",
+		    "%s: %s: %s", url, s->name, http_error(h));
+		(void) close(fd); /* nothing in it is wanted, as below */
+		return false;
+	}
+	memcpy(again, etag, sizeof(again));
+	if (etag[0] && (uint64_t) st.st_size < s->length)
+		r = http_save(h, s->name, s->length, fd, (uint64_t) st.st_size, again, is_enough, NULL);
+	/* On a server without ranges it began anew, and shows more than the piece no sooner than at its end. */
+	if (r < 0 && r != -ECANCELED)
+		say(d, "artifacts", FAILED, "look at the server's log: it brings an artifact, and not its rest",
+		    "%s: %s from byte %llu on: %s", url, s->name, (unsigned long long) st.st_size, http_error(h));
+	else if (!etag[0])
 		say(d, "artifacts", NOTE, "have the server send strong ETags",
-		    "%s: downloads that break off start over: %s", url, r < 0 ? http_error(h) : "no ETag");
-	(void) close(fd); /* nothing in it is wanted */
-	(void) unlink(path);
+		    "%s brings %s, but downloads that break off start over", url, s->name);
+	else
+		say(d, "artifacts", FINE, NULL,
+		    "%s brings %s (%lld of %llu bytes tried); downloads that break off go on where they were", url,
+		    s->name, (long long) st.st_size, (unsigned long long) s->length);
+	(void) close(fd);
+	return r == 0 || r == -ECANCELED;
+}
+
+static int open_url(struct doctor *d, const char *url, struct http **ret)
+{
+	const struct http_options options = {
+		.base_url = url,
+		.ca_pem = d->o->link->ca_pem,
+		.clock = &d->clock,
+		.user_agent = "selfright/" SELFRIGHT_VERSION,
+	};
+
+	return http_open(&options, ret);
+}
+
+/* What is named by its hash is asked of the mirrors first. They may lack it, but not be in the way. */
+static void look_at_mirrors(struct doctor *d, const struct sample *s)
+{
+	for (size_t i = 0; i < d->o->link->mirror_count && i < URLS_MAX; i++) {
+		CLEANUP(http_closep)
+		struct http *h = NULL;
+		CLEANUP(buf_done)
+		struct buf body = BUF_INIT(TIMESTAMP_MAX);
+		struct http_response response = { 0 };
+		const char *url = d->o->link->mirrors[i];
+		int r = open_url(d, url, &h);
+
+		if (r == 0)
+			r = http_request(h, "HEAD", s->name, NULL, NULL, 0, REQUEST_MS, &response, &body);
+		if (r < 0)
+			say(d, "mirror", NOTE,
+			    "without it each file is asked for there in vain, then at the origin", "%s: %s", url,
+			    h ? http_error(h) : err_text(r));
+		else
+			say(d, "mirror", FINE, NULL, "%s answers %ld to %s", url, response.status, s->name);
+	}
+}
+
+static void look_at_artifacts(struct doctor *d, struct http *h, const char *url, const struct buf *timestamp)
+{
+	struct http_fetcher f;
+	struct sample s = { .length = 0 };
+	int r;
+
+	http_fetcher_init(&f, h);
+	r = sample_find(&f.fetcher, timestamp->data, timestamp->len, &s);
+	if (r == -ENODATA) {
+		say(d, "artifacts", NOTE, NULL, "%s: no artifact is published yet, there is nothing to try", url);
+	} else if (r == -ERR_DIGEST) {
+		say(d, "artifacts", FAILED,
+		    "something on the way or at the server changes files: a filter, a cache, a half-copied "
+		    "repository",
+		    "%s: %s is not what the file before it names", url, s.name);
+	} else if (r < 0) {
+		say(d, "artifacts", FAILED, "look at the server's log; was the repository copied whole?",
+		    "%s: %s: %s", url, s.name,
+		    r == -ERR_NETWORK || r == -ERR_TLS || r == -ERR_HTTP_STATUS || r == -ERR_DEADLINE
+			    ? http_error(h)
+			    : err_text(r));
+	} else {
+		look_at_mirrors(d, &s);
+		(void) try_artifact(d, h, url, &s); /* it said how that went */
+	}
 }
 
 static void look_at_url(struct doctor *d, const char *url)
@@ -362,14 +460,8 @@ static void look_at_url(struct doctor *d, const char *url)
 	struct http *h = NULL;
 	CLEANUP(buf_done)
 	struct buf body = BUF_INIT(TIMESTAMP_MAX);
-	const struct http_options options = {
-		.base_url = url,
-		.ca_pem = d->o->link->ca_pem,
-		.clock = &d->clock,
-		.user_agent = "selfright/" SELFRIGHT_VERSION,
-	};
 	struct http_response response = { 0 };
-	int r = http_open(&options, &h);
+	int r = open_url(d, url, &h);
 
 	if (r < 0) {
 		say(d, "https", FAILED, "urls: in agent.yaml takes addresses that begin with https://", "%s: %s",
@@ -386,7 +478,7 @@ static void look_at_url(struct doctor *d, const char *url)
 		say(d, "https", FINE, NULL, "%s has a timestamp of %zu bytes%s", url, body.len,
 		    d->o->url_proxy ? ", through the proxy" : "");
 	if (r == 0 && response.status == 200)
-		look_at_ranges(d, h, url);
+		look_at_artifacts(d, h, url, &body);
 }
 
 /* --- what came of it --- */

@@ -50,7 +50,7 @@ layer(fetch common/fetch INTERNAL base os EXTERNAL PkgConfig::curl PkgConfig::ss
 layer(mqtt common/mqtt INTERNAL base os EXTERNAL PkgConfig::mosquitto PkgConfig::ssl)
 
 layer(store agent/store INTERNAL base os crypto tree)
-layer(link agent/link INTERNAL base os json pack fetch mqtt model EXTERNAL Threads::Threads)
+layer(link agent/link INTERNAL base os json crypto pack fetch mqtt model EXTERNAL Threads::Threads)
 layer(local agent/local INTERNAL base os json conf crypto model)
 target_compile_definitions(sr_local PRIVATE SELFRIGHT_LIBEXECDIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}")
 layer(probe agent/probe INTERNAL base os model fetch)

@@ -30,6 +30,7 @@ enum {
 	ACCESS_MAX = 16 * 1024 * 1024,
 	READY_MS = 5000,
 	STABLE_MS = 60000,
+	LOG_MAX = 1024 * 1024, /* of mosquitto.log, and of the one before it */
 	COMPARE_MS = 15000, /* how long a start waits for a broker before it signs without having heard it */
 };
 
@@ -429,6 +430,35 @@ void broker_stop(struct serve *s)
 	}
 }
 
+/*
+ * As logrotate's copytruncate: the broker writes its standard error there, by append, and cannot be told to open
+ * another. A line that comes between the copy and the cut is lost.
+ */
+static void limit_log(struct serve *s)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(4 * LOG_MAX);
+	struct stat st;
+	int dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto"), fd, r;
+
+	if (dirfd < 0)
+		return; /* nothing was ever started */
+	if (s->os->fstatat(s->os, dirfd, "mosquitto.log", &st) == 0 && st.st_size > LOG_MAX) {
+		r = file_read(s->os, dirfd, "mosquitto.log", text.max, &text);
+		if (r == 0)
+			r = durable_write_file(s->os, dirfd, "mosquitto.log.1", text.data, text.len, 0640);
+		/* One that cannot be kept is cut all the same: the disk is for the fleet. */
+		fd = s->os->openat(s->os, dirfd, "mosquitto.log", O_WRONLY | O_NOFOLLOW, 0);
+		if (fd >= 0) {
+			(void) s->os->ftruncate(s->os, fd, 0); /* with the next tick else */
+			(void) s->os->close(s->os, fd);
+		}
+		if (r < 0)
+			log_warning("broker-log", "mosquitto.log was cut and not kept: %s", err_text(r));
+	}
+	(void) s->os->close(s->os, dirfd);
+}
+
 /* All of what is retained goes out again, in slices. */
 static void refill(struct serve *s, const char *why)
 {
@@ -467,6 +497,7 @@ void broker_tick(struct serve *s)
 	int status, r;
 
 	if (!s->options.broker_host) {
+		limit_log(s);
 		if (s->broker.pid > 0 && process_poll(&s->broker, &status) != 0) {
 			s->broker = (struct process){ 0 };
 			log_error("broker-ended", "mosquitto %s; it is started again",

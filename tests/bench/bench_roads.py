@@ -1,5 +1,5 @@
 """The measuring part of bench_roads.sh: plays the engine to a real link."""
-import json, os, re, select, signal, socket, statistics, struct, subprocess, sys, time
+import http.client, json, os, re, select, signal, socket, statistics, struct, subprocess, sys, time
 
 bin_dir, etc, fleet, idle_seconds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 REPORT, SAVE, SAVED, STATE = 2, 13, 22, 21
@@ -111,3 +111,51 @@ for run in range(3):
         size / 1e6, size / mqtt / 1e6, size / took / 1e6, "" if over == [0] and https == 0 else " FAILED"))
 link.socket.close()
 link.child.wait(20)
+
+
+class Control(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(fleet + "/serve/control.sock")
+
+
+def order(*argv):
+    return json.loads(subprocess.run([bin_dir + "/selfright", "node", *argv, "--json"], capture_output=True, text=True,
+                                     check=True).stdout)
+
+
+# The real agent: from the command for an order to the moment the controller has stored the signed report that answers it.
+agent = subprocess.Popen([bin_dir + "/selfright-agent", "run", "--config-dir", etc], stderr=subprocess.DEVNULL)
+control = Control("x")
+
+
+def node():
+    control.request("GET", "/v1/nodes/n1")
+    return json.loads(control.getresponse().read())
+
+
+def await_node(condition):
+    end = time.monotonic() + 120
+    while not condition(node()):
+        if time.monotonic() > end:
+            sys.exit("the node never said so")
+        time.sleep(0.002)
+
+
+await_node(lambda n: n["online"])
+time.sleep(3)
+took, command = [], []
+for i in range(11):
+    began = time.monotonic()
+    order("hold", "n1", "--for", "1h", "--reason", f"measured {i}")
+    command.append(time.monotonic() - began)
+    known = {o["id"] for o in node()["orders"]}
+    await_node(lambda n: known & {o.get("id") for o in n.get("order_results", [])})
+    took.append(time.monotonic() - began)
+    order("hold", "n1", "--withdraw")
+    await_node(lambda n: not n.get("order_results"))
+    time.sleep(0.5)
+print("order to its acknowledgement, stored by the controller: median %.0f ms, worst %.0f ms of %d (of it the command %.0f ms)" % (
+    statistics.median(took) * 1000, max(took) * 1000, len(took), statistics.median(command) * 1000))
+agent.terminate()
+agent.wait(20)

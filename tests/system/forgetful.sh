@@ -17,6 +17,16 @@ announced() { mosquitto_sub -p "$plain" -t selfright/v1/demo/node/n1/announce --
 
 check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
 check "a controller with a broker of its own, for a moment" start_serve
+log=$SELFRIGHT_DIR/serve/mosquitto/mosquitto.log
+size_is() { [ "$(stat -c %s "$1")" "$2" "$3" ]; }
+head -c 1200000 /dev/zero | tr '\0' 'x' >>"$log"
+check "its log is cut when it is large" within 60 size_is "$log" -lt 100000
+check "and the one before it is kept" size_is "$log.1" -gt 1000000
+kill -9 "$(cut -d' ' -f1 "$SELFRIGHT_DIR/serve/mosquitto.pid")"
+check "and the broker still writes there" within 60 size_is "$log" -gt 0
+head -c 1200000 /dev/zero | tr '\0' 'y' >>"$log"
+check "again" within 60 grep -q yyyy "$log.1"
+check "and no more than those two" eval '[ "$(ls "$SELFRIGHT_DIR"/serve/mosquitto | grep -c log)" = 2 ]'
 stop_serve
 mkdir "$tmp/broker"
 cp "$SELFRIGHT_DIR"/serve/tls/{server.crt,server.key,ca.crt} "$tmp/broker"
@@ -27,7 +37,9 @@ printf 'listener %s 127.0.0.1\nlistener %s 127.0.0.1\ncafile %s/ca.crt\ncertfile
 check "somebody else's broker, which remembers nothing" start_broker
 check "a controller with that one" start_serve --broker "localhost:$secure"
 check "which publishes there" within 20 kept timestamp
+known() { selfright node show n1 >/dev/null; }
 check "a node" add_node n1
+check "which enrols" within 60 known
 check "an order to it" selfright node hold n1 --for 1h --reason "a trade fair"
 check "is announced" within 20 announced
 

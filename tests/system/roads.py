@@ -230,13 +230,21 @@ else:
 
 # --- the doctor ---
 make_certificate("inspected-site", "other", "localhost", "DNS:localhost")
-site = f"https://localhost:{Https('site').port}/"
+published = repository()
+site = f"https://localhost:{Https('site', files=published).port}/"
+artifact_name = next(n for n in published if n.endswith(".zst"))
 code, answer, steps = doctor("doctor-fine", broker("localhost", port), site)
 check("the doctor finds nothing on a good road",
       code == 0 and answer["ok"] and all(steps[s]["verdict"] == "ok" for s in
                                          ("resolver", "tcp", "tls", "connack", "suback", "https", "artifacts")) and
       "issued by 'CN = fleet CA'" in steps["tls"]["detail"], answer)
+check("... having tried a piece of an artifact, and its rest", artifact_name in steps["artifacts"]["detail"] and
+      "go on where they were" in steps["artifacts"]["detail"], answer)
 check("... but notes that nothing is retained", steps.get("metadata", {}).get("verdict") == "note", answer)
+run("mosquitto_pub", "-h", "localhost", "-p", str(port), "--cafile", path("ca.crt"), "--cert", path("desk.crt"), "--key",
+    path("desk.key"), "-r", "-q", "1", "-t", "selfright/v1/demo/timestamp", "-m", "{}")
+code, answer, steps = doctor("doctor-kept", broker("localhost", port), site)
+check("... and sees it when it is", code == 0 and steps["metadata"]["verdict"] == "ok", answer)
 code, answer, steps = doctor("doctor-connected", broker("localhost", port), site, connected=True)
 check("... and takes no session over", code == 0 and "stands" in steps["broker"]["detail"] and "tls" not in steps, answer)
 for what, config, url, at, word in (
@@ -256,12 +264,63 @@ for subject, files in (("n1", "stranger"),):
     shutil.copy(path(files + ".crt"), path("node.crt")), shutil.copy(path(files + ".key"), path("node.key"))
     code, answer, steps = doctor("doctor-stranger", broker("localhost", port), site)
     check("the doctor names a certificate the broker refuses", code == 1 and answer.get("failed") in ("tls", "connack") and
-          "refused this node's certificate" in steps[answer["failed"]]["detail"], answer)
+          # Its alert may be lost behind the reset of a connection on which our CONNECT was never read.
+          ("refused this node's certificate" in steps[answer["failed"]]["detail"] or
+           "whether its certificate is the one that joined" in steps[answer["failed"]]["advice"]), answer)
     shutil.copy(path("node.crt.kept"), path("node.crt")), shutil.copy(path("node.key.kept"), path("node.key"))
 if OWN_NETWORK:
     code, answer, steps = doctor("doctor-resolver", broker("broker.test", port), site)
     check("the doctor names a resolver that hangs", code == 1 and answer.get("failed") == "resolver" and
           "/etc/resolv.conf" in steps["resolver"].get("advice", ""), answer)
+
+for what, change, at, word in (
+        ("a snapshot that something changed", {"metadata/5.snapshot.json": published["metadata/5.snapshot.json"] + b" "}, "metadata/5.snapshot.json", "changes files"),
+        ("a role that is not there", {"metadata/3.team-web.json": None}, "metadata/3.team-web.json", "copied whole"),
+        ("a timestamp that is a web page", {"metadata/timestamp.json": b"<html>log in first</html>"}, "metadata/timestamp.json", "copied whole"),
+        ("an artifact that is filtered out", {artifact_name: None}, artifact_name, "filter of types")):
+    code, answer, steps = doctor(fresh("doctor-files"), broker("localhost", port),
+                                 f"https://localhost:{Https('site', files={**published, **change}).port}/")
+    check(f"the doctor names {what}", code == 1 and answer.get("failed") == "artifacts" and at in steps["artifacts"]["detail"] and
+          word in steps["artifacts"]["advice"], answer)
+code, answer, steps = doctor("doctor-etag", broker("localhost", port), f"https://localhost:{Https('site', files=published, etag=None).port}/")
+check("the doctor notes a server without ETags", code == 0 and steps["artifacts"]["verdict"] == "note" and
+      "start over" in steps["artifacts"]["detail"], answer)
+code, answer, steps = doctor("doctor-empty", broker("localhost", port), "https://localhost:%d/" % Https("site", files={
+    "metadata/timestamp.json": b'{"signed":{"meta":{"snapshot.json":{"version":1}}}}', "metadata/1.snapshot.json": b'{"signed":{"meta":{}}}'}).port)
+check("the doctor has nothing to try where nothing is published", code == 0 and steps["artifacts"]["verdict"] == "note" and
+      "no artifact is published" in steps["artifacts"]["detail"], answer)
+code, answer, steps = doctor("doctor-mirror", broker("localhost", port) + "mirrors: ['https://127.0.0.1:1/']\n", site)
+check("the doctor notes a mirror that is away", code == 0 and steps["mirror"]["verdict"] == "note" and
+      "127.0.0.1" in steps["mirror"]["detail"], answer)
+code, answer, steps = doctor("doctor-url", broker("localhost", port), site + "elsewhere/")
+check("the doctor names an address where nothing is published", code == 1 and answer.get("failed") == "https" and
+      "compare urls:" in steps["https"]["advice"], answer)
+
+
+class Mute5(Mimic):
+    """Takes the connection and answers no CONNECT; or refuses the node; or its subscriptions."""
+
+    mood = "refuses"
+
+    def on_connect(self, s, version):
+        if self.mood == "refuses":
+            s.sendall(packet(0x20, b"\0\x87\0" if version == 5 else b"\0\5"))
+            return False
+        return self.accept(s, version)
+
+
+mimic = Mute5()
+code, answer, steps = doctor("doctor-connack", broker("broker.test", mimic.port, AT_HOME), site)
+check("the doctor names a CONNACK that refuses", code == 1 and answer.get("failed") == "connack" and
+      "Not authorized" in steps["connack"]["detail"] and "ask the fleet team" in steps["connack"]["advice"], answer)
+mimic = Mute5()
+mimic.mood, mimic.granted = "grants nothing", 0x87
+code, answer, steps = doctor("doctor-suback", broker("broker.test", mimic.port, AT_HOME), site)
+check("the doctor names a SUBACK that refuses", code == 1 and answer.get("failed") == "suback" and
+      "access list" in steps["suback"]["advice"], answer)
+code, answer, steps = doctor("doctor-ticket", broker("localhost", port) + f"proxy: http://127.0.0.1:{Chooser(['Negotiate']).port}\n", site)
+check("the doctor names a proxy that wants a ticket", code == 1 and answer.get("failed") == "proxy" and
+      "client keytab" in steps["proxy"]["advice"], answer)
 
 # --- a cache on the site ---
 BY_HASH = "targets/web/" + 64 * "a" + ".release.json"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What tests of the real link process share: they play the engine to it, and the other ends of its roads."""
-import atexit, glob, http.server, json, os, resource, select, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, threading, time
+import atexit, glob, hashlib, http.server, json, os, re, resource, select, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, threading, time
 
 BUILD = os.path.abspath(sys.argv[1])
 OWN_NETWORK = "--own-network" in sys.argv
@@ -336,18 +336,31 @@ make_certificate("node", "ca", "n1")
 class Https:
     """A repository of one file behind a certificate; it remembers what it was asked for."""
 
-    def __init__(self, certificate, missing=False):
+    def __init__(self, certificate, missing=False, files=None, etag='"1"'):
         asked = self.asked = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 asked.append(self.path)
-                body = b"a file of the repository"
-                self.send_response(404 if missing else 200)
-                self.send_header("ETag", '"1"')
+                body = b"a file of the repository" if files is None else files.get(self.path.lstrip("/"))
+                gone, body = missing or body is None, body or b""
+                wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                self.send_response(404 if gone else 206 if wanted and etag else 200)
+                if wanted and etag:
+                    first, whole = int(wanted[1]), len(body)
+                    self.send_header("Content-Range", f"bytes {first}-{whole - 1}/{whole}")
+                    body = body[first:]
+                if etag:
+                    self.send_header("ETag", etag)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                try:
+                    if self.command == "GET":
+                        self.wfile.write(body)
+                except OSError:
+                    pass
+
+            do_HEAD = do_GET
 
             def log_message(self, *_):
                 pass
@@ -366,6 +379,28 @@ def fetches(link, name="metadata/timestamp.json"):
     link.send(FETCH, struct.pack(">Q", 1000) + name.encode(), 7)
     link.until(lambda: any(kind == FETCHED for kind, _ in link.frames))
     return next((payload for kind, payload in link.frames if kind == FETCHED), b"")
+
+
+def repository():
+    """Files that name each other as those of a repository do; nobody here looks at signatures."""
+    files = {}
+
+    def put(name, text):
+        digest = hashlib.sha256(text).hexdigest()
+        files[name.replace("HASH", digest)] = text
+        return digest
+
+    document = lambda d: json.dumps(d).encode()
+    artifact = os.urandom(400000)
+    release = document({"artifacts": [{"path": "web/1.0.0/web.tar.zst", "length": len(artifact),
+                                       "sha256": put("targets/web/1.0.0/HASH.web.tar.zst", artifact)}]})
+    team = document({"signed": {"targets": {"web/policy.json": {}, "web/1.0.0/release.json": {
+        "length": len(release), "hashes": {"sha256": put("targets/web/1.0.0/HASH.release.json", release)}}}}})
+    meta = {"team-web.json": {"version": 3, "hashes": {"sha256": put("metadata/3.team-web.json", team)}}, "targets.json": {"version": 1}}
+    snapshot = document({"signed": {"meta": meta}})
+    put("metadata/timestamp.json", document({"signed": {"meta": {"snapshot.json": {
+        "version": 5, "hashes": {"sha256": put("metadata/5.snapshot.json", snapshot)}}}}}))
+    return files
 
 
 def doctor(name, config, url="https://127.0.0.1:1/", connected=False):
