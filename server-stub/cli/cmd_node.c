@@ -369,13 +369,56 @@ static void say_enrolments(const struct cli *c, const struct json *list)
 	}
 }
 
+/* Who is left behind, by whom, and until when. */
+static int list_held(const struct cli *c)
+{
+	static const char *const headings[] = { "node", "component", "runs", "waits for", "why", "until", "by" };
+	CLEANUP(json_freep)
+	struct json *answer = NULL;
+	const struct json *list;
+	struct cli_table *t;
+	int r = fleet_send(c, "GET", "/v1/held", NULL, &answer);
+
+	if (r != CLI_OK || c->json)
+		return r;
+	list = json_get(answer, "held");
+	if (json_count(list) == 0) {
+		cli_say(c, "no node is left behind");
+		return CLI_OK;
+	}
+	t = cli_table_new(headings, ARRAY_LEN(headings));
+	for (size_t i = 0; i < json_count(list); i++) {
+		const struct json *o = json_at(list, i), *order = json_get(o, "order");
+
+		cli_table_cell(t, CLI_BOLD, "%s", fleet_text(o, "node"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "component"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "version"));
+		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "wants"));
+		cli_table_cell(t, CLI_YELLOW, "%s: %s", fleet_text(o, "why"),
+			       order ? fleet_text(order, "reason") : fleet_text(o, "detail"));
+		cli_table_cell(t, CLI_PLAIN, "%s", order ? fleet_text(order, "until") : "");
+		cli_table_cell(t, CLI_DIM, "%s", order ? fleet_text(order, "by") : "");
+	}
+	cli_table_print(c, t);
+	return CLI_OK;
+}
+
 static int cmd_node_list(int argc, char **argv)
 {
+	static bool held_only;
+	static const struct cli_option options[] = {
+		{ .name = "held",
+		  .help = "only those that a hold, an order, a deferral or a denial leaves behind, and whose it "
+			  "is",
+		  .flag = &held_only },
+		{ 0 },
+	};
 	static const char *const headings[] = { "node", "link", "reported", "components", "labels", "orders" };
 	static const struct cli_command command = {
-		.usage = "node list",
+		.usage = "node list [--held]",
 		.summary = "all nodes: connected or not, what they run, what support ordered",
 		.example = "selfright node list",
+		.options = options,
 	};
 	CLEANUP(json_freep)
 	struct json *answer = NULL;
@@ -386,6 +429,8 @@ static int cmd_node_list(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
+	if (held_only)
+		return list_held(&c);
 	r = fleet_send(&c, "GET", "/v1/nodes", NULL, &answer);
 	if (r != CLI_OK || c.json)
 		return r;

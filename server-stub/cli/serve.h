@@ -13,6 +13,7 @@
  * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
  * serve_gate    what the gates of a rollout know, and what they answered
  * serve_look    looks outside for them, and the calendar
+ * serve_held    nodes that are left behind, and by whom
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_enrol   one-time secrets, certificates of nodes, new keys that wait for a person
  * serve_answer  what every handler says
@@ -318,6 +319,10 @@ void looks_done(struct serve *s);
 void looks_duty(struct serve *s, struct gate_duty *ret);
 /* May the plan's gates be looked at, by DIR/gates.yaml? false: a complaint was sent. */
 bool looks_possible(struct serve *s, struct web_request *rq, const struct plan *p);
+
+/* --- serve_held.c --- */
+/* GET /v1/held */
+void held_get(void *user, struct web_request *rq);
 
 /* --- serve_explain.c --- */
 /* GET /v1/rollouts/<id>/explain?at=TIME */

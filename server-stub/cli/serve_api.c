@@ -1033,7 +1033,9 @@ static void get_rollout(void *user, struct web_request *rq)
 
 struct conflict {
 	const struct plan *plan;
+	bool replaces; /* whoever starts it says so: then nothing stands beside it */
 	char id[ID_MAX + 1];
+	struct string_list preempted; /* regular ones that a patch goes before */
 };
 
 /* An unfinished rollout of one of the same components. */
@@ -1054,6 +1056,8 @@ static int find_conflict(void *user, const struct db_rollout *row)
 	}
 	if (!conflicts)
 		return 0;
+	if (!c->replaces && c->plan->kind == ROLLOUT_PATCH && strcmp(row->kind, "regular") == 0)
+		return string_list_add(&c->preempted, row->id);
 	snprintf(c->id, sizeof(c->id), "%s", row->id);
 	return 1;
 }
@@ -1135,7 +1139,27 @@ struct new_rollout {
 	struct buf plan_text;
 	const char *plan_json, *by, *plan_file, *override_reason;
 	struct check_answer check;
+	struct string_list preempted; /* rollouts that stop while this patch runs */
 };
+
+/* A patch goes before it: it stands until a person resumes or cancels it, and both say why. */
+static int preempt(struct serve *s, const struct new_rollout *n, const char *id)
+{
+	char text[600], overrides[200] = "";
+	size_t len = 0;
+	int r;
+
+	for (size_t i = 0; i < n->plan.limits.overrides.count && len < sizeof(overrides); i++)
+		len += (size_t) snprintf(overrides + len, sizeof(overrides) - len, "%s%s", i ? ", " : "",
+					 n->plan.limits.overrides.items[i]);
+	snprintf(text, sizeof(text), "the patch %s goes before it%s%s", n->id, len ? ", and overrides " : "",
+		 overrides);
+	r = db_rollout_set_state(s->db, id, "paused", text, n->by, serve_now(s));
+	snprintf(text, sizeof(text), "rollout %s is paused: the patch %s goes before it%s%s", id, n->id,
+		 len ? ", and overrides " : "", overrides);
+	return r < 0 ? r
+		     : serve_record(s, "rollout-stopped", NULL, n->plan.component, text, n->by, "pre-empt", text);
+}
 
 static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_seq)
 {
@@ -1161,6 +1185,8 @@ static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_s
 			r = serve_record(s, "rollout-stopped", NULL, n->plan.component, text, n->by, "cancel",
 					 n->replaces);
 	}
+	for (size_t i = 0; r == 0 && i < n->preempted.count; i++)
+		r = preempt(s, n, n->preempted.items[i]);
 	row = (struct db_rollout){ .id = n->id,
 				   .component = n->plan.component,
 				   .version = n->plan.version,
@@ -1196,7 +1222,7 @@ static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_s
 static bool prepare_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
 {
 	uint8_t sha256[SHA256_BYTES];
-	struct conflict conflict = { &n->plan, "" };
+	struct conflict conflict = { .plan = &n->plan, .replaces = json_bool(json_get(doc, "replace"), false) };
 	const char *wish = json_string(json_get(doc, "id"));
 	uint64_t length;
 	int r;
@@ -1242,6 +1268,7 @@ static bool prepare_rollout(struct serve *s, struct web_request *rq, const struc
 	}
 	if (r == 0)
 		r = db_rollouts(s->db, NULL, find_conflict, &conflict);
+	n->preempted = conflict.preempted;
 	if (r < 0) {
 		fail_database(s, rq, r);
 		return false;
@@ -1270,6 +1297,10 @@ static int write_warnings(struct serve *s, struct json_node *o, const struct new
 	char span[40];
 	int r;
 
+	for (size_t i = 0; i < n->preempted.count; i++)
+		node_stringf(list, NULL,
+			     "the rollout '%s' of %s is not finished; the patch goes before it, and it is paused",
+			     n->preempted.items[i], n->plan.component);
 	if (would_conflict)
 		node_stringf(list, NULL,
 			     "the rollout '%s' of %s is not finished; this one starts only in its place, with "
@@ -1434,6 +1465,7 @@ static void post_rollout(void *user, struct web_request *rq)
 	n.by = by_of(doc);
 	n.plan_file = check_lines(doc, &n.plan);
 	start_rollout(s, rq, doc, &n);
+	string_list_done(&n.preempted);
 	buf_done(&n.plan_text);
 	check_answer_done(&n.check);
 	plan_done(&n.plan);
@@ -1604,6 +1636,67 @@ static int change_rollout(struct serve *s, const char *id, const struct verb *ve
 	return r;
 }
 
+struct outranked {
+	const struct plan *plan;
+	const char *id;
+	uint64_t seq;
+	char by[ID_MAX + 1];
+	uint64_t by_seq;
+};
+
+static int find_own_seq(void *user, const struct db_rollout *row)
+{
+	((struct outranked *) user)->seq = row->seq;
+	return 0;
+}
+
+/* A newer one that is done for every node: those nodes follow it and none before it. */
+static int find_outranking(void *user, const struct db_rollout *row)
+{
+	struct outranked *o = user;
+	struct conf_error error;
+	struct plan other;
+
+	if (strcmp(row->state, "done") != 0 || row->seq <= o->seq || row->seq <= o->by_seq ||
+	    plan_parse(row->plan, strlen(row->plan), "plan", &other, &error) < 0)
+		return 0;
+	if (plan_covers_all(&other) && plan_concerns(&other, o->plan->component)) {
+		snprintf(o->by, sizeof(o->by), "%s", row->id);
+		o->by_seq = row->seq;
+	}
+	plan_done(&other);
+	return 0;
+}
+
+/* Would nodes follow it? A complaint was sent if not. */
+static bool may_resume(struct serve *s, struct web_request *rq, const char *id, const char *plan_json)
+{
+	struct outranked o = { .id = id };
+	struct conf_error error;
+	struct plan plan;
+	int r = plan_parse(plan_json, strlen(plan_json), "plan", &plan, &error);
+
+	o.plan = &plan;
+	if (r == 0) {
+		r = db_rollouts(s->db, id, find_own_seq, &o);
+		if (r == 0)
+			r = db_rollouts(s->db, NULL, find_outranking, &o);
+		plan_done(&plan);
+	}
+	if (r < 0) {
+		fail_database(s, rq, r);
+		return false;
+	}
+	if (!o.by[0])
+		return true;
+	web_fail(rq, 409,
+		 "nodes follow the newer rollout '%s', which is done; cancel '%s' and start it again to go on "
+		 "with its "
+		 "release",
+		 o.by, id);
+	return false;
+}
+
 static void post_rollout_verb(void *user, struct web_request *rq)
 {
 	CLEANUP(json_build_freep)
@@ -1634,6 +1727,10 @@ static void post_rollout_verb(void *user, struct web_request *rq)
 			 verb->past,
 			 f.state == ROLLOUT_HALTED ? "; publish a corrected release and start a rollout of it"
 						   : "");
+		free(f.plan);
+		return;
+	}
+	if (strcmp(verb->name, "resume") == 0 && !may_resume(s, rq, id, f.plan)) {
 		free(f.plan);
 		return;
 	}
@@ -1920,6 +2017,7 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/releases/*/*/evidence", WEB_UNIX, BODY_MAX, evidence_post, 0 },
 	{ "GET", "/v1/nodes", WEB_UNIX, 0, get_nodes, 0 },
 	{ "POST", "/v1/nodes", WEB_UNIX, BODY_MAX, post_node, 0 },
+	{ "GET", "/v1/held", WEB_UNIX, 0, held_get, 0 },
 	{ "GET", "/v1/nodes/*", WEB_UNIX, 0, get_node, 0 },
 	{ "DELETE", "/v1/nodes/*", WEB_UNIX, BODY_MAX, delete_node, 0 },
 	{ "POST", "/v1/nodes/*/rollback", WEB_UNIX, BODY_MAX, orders_rollback_post, 0 },

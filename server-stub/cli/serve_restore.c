@@ -13,6 +13,7 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
+#include "server-stub/rollout/rebuild.h"
 #include "server-stub/signer/client.h"
 
 #include <errno.h>
@@ -309,6 +310,159 @@ static int adopt_orders(struct serve *s)
 	return r;
 }
 
+/* --- rollouts as they are published: some were started, opened, halted after the backup --- */
+
+struct adopted {
+	const struct rollout *document;
+	bool known, open[ROLLOUT_STAGES_MAX];
+	enum rollout_state state;
+	size_t stage;
+};
+
+static int find_rollout(void *user, const struct db_rollout *row)
+{
+	struct adopted *a = user;
+	int state = rollout_state_parse(row->state);
+
+	if (state < 0)
+		return -ERR_DATABASE;
+	a->known = true;
+	a->state = (enum rollout_state) state;
+	return 0;
+}
+
+static int find_open(void *user, const struct db_stage *row)
+{
+	struct adopted *a = user;
+
+	if (a->stage < a->document->stage_count && a->stage < ROLLOUT_STAGES_MAX &&
+	    str_eq(row->name, a->document->stages[a->stage].name))
+		a->open[a->stage] = row->open;
+	a->stage++;
+	return 0;
+}
+
+static const char adopted_why[] = "rebuilt from what is published: soaks and gates are not known, look at it";
+
+static int add_rollout(struct serve *s, const struct rollout *d)
+{
+	CLEANUP(buf_done)
+	struct buf plan = BUF_INIT(ROLLOUT_MAX_BYTES * 2);
+	const char *names[ROLLOUT_STAGES_MAX];
+	char sha256[SHA256_HEX + 1];
+	int r = rebuild_plan(d, &plan);
+
+	if (r < 0) {
+		log_warning("rollout-not-rebuilt", "rollout=%s: %s; it is left out", d->id, err_text(r));
+		return r == -ENOMEM ? r : -ENOENT;
+	}
+	hex_encode(sha256, d->release.sha256, SHA256_BYTES);
+	for (size_t k = 0; k < d->stage_count; k++)
+		names[k] = d->stages[k].name;
+	return db_rollout_add(s->db,
+			      &(struct db_rollout){
+				      .id = d->id,
+				      .component = d->component,
+				      .version = d->release.version,
+				      .kind = rollout_kind_name(d->kind),
+				      .state = rollout_state_name(rebuild_state(ROLLOUT_RUNNING, d->state)),
+				      .seq = d->seq,
+				      .reason = adopted_why,
+				      .by = "controller",
+				      .created_at = serve_now(s),
+				      .plan = buf_str(&plan),
+				      .release_path = d->release.path,
+				      .release_sha256 = sha256 },
+			      names, d->stage_count);
+}
+
+static int adopt_rollout(struct serve *s, const struct rollout *d)
+{
+	CLEANUP(buf_done)
+	struct buf undo = BUF_INIT(ROLLOUT_MAX_BYTES);
+	struct adopted a = { .document = d, .state = ROLLOUT_RUNNING };
+	enum rollout_state state;
+	char text[500];
+	int r = db_rollouts(s->db, d->id, find_rollout, &a);
+
+	if (r == -ENOENT)
+		r = add_rollout(s, d);
+	else if (r == 0)
+		r = db_stages(s->db, d->id, find_open, &a);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	for (size_t k = 0; r == 0 && k < d->stage_count; k++)
+		if (d->stages[k].open && !a.open[k])
+			r = db_stage_open(s->db, d->id, k,
+					  d->stages[k].opened_at ? d->stages[k].opened_at : serve_now(s));
+	state = rebuild_state(a.state, d->state);
+	/* Those that ran and run still are paused below, with the others. */
+	if (r == 0 && a.known && state != a.state && state != ROLLOUT_PAUSED)
+		r = db_rollout_set_state(s->db, d->id, rollout_state_name(state),
+					 "so it was published, after the backup", "controller", serve_now(s));
+	if (r == 0 && d->undo.count > 0) {
+		r = rebuild_undo(&d->undo, &undo);
+		if (r == 0)
+			r = db_rollout_set_undo(s->db, d->id, buf_str(&undo));
+	}
+	if (r < 0 || a.known)
+		return r;
+	snprintf(text, sizeof(text), "rollout %s, which the backup does not know, is %s: %s", d->id,
+		 rollout_state_name(state), adopted_why);
+	return serve_record(s, "rollout-found", NULL, d->component, text, "controller", "rollout-found", d->id);
+}
+
+static int read_target(struct serve *s, const char *path, size_t max, struct json **ret)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(max);
+	int r = repo_read_target(s->repo, path, &text);
+
+	return r < 0 ? r : json_parse(text.data, text.len, &json_limits_default, ret);
+}
+
+static int adopt_listed(struct serve *s, const char *path)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct rollout d;
+	char *error = NULL;
+	int r = read_target(s, path, ROLLOUT_MAX_BYTES, &doc);
+
+	if (r == 0)
+		r = rollout_parse(doc, &d, &error);
+	if (r < 0) {
+		log_warning("rollout-not-rebuilt", "path=%s: %s; it is left out", path,
+			    error ? error : err_text(r));
+		free(error);
+		return r == -ENOMEM ? r : 0;
+	}
+	r = adopt_rollout(s, &d);
+	rollout_done(&d);
+	return r;
+}
+
+static int adopt_rollouts(struct serve *s)
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	struct rollout_index index;
+	char *error = NULL;
+	int r = read_target(s, "rollouts/index.json", INDEX_MAX_BYTES, &doc);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = index_parse(doc, &index, &error);
+	free(error);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < index.entry_count; i++)
+		r = adopt_listed(s, index.entries[i].path);
+	index_done(&index);
+	return r;
+}
+
 static int pause_all(struct serve *s, const struct ids *running, const struct ids *orders)
 {
 	static const char why[] = "restored from a backup: look at it, then resume or cancel it";
@@ -348,11 +502,14 @@ void restore_tick(struct serve *s)
 
 	if (!s->repo || s->os->fstatat(s->os, s->serve_dirfd, "recovered", &st) < 0)
 		return;
-	r = db_rollouts(s->db, NULL, gather_running, &running);
+	/* One transaction: a crash in the middle finds the flag and nothing done. */
+	r = db_begin(s->db);
+	if (r == 0)
+		r = adopt_rollouts(s);
+	if (r == 0)
+		r = db_rollouts(s->db, NULL, gather_running, &running);
 	if (r == 0)
 		r = db_orders(s->db, NULL, serve_now(s), gather_order, &orders);
-	if (r == 0)
-		r = db_begin(s->db);
 	if (r == 0)
 		r = pause_all(s, &running, &orders);
 	if (r == 0)

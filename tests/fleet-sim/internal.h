@@ -25,8 +25,22 @@ struct sim_event {
 	size_t node;
 };
 
+/* What a controller knew of one rollout. */
+struct sim_kept {
+	enum rollout_state state;
+	int64_t state_at;
+	struct schedule_stage stages[PLAN_STAGES_MAX];
+	struct sim_member *members;
+};
+
+struct sim_saved {
+	struct sim_kept *rollouts;
+	size_t rollout_count, node_count;
+};
+
 struct sim {
 	struct sim_options options;
+	struct sim_saved saved;
 	int64_t now;
 	bool up;
 	struct zone *zones[SIM_ZONES];

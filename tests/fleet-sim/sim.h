@@ -169,6 +169,13 @@ NODISCARD int sim_policy(struct sim *s, const char *floor, const char *revoked);
 /* Away, nothing is heard and nothing is published; nodes go on, and tell when it is back. */
 void sim_controller(struct sim *s, bool up);
 
+/*
+ * Its database and its published folder; and what `selfright repo recover` makes of it: what was decided and reported
+ * since is forgotten, what is published is read, and whatever runs is paused. One backup is kept.
+ */
+NODISCARD int sim_backup(struct sim *s);
+NODISCARD int sim_restore(struct sim *s);
+
 /* Until `until`; afterwards sim_now() is that. */
 NODISCARD int sim_run(struct sim *s, int64_t until);
 

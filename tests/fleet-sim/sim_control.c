@@ -6,6 +6,7 @@
 #include "json/json.h"
 #include "model/catalogue.h"
 #include "server-stub/rollout/documents.h"
+#include "server-stub/rollout/rebuild.h"
 #include "zone/zone.h"
 
 #include <errno.h>
@@ -482,8 +483,94 @@ void sim_controller(struct sim *s, bool up)
 		sim_node_tell(s, i);
 }
 
+/* --- a restored backup --- */
+
+static void forget_backup(struct sim_saved *b)
+{
+	for (size_t i = 0; i < b->rollout_count; i++)
+		free(b->rollouts[i].members);
+	free(b->rollouts);
+	*b = (struct sim_saved){ 0 };
+}
+
+int sim_backup(struct sim *s)
+{
+	struct sim_saved *b = &s->saved;
+
+	forget_backup(b);
+	b->rollouts = calloc(s->rollout_count + 1, sizeof(*b->rollouts));
+	if (!b->rollouts)
+		return -ENOMEM;
+	b->node_count = s->node_count;
+	for (size_t i = 0; i < s->rollout_count; i++) {
+		const struct sim_rollout *r = s->rollouts[i];
+		struct sim_kept *k = &b->rollouts[b->rollout_count++];
+
+		k->state = r->state;
+		k->state_at = r->state_at;
+		memcpy(k->stages, r->stages, sizeof(k->stages));
+		k->members = calloc(s->node_count + 1, sizeof(*k->members));
+		if (!k->members)
+			return -ENOMEM;
+		memcpy(k->members, r->members, s->node_count * sizeof(*k->members));
+	}
+	return 0;
+}
+
+static const struct sim_document *published(const struct sim *s, const struct sim_rollout *r)
+{
+	const struct sim_publication *p = s->publication_count ? &s->publications[s->publication_count - 1] : NULL;
+
+	for (size_t i = 0; p && i < p->count; i++)
+		if (p->documents[i]->of == r)
+			return p->documents[i];
+	return NULL;
+}
+
+/* As serve_restore.c does it. What the backup does not know and nobody published is nothing that was ever heard of. */
+static void restore_rollout(struct sim *s, struct sim_rollout *r, const struct sim_kept *kept)
+{
+	const struct sim_document *d = published(s, r);
+	enum rollout_state known = kept ? kept->state : ROLLOUT_RUNNING;
+
+	for (size_t i = 0; i < s->node_count; i++) {
+		uint64_t share = r->members[i].share;
+
+		r->members[i] =
+			kept && i < s->saved.node_count ? kept->members[i] : (struct sim_member){ .share = share };
+	}
+	memset(r->stages, 0, sizeof(r->stages));
+	if (kept)
+		memcpy(r->stages, kept->stages, sizeof(r->stages));
+	r->state = kept ? rebuild_state(known, d ? d->rollout.state : known) : ROLLOUT_CANCELLED;
+	if (!kept && d)
+		r->state = rebuild_state(ROLLOUT_RUNNING, d->rollout.state);
+	r->state_at = s->now;
+	for (size_t k = 0; d && k < d->rollout.stage_count; k++)
+		if (d->rollout.stages[k].open && !r->stages[k].open) {
+			r->stages[k].open = true;
+			r->stages[k].opened_at = d->rollout.stages[k].opened_at;
+		}
+}
+
+int sim_restore(struct sim *s)
+{
+	if (!s->saved.rollouts)
+		return 0;
+	for (size_t i = 0; i < s->rollout_count; i++)
+		restore_rollout(s, s->rollouts[i], i < s->saved.rollout_count ? &s->saved.rollouts[i] : NULL);
+	s->seq += 1000;
+	s->up = true;
+	s->publish_due = true;
+	/* Nodes hear of the new metadata and tell how things are; results that were acknowledged are not told again. */
+	for (size_t i = 0; i < s->node_count; i++)
+		sim_node_tell(s, i);
+	return 0;
+}
+
 void sim_control_done(struct sim *s)
 {
+	forget_backup(&s->saved);
 	for (size_t i = 0; i < s->rollout_count; i++) {
 		plan_done(&s->rollouts[i]->plan);
 		string_list_done(&s->rollouts[i]->undo);

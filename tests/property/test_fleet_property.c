@@ -160,7 +160,11 @@ static void something_happens(struct sim *s, struct sim_release *late)
 {
 	char label[8];
 
-	switch (below(6)) {
+	switch (below(7)) {
+	case 6:
+		/* More often a backup than a disaster. */
+		assert_int_equal(one_in(4) ? sim_restore(s) : sim_backup(s), 0);
+		break;
 	case 0:
 		sim_controller(s, false);
 		break;

@@ -16,6 +16,7 @@
  *     minutes|hours|days N                        go by
  *     time YYYY-MM-DDTHH:MM:SSZ                   comes
  *     controller away|back
+ *     controller backed-up|restored
  *     paused|resumed|cancelled|undone ID          by a person
  *     skipped|unskipped NODE
  *     label NODE NAME VALUE
@@ -193,7 +194,12 @@ static void do_time(struct story *s)
 
 static void do_controller(struct story *s)
 {
-	sim_controller(s->sim, strcmp(word(s, 2), "back") == 0);
+	if (strcmp(word(s, 2), "backed-up") == 0)
+		done(s, sim_backup(s->sim));
+	else if (strcmp(word(s, 2), "restored") == 0)
+		done(s, sim_restore(s->sim));
+	else
+		sim_controller(s->sim, strcmp(word(s, 2), "back") == 0);
 }
 
 static void do_paused(struct story *s)

@@ -16,8 +16,11 @@ check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
 check "the controller" start_serve
 make_component web
 check "a component" selfright component add web --team web
+make_component dns
+check "another component" selfright component add dns --team dns
+for v in 1.0.0 1.1.0; do check "dns $v" publish dns $v; done
 check "two nodes" eval 'add_node n1 && add_node n2'
-for v in 1.0.0 1.1.0 1.2.0; do check "web $v" publish web $v; done
+for v in 1.0.0 1.1.0 1.2.0 1.3.0 1.4.0; do check "web $v" publish web $v; done
 check "a rollout of 1.0.0" selfright rollout start --id first --component web --version 1.0.0 --stage all=all
 check "is on both" eval 'within 30 runs n1 web 1.0.0 && within 30 runs n2 web 1.0.0'
 check "and done" within 30 rollout_is first done
@@ -33,6 +36,10 @@ cp -a fleet/signer fleet/serve backup/
 cp -a fleet/repo backup/repo
 check "and starts again" start_serve
 sleep 2 # versions are seconds
+check "a rollout is started after the backup, and halted" eval "selfright rollout start --id bad --component dns --version 1.0.0 --stage one=nodes:n1 --stage rest=all >/dev/null &&
+	selfright rollout halt bad --reason 'it is bad' >/dev/null"
+check "another one runs, with a window and its first stage open" selfright rollout start --id late --component dns --version 1.1.0 \
+	--stage one=nodes:n1,soak:2h --stage rest=all --window 00:00-24:00 --disruption site=1
 check "an order is given after the backup" selfright node hold n1 --for 2h --reason "after the backup"
 check "something else is published after the backup" selfright freeze --all --reason "after the backup" --until 1h
 check "the nodes have it" eval 'within 60 caught_up n1 && within 60 caught_up n2'
@@ -57,6 +64,12 @@ check "repo recover goes on above it" says 0 "Rollouts come back paused" selfrig
 check "the new timestamp is above the one nodes have" eval "[ \"\$(published)\" -gt $seen ]"
 check "the controller starts" start_serve
 check "the rollout that was running is paused" within 10 paused_why second
+check "the one that was halted after the backup is halted" rollout_is bad halted
+check "the one that was started after it is known again, and paused" rollout_is late paused
+check "with its open stage, its window and its limit" eval "selfright rollout show late --json |
+	holds '.stages[0].open and (.stages[1].open | not) and .plan.window == \"00:00-24:00\" and .plan.disruption.maximum == 1 and (.reason | test(\"rebuilt\"))'"
+check "and that is in the timeline" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"rollout-found\") | .text] | length == 2'"
+check "nodes still read it by its own number" eval "api 'http://x/v1/target?path=rollouts/late.json' | holds '.state == \"paused\" and .stages[0].open and .opened.one'"
 check "the order is to be confirmed" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"order-to-confirm\")] | length == 2'"
 check "repo status lists it" says 0 "order to confirm: hold-" selfright repo status
 check "and is not in force meanwhile" within 30 not api -f -o /dev/null 'http://x/v1/target?path=nodes/n2.json'
@@ -74,8 +87,26 @@ check "it happens once" not test -e fleet/serve/recovered
 check "the nodes take the new metadata" eval 'within 60 ahead n1 && within 60 ahead n2'
 check "n2 has not moved" runs n2 web 1.0.0
 check "a new rollout gets a seq far above" eval "selfright rollout cancel second --reason 'look again' >/dev/null &&
-	selfright node hold n2 --withdraw >/dev/null && selfright rollout start --id third --component web --version 1.2.0 --stage all=all --json | holds '.seq > 1000'"
+	selfright rollout start --id third --component web --version 1.2.0 --stage all=all --json | holds '.seq > 1000'"
+is_held() { selfright node list --held --json | holds '[.held[] | [.node, .component, .wants, .why, .order.reason]] == [["n2","web","1.2.0","support-hold","trade fair"]]'; }
+check "who is held is left behind, and the desk lists it" within 60 is_held
+check "for people too" says 0 "support-hold: trade fair" selfright node list --held
+check "until the hold is withdrawn" selfright node hold n2 --withdraw
 check "and reaches the nodes" eval 'within 60 runs n1 web 1.2.0 && within 60 runs n2 web 1.2.0'
+
+check "nobody is left behind any more" within 30 says 0 "no node is left behind" selfright node list --held
+
+# --- a patch goes before a rollout that is not finished ---
+check "the one before is done" within 60 rollout_is third done
+check "a rollout that soaks" selfright rollout start --id fourth --component web --version 1.3.0 --stage one=nodes:n1,soak:2h --stage rest=all
+check "another regular one may not start beside it" says 3 "not finished" selfright rollout start --id fifth --component web --version 1.4.0 --stage all=all
+check "a patch may" says 0 "the patch goes before it" selfright rollout start --id hurry --component web --version 1.4.0 --kind patch \
+	--override window --override spread --stage all=all
+check "that one is paused, and says why" eval "selfright rollout show fourth --json | holds '.state == \"paused\" and .reason == \"the patch hurry goes before it, and overrides window, spread\"'"
+check "who did it is in the audit trail" eval "api http://x/v1/audit | holds '[.entries[] | select(.action == \"pre-empt\" and (.by | length) > 0)] | length == 1'"
+check "both nodes take the patch" eval 'within 60 runs n1 web 1.4.0 && within 60 runs n2 web 1.4.0'
+check "it is done" within 30 rollout_is hurry done
+check "nodes would not follow the older one any more" says 3 "newer rollout 'hurry'" selfright rollout resume fourth --reason 'go on'
 
 # --- everything is restored: only the nodes know better ---
 check "the controller is lost again" stop_serve
@@ -142,7 +173,7 @@ check "its bytes are stored" cmp "$other" nodes/n1/root/trust/root.json
 check "trust show has it" says 0 "$sum" agent n1 trust show
 refuses() { agent n1 status --json | holds '.metadata.error | length > 0'; }
 check "what the old keys sign is refused from now on" within 30 refuses
-check "what runs, runs on" runs n1 web 1.2.0
+check "what runs, runs on" runs n1 web 1.4.0
 check "back again, by the same road" agent n1 trust replace fleet/repo/metadata/1.root.json --sha256 \
 	"$(sha256sum fleet/repo/metadata/1.root.json | cut -d' ' -f1)"
 check "and the fleet's metadata is good again" within 30 not refuses

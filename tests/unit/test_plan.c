@@ -6,6 +6,7 @@
 #include "model/opening.h"
 #include "server-stub/rollout/documents.h"
 #include "server-stub/rollout/plan.h"
+#include "server-stub/rollout/rebuild.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -382,6 +383,87 @@ static struct plan plan_of(const char *text)
 	return p;
 }
 
+static void a_plan_is_rebuilt_from_its_document(void **state)
+{
+	struct buf first = BUF_INIT(ROLLOUT_MAX_BYTES), second = BUF_INIT(ROLLOUT_MAX_BYTES),
+		   plan = BUF_INIT(ROLLOUT_MAX_BYTES), undo = BUF_INIT(1000);
+	struct json *doc = NULL;
+	bool open[3] = { true, true, false };
+	const int64_t opened_at[3] = { 1790000000, 1790003600, 0 };
+	struct rollout r;
+	struct conf_error e;
+	struct plan p, q;
+	char *error = NULL;
+	struct release_ref with[2] = { { .component = (char *) (uintptr_t) "dns",
+					 .version = (char *) (uintptr_t) "1.2.3",
+					 .path = (char *) (uintptr_t) "dns/1.2.3/release.json" },
+				       { .component = (char *) (uintptr_t) "waf",
+					 .version = (char *) (uintptr_t) "2.0.0",
+					 .path = (char *) (uintptr_t) "waf/2.0.0/release.json" } };
+
+	(void) state;
+	assert_int_equal(plan_parse(whole, strlen(whole), "p", &p, &e), 0);
+	struct document_rollout in = { .id = "web-1-1-0",
+				       .seq = 7,
+				       .state = ROLLOUT_RUNNING,
+				       .plan = &p,
+				       .open = open,
+				       .opened_at = opened_at,
+				       .with = with,
+				       .release_path = "web/1.1.0/release.json" };
+	assert_int_equal(document_rollout(&in, &first), 0);
+	assert_int_equal(json_parse(first.data, first.len, &json_limits_default, &doc), 0);
+	assert_int_equal(rollout_parse(doc, &r, &error), 0);
+	assert_int_equal(r.stages[1].opened_at, 1790003600);
+	assert_int_equal(r.stages[2].opened_at, 0);
+	/* Not a part of what approvers sign. */
+	assert_null(json_get(r.stages[0].bare, "opened"));
+	assert_int_equal(rebuild_plan(&r, &plan), 0);
+	assert_int_equal(plan_parse(plan.data, plan.len, "rebuilt", &q, &e), 0);
+	in.plan = &q;
+	assert_int_equal(document_rollout(&in, &second), 0);
+	assert_string_equal(buf_str(&first), buf_str(&second));
+	/* What nodes are not told is careful again. */
+	assert_int_equal(q.max_failures, 0);
+	assert_int_equal(q.min_age_s, 24 * 3600);
+	assert_int_equal(q.stages[0].soak_s, 0);
+	assert_int_equal(string_list_add(&r.undo, "canary"), 0);
+	assert_int_equal(string_list_add(&r.undo, "oslo"), 0);
+	assert_int_equal(rebuild_undo(&r.undo, &undo), 0);
+	assert_string_equal(buf_str(&undo), "[\"canary\",\"oslo\"]");
+	rollout_done(&r);
+	json_free(doc);
+	plan_done(&p);
+	plan_done(&q);
+	buf_done(&first);
+	buf_done(&second);
+	buf_done(&plan);
+	buf_done(&undo);
+}
+
+static void nothing_goes_on_by_itself_after_a_backup(void **state)
+{
+	static const struct {
+		enum rollout_state known, published, becomes;
+	} rows[] = {
+		{ ROLLOUT_RUNNING, ROLLOUT_RUNNING, ROLLOUT_PAUSED },
+		{ ROLLOUT_RUNNING, ROLLOUT_HALTED, ROLLOUT_HALTED },
+		{ ROLLOUT_HALTED, ROLLOUT_RUNNING, ROLLOUT_HALTED },
+		{ ROLLOUT_RUNNING, ROLLOUT_DONE, ROLLOUT_DONE },
+		{ ROLLOUT_PAUSED, ROLLOUT_RUNNING, ROLLOUT_PAUSED },
+		{ ROLLOUT_DONE, ROLLOUT_HALTED, ROLLOUT_HALTED },
+		{ ROLLOUT_HALTED, ROLLOUT_CANCELLED, ROLLOUT_CANCELLED },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(rebuild_state(rows[i].known, rows[i].published), rows[i].becomes);
+	for (int a = 0; a < ROLLOUT_STATE_COUNT; a++)
+		for (int b = 0; b < ROLLOUT_STATE_COUNT; b++)
+			assert_int_not_equal(rebuild_state((enum rollout_state) a, (enum rollout_state) b),
+					     ROLLOUT_RUNNING);
+}
+
 static void a_choice_is_stable_and_follows_the_preference(void **state)
 {
 	enum { NODES = 40 };
@@ -667,6 +749,8 @@ int main(void)
 		cmocka_unit_test(shares_follow_the_documented_hash),
 		cmocka_unit_test(stages_select_by_node_label_and_share),
 		cmocka_unit_test(documents_are_what_nodes_read),
+		cmocka_unit_test(a_plan_is_rebuilt_from_its_document),
+		cmocka_unit_test(nothing_goes_on_by_itself_after_a_backup),
 		cmocka_unit_test(a_choice_is_stable_and_follows_the_preference),
 		cmocka_unit_test(profiles_fill_in_what_the_plan_leaves_out),
 		cmocka_unit_test(batches_follow_the_night),

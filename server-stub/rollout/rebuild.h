@@ -1,0 +1,29 @@
+/*
+ * rebuild - a rollout as its published document tells it, for a controller that came back from an old backup, or
+ * without one (DESIGN.md section 4 "Versions and restored backups").
+ *
+ * What nodes obey stands in the document: releases, stages, windows, limits. Soaks, gates and what is borne do not;
+ * they are the careful defaults then, and a person decides whether it goes on.
+ */
+#ifndef SELFRIGHT_ROLLOUT_REBUILD_H
+#define SELFRIGHT_ROLLOUT_REBUILD_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "model/rollout.h"
+
+#include <stdbool.h>
+
+/* The plan as JSON (plan.h reads it), appended. */
+NODISCARD int rebuild_plan(const struct rollout *document, struct buf *ret);
+
+/* The stages to be undone as a JSON list. */
+NODISCARD int rebuild_undo(const struct string_list *undo, struct buf *ret);
+
+/*
+ * The state of a rollout that is `known` to be in one, and published in another one. What stopped it stays: a backup
+ * does not know of a halt that came after it. Nothing goes on by itself.
+ */
+enum rollout_state rebuild_state(enum rollout_state known, enum rollout_state published);
+
+#endif
