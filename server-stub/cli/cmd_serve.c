@@ -161,6 +161,7 @@ static int start_web(struct serve *s, const struct cli *c, const char *key, cons
 	struct web_options o = { .os = s->os,
 				 .routes = serve_routes,
 				 .user = s,
+				 .before = serve_before,
 				 .upload_dir = repo_upload_dir(s->repo),
 				 .max_connections = 2000,
 				 .max_per_address = 1000 };
@@ -307,6 +308,12 @@ static int loop(struct serve *s, const struct cli *c)
 		mqtt_poll_done(s->mqtt, fds[mqtt_at].revents);
 		broker_settle(s);
 		web_poll_done(s->web);
+		/* Reports that came by HTTPS at once: one wait for the disk, then their answers. */
+		broker_settle(s);
+		if (s->posted) {
+			s->posted = false;
+			web_wake(s->web);
+		}
 		broker_tick(s);
 		trust_tick(s);
 		looks_tick(s);

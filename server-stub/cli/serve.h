@@ -39,6 +39,8 @@
 #include <stdint.h>
 
 struct ack;
+struct grant;
+struct lease;
 struct db;
 struct ingest_outcome;
 struct mqtt;
@@ -96,6 +98,9 @@ struct serve {
 	char canary[24]; /* what we said to ourselves over this connection */
 	bool past_is_over; /* and heard: what was queued before is behind us */
 	bool batch; /* reports were stored that are not on the disk yet, */
+	uint64_t batches,
+		failed_batch; /* the number of this or the last one; of one that is not on the disk and never will be */
+	bool posted; /* requests wait for the end of the batch */
 	struct ack *acks; /* SERVE_BATCH_MAX, and those taken are said when they are; of serve_broker */
 	size_t ack_count;
 	bool compared; /* what the broker kept from before this start */
@@ -166,6 +171,8 @@ void broker_stop(struct serve *s);
 void broker_tick(struct serve *s);
 /* Nodes were removed or added: our own broker reads its access list again. */
 NODISCARD int broker_access_changed(struct serve *s);
+/* Reports from now on share one wait for the disk, until broker_settle(). */
+void broker_begin_batch(struct serve *s);
 /* What was taken goes to the disk, and then its acknowledgements to the nodes. Cheap when there is nothing. */
 void broker_settle(struct serve *s);
 /* Connect as controller. */
@@ -352,6 +359,8 @@ void orders_post(void *user, struct web_request *rq);
 NODISCARD int lease_answer(struct serve *s, const char *node, const void *data, size_t len, struct buf *ret_grant,
 			   const char **ret_refusal);
 void lease_post(void *user, struct web_request *rq);
+/* May it start? *ret says so, or why not; a place is taken in the transaction of the caller. */
+NODISCARD int lease_judge(struct serve *s, const struct lease *asked, struct grant *ret);
 /* "place" in the node's object, if it holds one. */
 NODISCARD int lease_show(struct serve *s, const char *node, struct json_node *object);
 /* A person says that the node is not down any more, or never was; *ret_count: whether it held a place. */
@@ -380,13 +389,12 @@ void enrol_release_post(void *user, struct web_request *rq);
 NODISCARD int undo_leaves_bare(struct serve *s, const char *id, const struct evaluation *e, const char *undo,
 			       char *ret_list, size_t size, size_t *ret_count);
 extern const struct web_route serve_routes[];
+/* Of struct web_options: what any other request asks or changes comes after the reports before it, and is on the disk. */
+void serve_before(void *user, const struct web_route *route);
 /* A report that came by either road: stored, and what is to be said to it. -errno: our own failure. */
 NODISCARD int serve_store_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
 				 struct ingest_outcome *ret, bool *ret_refused);
 /* The signed answer, appended. */
 NODISCARD int serve_sign_ack(struct serve *s, const struct ack *ack, struct buf *ret);
-/* Both, for one that is answered at once; *ret_ack may stay empty. */
-NODISCARD int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
-				struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused);
 
 #endif

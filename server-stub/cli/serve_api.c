@@ -34,6 +34,7 @@ enum {
 	LEASE_BODY_MAX = 16 * 1024,
 	METADATA_MAX = 8 * 1024 * 1024,
 	EVENTS_MAX = 1000,
+	BATCH_WAIT_MS = 5000, /* it ends with this round of the loop */
 	WAIT_MAX_S = 120,
 	RESULTS_SHOWN = 50,
 	ID_TAIL = 8,
@@ -98,39 +99,64 @@ int serve_sign_ack(struct serve *s, const struct ack *ack, struct buf *ret)
 	return r;
 }
 
-int serve_take_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
-		      struct buf *ret_ack, char *ret_text, size_t text_size, bool *ret_refused)
-{
-	struct ingest_outcome o;
-	int r = serve_store_report(s, node, data, len, road, &o, ret_refused);
+/* A report that waits for the end of its batch. */
+struct posted {
+	bool stored;
+	uint64_t batch; /* 0: it is on the disk already */
+	struct ingest_outcome outcome;
+};
 
-	if (r < 0)
-		return r;
-	snprintf(ret_text, text_size, "%s", o.text);
-	return o.acknowledge ? serve_sign_ack(s, &o.ack, ret_ack) : 0;
-}
-
-static void post_report(void *user, struct web_request *rq)
+static void answer_posted(struct serve *s, struct web_request *rq, const struct posted *p)
 {
 	CLEANUP(buf_done)
 	struct buf ack = BUF_INIT(16 * 1024);
+
+	if ((p->batch && p->batch == s->failed_batch) ||
+	    (p->outcome.acknowledge && serve_sign_ack(s, &p->outcome.ack, &ack) < 0))
+		web_fail(rq, 503, "the report cannot be answered now; send it again");
+	else if (ack.len == 0)
+		web_fail(rq, 409, "%s", p->outcome.text);
+	else
+		web_reply(rq, 200, "application/json", ack.data, ack.len);
+}
+
+/* Stored at the first call; answered once it, and what came with it, is on the disk. */
+static void post_report(void *user, struct web_request *rq)
+{
+	struct serve *s = user;
 	const char *node = id_arg(rq, 0, "node");
-	char text[256];
+	struct posted *p = node ? web_note(rq, sizeof(*p)) : NULL;
 	bool refused = false;
 	const void *body;
 	size_t len;
 
 	if (!node)
 		return;
-	body = web_body(rq, &len);
-	if (serve_take_report(user, node, body, len, "https", &ack, text, sizeof(text), &refused) < 0)
+	if (!p) {
 		web_fail(rq, 503, "the report cannot be answered now; send it again");
-	else if (refused)
-		web_fail(rq, 403, "%s", text);
-	else if (ack.len == 0)
-		web_fail(rq, 409, "%s", text);
-	else
-		web_reply(rq, 200, "application/json", ack.data, ack.len);
+		return;
+	}
+	if (!p->stored) {
+		body = web_body(rq, &len);
+		broker_begin_batch(s);
+		if (serve_store_report(s, node, body, len, "https", &p->outcome, &refused) < 0) {
+			web_fail(rq, 503, "the report cannot be answered now; send it again");
+			return;
+		}
+		if (refused) {
+			web_fail(rq, 403, "%s", p->outcome.text);
+			return;
+		}
+		p->stored = true;
+		p->batch = s->batch ? s->batches : 0;
+		if (p->batch && web_wait(rq, BATCH_WAIT_MS)) {
+			s->posted = true;
+			return;
+		}
+	}
+	if (p->batch == s->batches)
+		broker_settle(s);
+	answer_posted(s, rq, p);
 }
 
 /* Of a stick, by hand: the same rules, and in words what came of it. Whoever sent it hears it the next time it is connected. */
@@ -1997,6 +2023,12 @@ static void get_audit(void *user, struct web_request *rq)
 		fail_database(s, rq, r);
 	else
 		answer(rq, 200, b);
+}
+
+void serve_before(void *user, const struct web_route *route)
+{
+	if (route->handler != post_report)
+		broker_settle(user);
 }
 
 const struct web_route serve_routes[] = {

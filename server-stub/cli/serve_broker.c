@@ -651,6 +651,14 @@ static void acknowledge(struct serve *s)
 	s->ack_count = 0;
 }
 
+void broker_begin_batch(struct serve *s)
+{
+	if (s->batch)
+		return;
+	s->batch = db_batch_begin(s->db) == 0; /* without one, the report's own transaction is durable */
+	s->batches += s->batch;
+}
+
 void broker_settle(struct serve *s)
 {
 	if (!s->batch)
@@ -660,6 +668,7 @@ void broker_settle(struct serve *s)
 		/* Nothing of it is acknowledged, so it comes again. */
 		log_error("ingest-failed", "%zu reports were not stored: %s", s->ack_count, db_error(s->db));
 		s->ack_count = 0;
+		s->failed_batch = s->batches;
 	}
 	acknowledge(s);
 }
@@ -672,8 +681,7 @@ static void take_report(struct serve *s, const char *node, const void *data, siz
 
 	if (s->ack_count == SERVE_BATCH_MAX)
 		broker_settle(s);
-	if (!s->batch)
-		s->batch = db_batch_begin(s->db) == 0; /* without one, the report's own transaction is durable */
+	broker_begin_batch(s);
 	if (serve_store_report(s, node, data, len, "mqtt", &o, &refused) < 0 || !o.acknowledge)
 		return;
 	s->acks[s->ack_count++] = o.ack;

@@ -109,8 +109,7 @@ static int refuse(struct grant *g, const char *why)
 	return 0;
 }
 
-/* May it start? *ret says so, or why not; a place is taken in the transaction of the caller. */
-static int judge(struct serve *s, const struct lease *asked, struct grant *ret)
+int lease_judge(struct serve *s, const struct lease *asked, struct grant *ret)
 {
 	struct limit limit = { 0 };
 	struct group group = { .label = limit.label };
@@ -145,7 +144,8 @@ static int judge(struct serve *s, const struct lease *asked, struct grant *ret)
 		r = db_places(s->db, asked->node, compare_place, &held);
 	if (r < 0)
 		return r;
-	if (down.count >= limit.maximum && !held.held) {
+	/* Nobody who holds a place has begun: a twin that died since counts against it. */
+	if (down.count >= limit.maximum) {
 		snprintf(ret->reason, sizeof(ret->reason),
 			 "%" PRIu64 " of at most %" PRIu64 " of %.30s are down: %.50s", down.count, limit.maximum,
 			 group.value[0] ? group.value : "those without the label", down.first);
@@ -186,7 +186,7 @@ int lease_answer(struct serve *s, const char *node, const void *data, size_t len
 		snprintf(grant.node, sizeof(grant.node), "%s", asked.node);
 		snprintf(grant.nonce, sizeof(grant.nonce), "%s", asked.nonce);
 		snprintf(grant.update, sizeof(grant.update), "%s", asked.update);
-		r = judge(s, &asked, &grant);
+		r = lease_judge(s, &asked, &grant);
 	}
 	/* On disk before anybody can act by it: a controller that starts again knows who may be down. */
 	if (r == 0)

@@ -24,6 +24,7 @@ struct web_request {
 	int failed; /* negative: the body cannot be taken */
 	bool head, body_done, replied, refused, suspend;
 	uint64_t wait_until_ms;
+	void *note;
 	struct web_request *next_waiting;
 };
 

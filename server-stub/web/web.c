@@ -145,6 +145,7 @@ static void request_free(struct web_request *rq)
 	drop_args(rq);
 	upload_abort(&rq->upload);
 	buf_done(&rq->body);
+	free(rq->note);
 	free(rq);
 }
 
@@ -247,6 +248,13 @@ const void *web_body(const struct web_request *rq, size_t *ret_len)
 bool web_is_head(const struct web_request *rq)
 {
 	return rq->head;
+}
+
+void *web_note(struct web_request *rq, size_t size)
+{
+	if (!rq->note)
+		rq->note = calloc(1, size);
+	return rq->note;
 }
 
 void web_file(struct web_request *rq, int dirfd, const char *path)
@@ -355,6 +363,15 @@ static bool take_body(struct web_request *rq, const char *data, size_t len)
 	return true;
 }
 
+static void run_handler(struct web_request *rq)
+{
+	const struct web_options *o = &rq->web->options;
+
+	if (o->before)
+		o->before(o->user, rq->route);
+	rq->route->handler(o->user, rq);
+}
+
 static void finish_upload(struct web_request *rq)
 {
 	int r = upload_end(&rq->upload);
@@ -364,7 +381,7 @@ static void finish_upload(struct web_request *rq)
 	else if (r < 0)
 		web_fail(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, "the upload cannot be kept: %s", err_text(r));
 	else
-		rq->route->handler(rq->web->options.user, rq);
+		run_handler(rq);
 }
 
 static void finish_body(struct web_request *rq)
@@ -378,7 +395,7 @@ static void finish_body(struct web_request *rq)
 	else if (rq->route->flags & WEB_UPLOAD)
 		finish_upload(rq);
 	else
-		rq->route->handler(rq->web->options.user, rq);
+		run_handler(rq);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
@@ -429,7 +446,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		rq->body_done = true;
 		finish_body(rq);
 	} else {
-		rq->route->handler(w->options.user, rq);
+		run_handler(rq);
 	}
 	if (rq->refused)
 		return MHD_NO;

@@ -48,6 +48,7 @@ struct web_options {
 	unsigned request_s; /* for a request's head and for its body; 0: 30 (uploads: idle_s only) */
 	const char *upload_dir; /* NULL: no uploads */
 	uint64_t max_upload; /* bytes; 0: 8 GiB */
+	void (*before)(void *user, const struct web_route *route); /* each call of a handler; may be NULL */
 };
 
 NODISCARD int web_open(const struct web_options *o, struct web **ret);
@@ -95,6 +96,9 @@ void web_file(struct web_request *rq, int dirfd, const char *path);
 
 /* Wait for web_wake, `timeout_ms` from the first call on. False: the time is over (or it cannot wait), reply now. */
 bool web_wait(struct web_request *rq, uint64_t timeout_ms);
+
+/* Memory of this request, zeroed at the first call and the same while it waits. NULL: there is none. */
+void *web_note(struct web_request *rq, size_t size);
 
 struct web_stats {
 	uint64_t requests, failures; /* failures: answered with 4xx or 5xx, or cut off */

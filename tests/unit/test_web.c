@@ -32,7 +32,7 @@ struct site {
 	int dirfd;
 	struct web *web;
 	char last_arg[300];
-	int calls;
+	int calls, before;
 };
 
 static void echo(void *user, struct web_request *rq)
@@ -78,6 +78,26 @@ static void wait_for_it(void *user, struct web_request *rq)
 	web_reply(rq, 200, "text/plain", s->calls >= 1000 ? "woken" : "late", s->calls >= 1000 ? 5 : 4);
 }
 
+/* Counts its own calls in memory that waits with it. */
+static void note_calls(void *user, struct web_request *rq)
+{
+	unsigned *calls = web_note(rq, sizeof(*calls));
+	char text[40];
+
+	(void) user;
+	if (++*calls == 1 && web_wait(rq, 100))
+		return;
+	snprintf(text, sizeof(text), "call %u", *calls);
+	web_reply(rq, 200, "text/plain", text, strlen(text));
+}
+
+static void before_each(void *user, const struct web_route *route)
+{
+	struct site *s = user;
+
+	s->before += route->handler == note_calls;
+}
+
 static void mute(void *user, struct web_request *rq)
 {
 	(void) user;
@@ -97,6 +117,7 @@ static const struct web_route routes[] = {
 	{ "GET", "/files/**", WEB_ANY, 0, files, 0 },
 	{ "PUT", "/upload/*", WEB_UNIX, 0, uploaded, WEB_UPLOAD },
 	{ "GET", "/wait", WEB_ANY, 0, wait_for_it, 0 },
+	{ "GET", "/note", WEB_ANY, 0, note_calls, 0 },
 	{ "GET", "/mute", WEB_ANY, 0, mute, 0 },
 	{ "GET", "/tls", WEB_TLS, 0, tls_only, 0 },
 	{ "GET", "/local", WEB_LOCAL, 0, tls_only, 0 },
@@ -115,9 +136,12 @@ static void put(int dirfd, const char *name, const void *data, size_t len)
 static int setup(void **state)
 {
 	struct site *s = calloc(1, sizeof(*s));
-	struct web_options o = {
-		.os = &os_posix, .routes = routes, .user = s, .request_s = 1, .max_upload = 100000
-	};
+	struct web_options o = { .os = &os_posix,
+				 .routes = routes,
+				 .user = s,
+				 .before = before_each,
+				 .request_s = 1,
+				 .max_upload = 100000 };
 
 	signal(SIGPIPE, SIG_IGN);
 	temp_folder(s->dir, sizeof(s->dir));
@@ -540,6 +564,12 @@ static void waiting_requests_are_woken_or_answered_late(void **state)
 	get(s, "/wait", "", answer, sizeof(answer));
 	assert_string_equal(body(answer), "late");
 	assert_true(os_posix.clock_boot_ms(&os_posix) - start >= 390);
+	/* What a request noted waits with it, and the hook is told of each call. */
+	get(s, "/note", "", answer, sizeof(answer));
+	assert_string_equal(body(answer), "call 2");
+	get(s, "/note", "", answer, sizeof(answer));
+	assert_string_equal(body(answer), "call 2");
+	assert_int_equal(s->before, 4);
 
 	child = fork();
 	if (child == 0) {
