@@ -401,12 +401,13 @@ static void say_release(const struct cli *c, const struct json *o)
 	for (size_t i = 0; i < json_count(nodes) && i < SHOWN_NODES; i++) {
 		const struct json *texts = json_get(json_at(nodes, i), "missing");
 		CLEANUP(buf_done)
-		struct buf line = BUF_INIT(8192);
+		struct buf line = BUF_INIT(8192), clean = BUF_INIT(16384);
 
 		for (size_t k = 0; k < json_count(texts); k++)
 			if (buf_addf(&line, "%s%s", k ? ", " : "", json_string(json_at(texts, k))) < 0)
 				break; /* --json has the rest */
-		cli_say(c, "  %s lacks %s", fleet_text(json_at(nodes, i), "node"), buf_str(&line));
+		if (printable_tail(buf_str(&line), line.len, 8192, &clean) == 0)
+			cli_say(c, "  %s lacks %s", fleet_text(json_at(nodes, i), "node"), buf_str(&clean));
 	}
 	if (json_count(nodes) > SHOWN_NODES || number(json_get(o, "nodes"), "more") > 0)
 		cli_say(c, "  and %lld more nodes",

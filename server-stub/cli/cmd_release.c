@@ -7,6 +7,7 @@
 #include "json/build.h"
 #include "json/json.h"
 #include "model/release.h"
+#include "model/report.h"
 #include "os/os.h"
 #include "server-stub/cli/fleet.h"
 #include "server-stub/cli/publisher.h"
@@ -248,6 +249,16 @@ static void say_evidence(const struct cli *c, const struct json *o)
 	say_tail(c, fleet_text(o, "output"));
 }
 
+/* A text of the team's, for a terminal: it must not move anybody's cursor. */
+static void say_text(const struct cli *c, const char *name, const char *text)
+{
+	CLEANUP(buf_done)
+	struct buf clean = BUF_INIT(64 * 1024);
+
+	if (*text && printable_tail(text, strlen(text), 16 * 1024, &clean) == 0)
+		cli_say(c, "  %s: %s", name, buf_str(&clean));
+}
+
 static void say_record(const struct cli *c, const struct json *answer)
 {
 	static const char *const words[] = { "changes", "risk", "known_issues", "post_deploy_checks" };
@@ -255,12 +266,10 @@ static void say_record(const struct cli *c, const struct json *answer)
 
 	cli_say(c, "%s%s %s%s, release %.12s", cli_colour(c, CLI_BOLD), fleet_text(answer, "component"),
 		fleet_text(answer, "version"), cli_colour(c, CLI_PLAIN), fleet_text(answer, "release_sha256"));
-	if (*fleet_text(answer, "owner"))
-		cli_say(c, "  owner: %s%s%s", fleet_text(answer, "owner"),
-			*fleet_text(answer, "on_call") ? ", on call: " : "", fleet_text(answer, "on_call"));
+	say_text(c, "owner", fleet_text(answer, "owner"));
+	say_text(c, "on call", fleet_text(answer, "on_call"));
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (*fleet_text(release, words[i]))
-			cli_say(c, "  %s: %s", words[i], fleet_text(release, words[i]));
+		say_text(c, words[i], fleet_text(release, words[i]));
 	list = json_get(release, "checks");
 	for (size_t i = 0; i < json_count(list); i++)
 		cli_say(c, "  check %s", fleet_text(json_at(list, i), "name"));

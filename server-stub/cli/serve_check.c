@@ -695,7 +695,7 @@ static void store_evidence(struct serve *s, struct web_request *rq, const struct
 	if (r == 0)
 		r = db_commit(s->db);
 	db_abort(s->db);
-	if (r == -ERR_FIELD_VALUE || r == -ERR_FIELD_TYPE) {
+	if (r == -ERR_FIELD_VALUE || r == -ERR_FIELD_TYPE || r == -ERR_TOO_LARGE) {
 		web_fail(rq, 400, "a result has a name, a command and an outcome: pass, fail or error");
 	} else if (r < 0) {
 		fail_database(s, rq, r);

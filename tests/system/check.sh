@@ -168,6 +168,12 @@ sha=$(selfright release show web 1.1.0 --json | jq -r .release_sha256)
 check "results of another release are refused" [ "$(post '{"release_sha256":"00","evidence":[{"name":"a","outcome":"pass","command":[]}]}')" = 409 ]
 check "a name that is none" [ "$(post "{\"release_sha256\":\"$sha\",\"evidence\":[{\"name\":\"../a\",\"outcome\":\"pass\",\"command\":[]}]}")" = 400 ]
 check "an outcome that is none" [ "$(post "{\"release_sha256\":\"$sha\",\"evidence\":[{\"name\":\"a\",\"outcome\":\"fine\",\"command\":[]}]}")" = 400 ]
+printf '{"release_sha256":"%s","evidence":[{"name":"a","outcome":"pass","command":["%s"]}]}' "$sha" "$(head -c 300000 /dev/zero | tr '\0' x)" >long.json
+check "a command that is too long" [ "$(post @long.json)" = 400 ]
+make_component odd
+selfright component add odd --team odd >/dev/null
+check "a release with a cursor in its words" selfright publish odd --version 1.0.0 --changes $'faster\033[2Jslower'
+check "moves none" says 0 "changes: faster?[2Jslower" selfright release show odd 1.0.0
 check "one bad among good ones stores none" eval "[ \$(post '{\"release_sha256\":\"$sha\",\"evidence\":[{\"name\":\"b\",\"outcome\":\"pass\",\"command\":[]},{\"name\":\"c\"}]}') = 400 ] &&
 	selfright release show web 1.1.0 --json | holds '[.evidence[].name] | index(\"b\") | not'"
 ended
