@@ -324,6 +324,8 @@ static void take_state(struct engine *e, const struct frame *f)
 
 	keep_words(n->link_reason, sizeof(n->link_reason), f->len > 0 ? f->data + 1 : NULL,
 		   f->len > 0 ? f->len - 1 : 0);
+	if (f->len > 0 && f->data[0] == 2)
+		enrol_refused(&e->enrol);
 	if (connected && !n->link_connected) {
 		n->report_wanted = true; /* both sides may have moved on meanwhile */
 		ask_soon(e);

@@ -110,6 +110,12 @@ bool enrol_tries_next(struct enrol *e)
 	return e->trying;
 }
 
+void enrol_refused(struct enrol *e)
+{
+	if (e->tried)
+		e->refused = true;
+}
+
 /* --- asking --- */
 
 static int sign(struct node *n, const struct enrolment *request, const struct private_key *key, struct buf *out)
@@ -364,7 +370,7 @@ static uint64_t step_trial(struct enrol *e)
 	if (e->trying) {
 		if (e->tried && n->link_connected)
 			promote(e);
-		else if (now >= e->trial_ends_ms)
+		else if (e->refused || now >= e->trial_ends_ms)
 			give_up_trial(e);
 		return e->trying ? e->trial_ends_ms : now;
 	}
@@ -374,6 +380,7 @@ static uint64_t step_trial(struct enrol *e)
 	if (update_is_active(n) || (!n->link_connected && !useless))
 		return now + 5000;
 	e->trying = true;
+	e->refused = false;
 	e->trial_ends_ms = now + TRIAL_MS;
 	n->link_restart_wanted = true;
 	return e->trial_ends_ms;

@@ -32,6 +32,7 @@ struct enrol {
 	struct backoff waits, refusals;
 	bool trying; /* the link is to use the next pair */
 	bool tried; /* and does: a connection proves it */
+	bool refused; /* the broker said no to it */
 	unsigned trials;
 	uint64_t trial_ends_ms, try_at_ms;
 	struct backoff trial_backoff;
@@ -47,6 +48,9 @@ int64_t enrol_due(const char *node, int64_t not_before, int64_t not_after);
 
 /* Is the link to use the next pair? It is being started with it, or without. */
 bool enrol_tries_next(struct enrol *e);
+
+/* The broker refused the certificate that the link came with. */
+void enrol_refused(struct enrol *e);
 
 /* A LINK_ENROLLED frame. */
 void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len);

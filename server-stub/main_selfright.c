@@ -19,6 +19,7 @@ static const struct row rows[] = {
 	  "the fleet's keys and metadata: init, status, rotation, offline signing, recovery" },
 	{ "key", cmd_key, "Set up", "make and look at key files" },
 	{ "serve", cmd_serve, "Set up", "run the controller: metadata, artifacts, broker, reports, rollouts" },
+	{ "broker-config", cmd_broker_config, "Set up", "settings and access list for a broker of your own" },
 	{ "node", cmd_node, "Set up", "add nodes, list them, force one back, hold it" },
 	{ "component", cmd_component, "Release",
 	  "make a component of a folder or a running service; give it to a team" },
@@ -45,7 +46,7 @@ static int help(FILE *to)
 		if (!str_eq(rows[i].group, group))
 			(void) fprintf(to, "\n%s\n", rows[i].group);
 		group = rows[i].group;
-		(void) fprintf(to, "  %-12s %s\n", rows[i].name, rows[i].summary);
+		(void) fprintf(to, "  %-13s %s\n", rows[i].name, rows[i].summary);
 	}
 	(void) fprintf(to,
 		       "\n`selfright COMMAND --help` says more, with an example. --version prints the version.\n"

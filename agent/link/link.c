@@ -108,8 +108,9 @@ static void tell_state(struct link *l, bool up, const char *reason)
 {
 	CLEANUP(buf_done)
 	struct buf b = BUF_INIT(512);
+	bool refused = !up && l->tls && tls_refused_ours(l->tls);
 
-	if (buf_add_byte(&b, up) == 0 && buf_add_str(&b, reason) == 0)
+	if (buf_add_byte(&b, refused ? 2 : up) == 0 && buf_add_str(&b, reason) == 0)
 		tell_engine(l, LINK_STATE, 0, b.data, b.len);
 }
 

@@ -24,7 +24,7 @@ struct tls {
 	bool is_address;
 	bool names_the_host; /* the context is ours: the library knows only the relay's socket */
 	char reason[REASON_BYTES], summary[REASON_BYTES];
-	bool by_date, by_issuer;
+	bool by_date, by_issuer, refused_ours;
 };
 
 void tls_clock_init(struct tls_clock *c, const struct os *os, int64_t floor)
@@ -211,10 +211,12 @@ static void on_info(const SSL *ssl, int where, int value)
 	if (where & SSL_CB_HANDSHAKE_DONE)
 		summarise(t, ssl);
 	/* Theirs about our certificate; ours is told by judge(). */
-	if (where & SSL_CB_READ && where & SSL_CB_ALERT && value >> 8 == SSL3_AL_FATAL && !t->reason[0])
+	if (where & SSL_CB_READ && where & SSL_CB_ALERT && value >> 8 == SSL3_AL_FATAL && !t->reason[0]) {
+		t->refused_ours = true;
 		(void) snprintf(t->reason, sizeof(t->reason),
 				"TLS: %s:%u refused this node's certificate or offer: %s", t->host, t->port,
 				SSL_alert_desc_string_long(value));
+	}
 }
 
 /* --- contexts --- */
@@ -231,7 +233,7 @@ int tls_watch(struct tls *t, void *ssl_ctx)
 	SSL_CTX *ctx = ssl_ctx;
 
 	t->reason[0] = '\0';
-	t->by_date = t->by_issuer = false;
+	t->by_date = t->by_issuer = t->refused_ours = false;
 	(void) pthread_once(&index_once, make_index); /* cannot fail with these arguments */
 	if (index_of_ours < 0 || SSL_CTX_set_ex_data(ctx, index_of_ours, t) != 1)
 		return -ENOMEM;
@@ -306,6 +308,11 @@ const char *tls_reason(const struct tls *t)
 bool tls_failed_by_date(const struct tls *t)
 {
 	return t->by_date;
+}
+
+bool tls_refused_ours(const struct tls *t)
+{
+	return t->refused_ours;
 }
 
 bool tls_failed_by_issuer(const struct tls *t)

@@ -73,6 +73,9 @@ bool tls_failed_by_date(const struct tls *t);
 /* The other side has a certificate of another CA: something opens TLS on the way, or it is not ours. */
 bool tls_failed_by_issuer(const struct tls *t);
 
+/* The other side refused our own certificate, or what we offered. */
+bool tls_refused_ours(const struct tls *t);
+
 /* What the last handshake agreed on, for people: "TLSv1.3, issuer ..., until ..., ALPN ..."; "" before one. */
 const char *tls_summary(const struct tls *t);
 

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { CERTIFICATE_LIFE_MIN_S = 10, CERTIFICATE_LIFE_MAX_S = 90 * 86400 };
 enum { TICK_MS = 1000, FDS = WEB_LISTENERS_MAX + 2 };
 
 static volatile sig_atomic_t stop_signal;
@@ -377,7 +378,7 @@ static int run(const struct cli *c, const struct serve_options *options)
 }
 
 /* "HOST:PORT" or "[ADDRESS]:PORT", split in place. */
-static bool split_broker(char *text, struct serve_options *o)
+static bool split_broker(char *text, const char **ret_host, unsigned *ret_port)
 {
 	char *colon = strrchr(text, ':');
 	uint64_t port;
@@ -389,15 +390,15 @@ static bool split_broker(char *text, struct serve_options *o)
 		colon[-1] = '\0';
 		text++;
 	}
-	o->broker_host = text;
-	o->external_port = (unsigned) port;
+	*ret_host = text;
+	*ret_port = (unsigned) port;
 	return text[0] != '\0';
 }
 
 int cmd_serve(int argc, char **argv)
 {
-	static const char *listen_on = "127.0.0.1", *broker, *broker_user, *broker_password;
-	static uint64_t http_port, broker_port;
+	static const char *listen_on = "127.0.0.1", *broker, *broker_for_nodes, *broker_user, *broker_password;
+	static uint64_t http_port, broker_port, certificate_life;
 	static bool verbose, no_signer;
 	static struct cli_values names;
 	static const struct cli_option options[] = {
@@ -421,6 +422,10 @@ int cmd_serve(int argc, char **argv)
 		  .value = "HOST:PORT",
 		  .help = "use this broker instead of a private mosquitto",
 		  .text = &broker },
+		{ .name = "broker-for-nodes",
+		  .value = "HOST:PORT",
+		  .help = "where nodes reach it, if that is another address (join files name it)",
+		  .text = &broker_for_nodes },
 		{ .name = "broker-user", .value = "NAME", .help = "user there", .text = &broker_user },
 		{ .name = "broker-password-file",
 		  .value = "FILE",
@@ -429,6 +434,11 @@ int cmd_serve(int argc, char **argv)
 		{ .name = "no-signer",
 		  .help = "a selfright-signer runs there already, as a user of its own (its --client is ours)",
 		  .flag = &no_signer },
+		{ .name = "certificate-life",
+		  .value = "TIME",
+		  .help = "how long nodes' certificates are valid (default and at most 90d); they renew them at "
+			  "two thirds",
+		  .seconds = &certificate_life },
 		{ .name = "verbose", .help = "log what an operator rarely needs", .flag = &verbose },
 		{ 0 },
 	};
@@ -442,7 +452,7 @@ int cmd_serve(int argc, char **argv)
 		.options = options,
 	};
 	struct serve_options o = { 0 };
-	char *broker_text = NULL;
+	char *broker_text = NULL, *nodes_text = NULL;
 	struct cli c;
 	int r = cli_open(&command, argc, argv, &c);
 
@@ -455,6 +465,11 @@ int cmd_serve(int argc, char **argv)
 	if ((strcmp(listen_on, "0.0.0.0") == 0 || strcmp(listen_on, "::") == 0) && names.count == 0)
 		return cli_fail(&c, CLI_USAGE,
 				"with --listen %s also say how nodes reach this machine: --name NAME", listen_on);
+	if (certificate_life &&
+	    (certificate_life < CERTIFICATE_LIFE_MIN_S || certificate_life > CERTIFICATE_LIFE_MAX_S))
+		return cli_fail(&c, CLI_USAGE, "a node's certificate lives for %d seconds to %d days",
+				CERTIFICATE_LIFE_MIN_S, CERTIFICATE_LIFE_MAX_S / 86400);
+	o.certificate_life_s = certificate_life;
 	o.dir = c.dir;
 	o.listen = listen_on;
 	o.no_signer = no_signer;
@@ -467,14 +482,26 @@ int cmd_serve(int argc, char **argv)
 	o.name_count = names.count;
 	if (broker) {
 		broker_text = strdup(broker);
-		if (!broker_text || !split_broker(broker_text, &o)) {
+		if (!broker_text || !split_broker(broker_text, &o.broker_host, &o.external_port)) {
 			free(broker_text);
 			return cli_fail(&c, CLI_USAGE, "--broker takes HOST:PORT, e.g. broker.example.org:8883");
+		}
+	}
+	o.nodes_host = o.broker_host;
+	o.nodes_port = o.external_port;
+	if (broker_for_nodes) {
+		nodes_text = strdup(broker_for_nodes);
+		if (!broker || !nodes_text || !split_broker(nodes_text, &o.nodes_host, &o.nodes_port)) {
+			free(broker_text);
+			free(nodes_text);
+			return cli_fail(&c, CLI_USAGE,
+					"--broker-for-nodes takes HOST:PORT, and goes with --broker");
 		}
 	}
 	log_set(NULL, NULL, verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	log_set_program("selfright");
 	r = run(&c, &o);
 	free(broker_text);
+	free(nodes_text);
 	return r;
 }

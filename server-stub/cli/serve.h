@@ -63,6 +63,9 @@ struct serve_options {
 	bool no_signer; /* one runs on the folder already, as a user of its own; only connect to it */
 	const char *broker_host; /* an external broker; NULL: a private one */
 	unsigned external_port;
+	const char *nodes_host; /* where nodes reach it; the same unless it says otherwise */
+	unsigned nodes_port;
+	uint64_t certificate_life_s; /* of nodes; 0: the longest */
 	const char *broker_user, *broker_password_file; /* external only; may be NULL */
 	const char *names[SERVE_NAMES_MAX]; /* DNS names and addresses nodes use, besides `listen` */
 	size_t name_count;
@@ -366,6 +369,11 @@ NODISCARD int lease_show(struct serve *s, const char *node, struct json_node *ob
 /* A person says that the node is not down any more, or never was; *ret_count: whether it held a place. */
 NODISCARD int lease_release(struct serve *s, const char *node, const char *reason, const char *by,
 			    unsigned *ret_count);
+
+/* --- serve_broker_api.c --- */
+/* GET /v1/broker: what `selfright broker-config` needs. POST /v1/broker {"public","names","by"}: a certificate for a broker. */
+void broker_get(void *user, struct web_request *rq);
+void broker_post(void *user, struct web_request *rq);
 
 /* --- serve_enrol.c --- */
 /* POST /v1/enrol: a node asks for a certificate. */

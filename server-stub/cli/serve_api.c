@@ -613,7 +613,7 @@ static int join_answer(struct serve *s, const char *node, const char *transport,
 	int r = 0;
 
 	if (transport)
-		r = signer_certify_node(s->signer, node, transport, &crt);
+		r = signer_certify_node(s->signer, node, transport, s->options.certificate_life_s, &crt);
 	if (r == 0)
 		r = repo_ca_pem(s->repo, &ca);
 	if (r == 0)
@@ -630,8 +630,8 @@ static int join_answer(struct serve *s, const char *node, const char *transport,
 		     strchr(serve_public_host(s), ':') ? "https://[%s]:%u/" : "https://%s:%u/",
 		     serve_public_host(s), s->https_port);
 	broker = node_object(o, "broker");
-	node_string(broker, "host", s->options.broker_host ? s->options.broker_host : serve_public_host(s));
-	node_integer(broker, "port", s->options.broker_host ? s->options.external_port : s->broker_port);
+	node_string(broker, "host", s->options.broker_host ? s->options.nodes_host : serve_public_host(s));
+	node_integer(broker, "port", s->options.broker_host ? s->options.nodes_port : s->broker_port);
 	return 0;
 }
 
@@ -746,6 +746,11 @@ static void post_node(void *user, struct web_request *rq)
 	transport = json_string(json_get(doc, "transport_public"));
 	if (!guard_id(node)) {
 		web_fail(rq, 400, "a node's name is lower-case letters, digits and '-', at most 63, e.g. oslo-1");
+		return;
+	}
+	/* On a broker the controller has this name. */
+	if (str_starts(node, "selfright-") && strcmp(node + strlen("selfright-"), s->fleet) == 0) {
+		web_fail(rq, 400, "the controller itself is '%s' at the broker; choose another name", node);
 		return;
 	}
 	secret = !json_get(doc, "identity_public") && !json_get(doc, "transport_public");
@@ -2047,6 +2052,8 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/check", WEB_UNIX, BODY_MAX, check_post, 0 },
 	{ "GET", "/v1/releases/*/*", WEB_UNIX, 0, release_get, 0 },
 	{ "POST", "/v1/releases/*/*/evidence", WEB_UNIX, BODY_MAX, evidence_post, 0 },
+	{ "GET", "/v1/broker", WEB_UNIX, 0, broker_get, 0 },
+	{ "POST", "/v1/broker", WEB_UNIX, BODY_MAX, broker_post, 0 },
 	{ "GET", "/v1/nodes", WEB_UNIX, 0, get_nodes, 0 },
 	{ "POST", "/v1/nodes", WEB_UNIX, BODY_MAX, post_node, 0 },
 	{ "GET", "/v1/held", WEB_UNIX, 0, held_get, 0 },

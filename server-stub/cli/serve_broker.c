@@ -4,6 +4,7 @@
 #include "model/collection.h"
 #include "os/durable.h"
 #include "mqtt/mqtt.h"
+#include "server-stub/cli/broker_files.h"
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
@@ -34,8 +35,7 @@ enum {
 	COMPARE_MS = 15000, /* how long a start waits for a broker before it signs without having heard it */
 };
 
-/* No node can have this name, so no node's certificate can claim it. */
-#define CONTROLLER "_controller"
+#define CONTROLLER BROKER_CONTROLLER
 #define CANARY "canary" /* we to ourselves */
 #define BROKER_USER "mosquitto"
 
@@ -178,63 +178,57 @@ static int write_password(struct serve *s, int dirfd, const struct owner *owner)
 	return r;
 }
 
-/* A certificate outlives its node. What is denied to a user is looked at before the patterns for all. */
-static int deny(void *user, const char *node)
+static int add_removed(void *user, const char *node)
 {
-	return buf_addf(user, "user %s\ntopic deny #\n\n", node);
+	return string_list_add(user, node);
+}
+
+/* What the generators need; `removed` is filled for the access list only. */
+static int plan(const struct serve *s, const char *folder, struct string_list *removed, struct broker_plan *ret)
+{
+	static const struct string_list none;
+
+	*ret = (struct broker_plan){
+		.fleet = s->fleet,
+		.folder = folder,
+		.listen = s->options.listen,
+		.port = s->broker_port,
+		.controller_listen = "127.0.0.1",
+		.controller_port = s->control_port,
+		.user = BROKER_USER,
+		.nodes = &none,
+		.removed = removed ? removed : &none,
+	};
+	return removed ? db_removed(s->db, add_removed, removed) : 0;
 }
 
 static int write_access_list(struct serve *s, int dirfd, const struct owner *owner)
 {
-	static const char *const to_all[] = { "announce", "timestamp" };
-	static const char *const to_one[] = { "announce", "ack", "grant", "blob" };
-	static const char *const from_one[] = { "report", "event", "presence", "get", "put", "lease" };
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(ACCESS_MAX);
-	const char *fleet = s->fleet;
-	int r;
+	struct string_list removed = { 0 };
+	struct broker_plan p;
+	int r = plan(s, "", &removed, &p);
 
-	r = buf_addf(&text, "user " CONTROLLER "\ntopic readwrite selfright/v1/%s/#\ntopic read $SYS/#\n\n",
-		     fleet);
 	if (r == 0)
-		r = db_removed(s->db, deny, &text);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(to_all); i++)
-		r = buf_addf(&text, "pattern read selfright/v1/%s/%s\n", fleet, to_all[i]);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(to_one); i++)
-		r = buf_addf(&text, "pattern read selfright/v1/%s/node/%%u/%s\n", fleet, to_one[i]);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(from_one); i++)
-		r = buf_addf(&text, "pattern write selfright/v1/%s/node/%%u/%s\n", fleet, from_one[i]);
+		r = broker_mosquitto_access(&p, &text);
+	string_list_done(&removed);
 	return r < 0 ? r : write_private(s, dirfd, "acl", owner, text.data, text.len);
 }
 
-/* Settings of MQTT.md section 6; the controller has a listener of its own, so that it never waits behind a storm of logins. */
 static int write_config(struct serve *s, int dirfd, const struct owner *owner)
 {
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(CONFIG_MAX);
-	const char *d = s->serve_dir;
+	char folder[PATH_MAX];
+	struct broker_plan p;
 	int r;
 
-	r = buf_addf(&text,
-		     "per_listener_settings false\nallow_anonymous false\n"
-		     "acl_file %s/mosquitto/acl\npassword_file %s/mosquitto/passwords\n"
-		     "user " BROKER_USER "\n"
-		     "persistence true\npersistence_location %s/mosquitto/data/\nautosave_interval 60\n"
-		     "persistent_client_expiration 14d\n"
-		     "max_queued_messages 100000\nmax_queued_bytes 268435456\nmax_inflight_messages 100\n"
-		     "message_size_limit 262144\nmax_packet_size 262144\nmax_keepalive 1200\n"
-		     "set_tcp_nodelay true\nsys_interval 10\n"
-		     "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n\n",
-		     d, d, d);
+	if (snprintf(folder, sizeof(folder), "%s/mosquitto", s->serve_dir) >= (int) sizeof(folder))
+		return -ENAMETOOLONG;
+	r = plan(s, folder, NULL, &p);
 	if (r == 0)
-		r = buf_addf(&text, "listener %u 127.0.0.1\n\n", s->control_port);
-	if (r == 0)
-		r = buf_addf(&text,
-			     "listener %u %s\ncafile %s/mosquitto/ca.crt\ncertfile %s/mosquitto/server.crt\n"
-			     "keyfile %s/mosquitto/server.key\nrequire_certificate true\nuse_identity_as_username "
-			     "true\n"
-			     "use_username_as_clientid true\ntls_version tlsv1.2\n",
-			     s->broker_port, s->options.listen, d, d, d);
+		r = broker_mosquitto_settings(&p, &text);
 	return r < 0 ? r : write_private(s, dirfd, "mosquitto.conf", owner, text.data, text.len);
 }
 

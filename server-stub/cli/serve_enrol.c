@@ -66,7 +66,8 @@ static int judge_and_issue(struct serve *s, const void *data, size_t len, struct
 	if (r == 0 && j->verdict == ENROL_SAME)
 		r = buf_add_str(certificate, buf_str(&j->certificate));
 	if (r == 0 && j->verdict == ENROL_ISSUE) {
-		r = s->signer ? signer_certify_node(s->signer, j->node, j->transport_public, certificate)
+		r = s->signer ? signer_certify_node(s->signer, j->node, j->transport_public,
+						    s->options.certificate_life_s, certificate)
 			      : -ERR_PEER_GONE;
 		if (r == 0)
 			r = enrol_issued(s->db, j, buf_str(certificate), serve_now(s));

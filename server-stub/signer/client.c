@@ -142,13 +142,16 @@ int signer_sign_control(struct signer_client *c, const struct json *document, st
 	return ask(c, SIGNER_SIGN_CONTROL, b, ret);
 }
 
-int signer_certify_node(struct signer_client *c, const char *node, const char *public_pem, struct buf *ret)
+int signer_certify_node(struct signer_client *c, const char *node, const char *public_pem, uint64_t life_s,
+			struct buf *ret)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 
 	node_string(json_build_root(b), "node", node);
 	node_string(json_build_root(b), "public", public_pem);
+	if (life_s > 0)
+		node_integer(json_build_root(b), "life", (int64_t) life_s);
 	return ask(c, SIGNER_CERTIFY_NODE, b, ret);
 }
 

@@ -52,7 +52,7 @@ NODISCARD int signer_sign_control(struct signer_client *c, const struct json *do
 
 /* A certificate of the fleet's CA for a node's transport key (client) or for serve (server, with names). PEM appended. */
 NODISCARD int signer_certify_node(struct signer_client *c, const char *node, const char *public_pem,
-				  struct buf *ret);
+				  uint64_t life_s /* 0: the signer's longest */, struct buf *ret);
 NODISCARD int signer_certify_server(struct signer_client *c, const char *public_pem, const char *const *names,
 				    size_t name_count, struct buf *ret);
 

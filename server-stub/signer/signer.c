@@ -739,17 +739,24 @@ static int certify(struct signer *s, uid_t uid, const struct certificate_request
 static int certify_node(struct signer *s, uid_t uid, const struct json *request, struct buf *ret)
 {
 	const char *node = json_string(json_get(request, "node"));
-	int64_t now = s->os->clock_real(s->os);
+	int64_t now = s->os->clock_real(s->os), backdate;
+	uint64_t life = SIGNER_NODE_CERTIFICATE_LIFE;
 	char shown[128];
 
 	if (!guard_id(node))
 		return fail(s, -ERR_NAME, "%s is no node id", log_quote(shown, sizeof(shown), node));
+	if (json_optional_u64(request, "life", SIGNER_NODE_CERTIFICATE_LIFE_MIN, SIGNER_NODE_CERTIFICATE_LIFE,
+			      &life) < 0)
+		return fail(s, -ERR_REFUSED, "a node's certificate lives for %d seconds to %d days",
+			    SIGNER_NODE_CERTIFICATE_LIFE_MIN, SIGNER_NODE_CERTIFICATE_LIFE / 86400);
+	/* A short one must not have most of its life behind it. */
+	backdate = life / 3 < SIGNER_CERTIFICATE_BACKDATE ? (int64_t) life / 3 : SIGNER_CERTIFICATE_BACKDATE;
 	return certify(s, uid,
 		       &(struct certificate_request){ .common_name = node,
 						      .public_pem = json_string(json_get(request, "public")),
 						      .client = true,
-						      .not_before = now - SIGNER_CERTIFICATE_BACKDATE,
-						      .not_after = now + SIGNER_NODE_CERTIFICATE_LIFE },
+						      .not_before = now - backdate,
+						      .not_after = now + (int64_t) life },
 		       "ca-node", ret);
 }
 

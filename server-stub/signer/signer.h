@@ -31,7 +31,7 @@ struct signer;
 enum signer_message {
 	SIGNER_SIGN_ROLE = 1, /* {"role","body","life"?: seconds, for a bundle} -> metadata */
 	SIGNER_SIGN_CONTROL, /* {"document"} -> envelope */
-	SIGNER_CERTIFY_NODE, /* {"node","public"} -> PEM */
+	SIGNER_CERTIFY_NODE, /* {"node","public","life"} -> PEM */
 	SIGNER_CERTIFY_SERVER, /* {"public","names"} -> PEM */
 	SIGNER_STATUS, /* {} -> JSON */
 	SIGNER_PROVE, /* {"role","metadata"} -> {} */
@@ -47,7 +47,8 @@ enum {
 	SIGNER_TIMESTAMP_RENEW = 6 * 3600,
 	SIGNER_ROLE_LIFE = 14 * 86400,
 	SIGNER_BUNDLE_LIFE_MAX = 366 * 86400,
-	SIGNER_NODE_CERTIFICATE_LIFE = 90 * 86400,
+	SIGNER_NODE_CERTIFICATE_LIFE = 90 * 86400, /* at most, and when no other is asked for */
+	SIGNER_NODE_CERTIFICATE_LIFE_MIN = 10,
 	SIGNER_SERVER_CERTIFICATE_LIFE = 365 * 86400,
 	SIGNER_CERTIFICATE_BACKDATE = 86400, /* nodes without a battery clock start in the past */
 };

@@ -619,6 +619,12 @@ static void certificates_name_nodes_and_servers(void **state)
 	assert_int_equal(-ERR_NAME, ask(b, SIGNER_CERTIFY_NODE, "{\"public\":\"%s\"}", buf_str(&text)));
 	assert_int_equal(-ERR_FIELD_MISSING, ask(b, SIGNER_CERTIFY_NODE, "{\"node\":\"n1\"}"));
 	assert_true(ask(b, SIGNER_CERTIFY_NODE, "{\"node\":\"n1\",\"public\":\"junk\"}") < 0);
+	/* Not longer than the longest, not so short that it ends before it arrives. */
+	assert_int_equal(-ERR_REFUSED,
+			 ask(b, SIGNER_CERTIFY_NODE, "{\"node\":\"n1\",\"life\":7776001,\"public\":\"%s\"}",
+			     buf_str(&text)));
+	assert_int_equal(-ERR_REFUSED, ask(b, SIGNER_CERTIFY_NODE,
+					   "{\"node\":\"n1\",\"life\":9,\"public\":\"%s\"}", buf_str(&text)));
 	assert_int_equal(-ERR_REFUSED,
 			 ask(b, SIGNER_CERTIFY_SERVER, "{\"names\":[],\"public\":\"%s\"}", buf_str(&text)));
 	assert_int_equal(-ERR_NAME, ask(b, SIGNER_CERTIFY_SERVER, "{\"names\":[\"email:a@b\"],\"public\":\"%s\"}",
