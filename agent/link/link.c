@@ -43,7 +43,7 @@ enum {
 };
 
 /* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
-enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_BLOB, IN_COUNT };
+enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_BLOB, IN_CERTIFICATE, IN_COUNT };
 
 /* A fetch of the engine, on the roads it may still take. */
 struct request {
@@ -72,7 +72,9 @@ struct link {
 	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
-	char get_topic[TOPIC_MAX], put_topic[TOPIC_MAX];
+	char get_topic[TOPIC_MAX], put_topic[TOPIC_MAX], enrol_topic[TOPIC_MAX];
+	struct buf enrol_request; /* until it is answered by HTTPS or sent to the broker */
+	uint32_t enrol_id; /* the broker was asked and has not answered; 0: not */
 	char report_path[TOPIC_MAX], lease_path[TOPIC_MAX], put_path[TOPIC_MAX];
 	char last_state[STATE_MAX]; /* of the last event: the same again is progress */
 	struct backoff resend;
@@ -234,6 +236,26 @@ static void hand_announcement(struct link *l, const void *payload, size_t len)
 		tell_engine(l, LINK_ANNOUNCE, 0, text.data, text.len);
 }
 
+static void tell_enrolled(struct link *l, uint32_t id, long status, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(SMALL_MAX + 2);
+	const uint8_t head[2] = { (uint8_t) (status >> 8), (uint8_t) status };
+
+	if (buf_add(&b, head, sizeof(head)) == 0 && buf_add(&b, data, len) == 0)
+		tell_engine(l, LINK_ENROLLED, id, b.data, b.len);
+}
+
+/* It says itself whether it is a certificate; who did not ask gets none. */
+static void take_certificate(struct link *l, const void *payload, size_t len)
+{
+	uint32_t id = l->enrol_id;
+
+	l->enrol_id = 0;
+	if (id != 0 && len <= SMALL_MAX)
+		tell_enrolled(l, id, 200, payload, len);
+}
+
 static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
 {
 	static const enum link_frame types[IN_COUNT] = {
@@ -248,6 +270,10 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	if (strcmp(topic, l->topics[IN_BLOB]) == 0) {
 		if (!puts_take(l->puts, payload, len))
 			blobs_take(l->blobs, payload, len);
+		return;
+	}
+	if (strcmp(topic, l->topics[IN_CERTIFICATE]) == 0) {
+		take_certificate(l, payload, len);
 		return;
 	}
 	for (size_t i = 0; i < IN_COUNT; i++) {
@@ -650,14 +676,18 @@ static int do_rate(struct link *l, const struct frame *f)
 	return 0;
 }
 
-static void tell_enrolled(struct link *l, uint32_t id, long status, const void *data, size_t len)
+/* Nobody answered by HTTPS. Where only the broker is reached it is asked there, as long as ours is still good. */
+static void ask_broker(struct link *l, uint32_t id, const char *words)
 {
-	CLEANUP(buf_done)
-	struct buf b = BUF_INIT(SMALL_MAX + 2);
-	const uint8_t head[2] = { (uint8_t) (status >> 8), (uint8_t) status };
+	int r = -ENOTCONN;
 
-	if (buf_add(&b, head, sizeof(head)) == 0 && buf_add(&b, data, len) == 0)
-		tell_engine(l, LINK_ENROLLED, id, b.data, b.len);
+	if (connected(l) && l->enrol_request.len > 0)
+		r = mqtt_publish(l->mqtt, l->enrol_topic, l->enrol_request.data, l->enrol_request.len, 1, false);
+	if (r == 0)
+		l->enrol_id = id;
+	else
+		tell_enrolled(l, id, 0, words, strlen(words));
+	buf_clear(&l->enrol_request);
 }
 
 /* HTTPS needs no certificate of ours, so it works when ours is missing or has expired. */
@@ -666,9 +696,11 @@ static void do_enrol(struct link *l, const struct frame *f)
 	static const char none[] = "no address to ask at is configured (urls in agent.yaml)";
 	int r = l->o->url_count > 0 ? courier_ask(l->courier, f->id, "v1/enrol", f->data, f->len) : -ERR_CONFIG;
 
+	l->enrol_id = 0;
+	buf_clear(&l->enrol_request);
+	(void) !buf_add(&l->enrol_request, f->data, f->len); /* without it HTTPS is the only road */
 	if (r < 0)
-		tell_enrolled(l, f->id, 0, r == -ERR_CONFIG ? none : err_text(r),
-			      strlen(r == -ERR_CONFIG ? none : err_text(r)));
+		ask_broker(l, f->id, r == -ERR_CONFIG ? none : err_text(r));
 }
 
 static int do_floor(struct link *l, const struct frame *f)
@@ -741,8 +773,10 @@ static void take_results(struct link *l)
 			road_ended(l, result.id, result.error, buf_str(&result.body), result.body.len,
 				   result.kind == COURIER_GET ? LINK_ROAD_HTTPS : LINK_ROAD_FILE);
 		} else if (result.kind == COURIER_ASK) {
-			tell_enrolled(l, result.id, result.error == 0 ? result.status : 0, buf_str(&result.body),
-				      result.body.len);
+			if (result.error == 0)
+				tell_enrolled(l, result.id, result.status, buf_str(&result.body), result.body.len);
+			else
+				ask_broker(l, result.id, buf_str(&result.body));
 		} else if (result.id == LEASE_ID) {
 			if (result.error == 0)
 				tell_engine(l, LINK_GRANT, 0, buf_str(&result.body), result.body.len);
@@ -768,8 +802,13 @@ static void take_results(struct link *l)
 static void name_topics(struct link *l)
 {
 	static const char *const inbound[IN_COUNT] = {
-		[IN_ANNOUNCE] = "announce", [IN_TIMESTAMP] = "timestamp", [IN_NODE_ANNOUNCE] = "node/%s/announce",
-		[IN_ACK] = "node/%s/ack",   [IN_GRANT] = "node/%s/grant", [IN_BLOB] = "node/%s/blob",
+		[IN_ANNOUNCE] = "announce",
+		[IN_TIMESTAMP] = "timestamp",
+		[IN_NODE_ANNOUNCE] = "node/%s/announce",
+		[IN_ACK] = "node/%s/ack",
+		[IN_GRANT] = "node/%s/grant",
+		[IN_BLOB] = "node/%s/blob",
+		[IN_CERTIFICATE] = "node/%s/certificate",
 	};
 	const char *fleet = l->o->fleet, *node = l->o->node;
 	char base[ID_MAX + 32];
@@ -788,6 +827,7 @@ static void name_topics(struct link *l)
 	(void) snprintf(l->event_topic, TOPIC_MAX, "%s/node/%s/event", base, node);
 	(void) snprintf(l->lease_topic, TOPIC_MAX, "%s/node/%s/lease", base, node);
 	(void) snprintf(l->get_topic, TOPIC_MAX, "%s/node/%s/get", base, node);
+	(void) snprintf(l->enrol_topic, TOPIC_MAX, "%s/node/%s/enrol", base, node);
 	(void) snprintf(l->presence_topic, TOPIC_MAX, "%s/node/%s/presence", base, node);
 	(void) snprintf(l->put_topic, TOPIC_MAX, "%s/node/%s/put", base, node);
 	(void) snprintf(l->put_path, TOPIC_MAX, "v1/node/%s/put", node);
@@ -947,6 +987,7 @@ static void tear_down(struct link *l)
 	courier_stop(l->courier);
 	outbox_close(&l->outbox);
 	frame_conn_done(&l->engine);
+	buf_done(&l->enrol_request);
 }
 
 static int serve_engine(struct link *l, short revents)
@@ -1025,6 +1066,7 @@ int link_run(const struct link_options *o)
 	};
 	int r;
 
+	buf_init(&l.enrol_request, SMALL_MAX);
 	tls_clock_init(&l.clock, o->os, o->time_floor);
 	frame_conn_init(&l.engine, o->engine_fd, LINK_FRAME_MAX);
 	r = set_up(&l);

@@ -12,8 +12,8 @@ enum { RULE_MAX = 1024, SALT_BYTES = 4 };
 
 /* The topics of DESIGN.md section 7. */
 static const char *const to_all[] = { "announce", "timestamp" };
-static const char *const to_one[] = { "announce", "ack", "grant", "blob" };
-static const char *const from_one[] = { "report", "event", "presence", "get", "put", "lease" };
+static const char *const to_one[] = { "announce", "ack", "grant", "blob", "certificate" };
+static const char *const from_one[] = { "report", "event", "presence", "get", "put", "lease", "enrol" };
 
 /* --- mosquitto --- */
 

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "json/json.h"
 #include "model/collection.h"
+#include "model/enrolment.h"
 #include "os/durable.h"
 #include "mqtt/mqtt.h"
 #include "server-stub/cli/broker_files.h"
@@ -708,6 +709,23 @@ static void take_put(struct serve *s, const char *node, const void *data, size_t
 	broker_publish(s, topic, text.data, text.len, false);
 }
 
+/* A node whose road is the broker alone renews its certificate by it. The first one comes by HTTPS: who asks has none. */
+static void take_enrolment(struct serve *s, const char *node, const void *data, size_t len)
+{
+	CLEANUP(buf_done)
+	struct buf answer = BUF_INIT(2 * PEM_MAX);
+	char topic[TOPIC_MAX], text[256];
+	unsigned status = 0;
+
+	if (len > ENROLMENT_MAX_BYTES ||
+	    enrol_take(s, node, data, len, "mqtt", &answer, &status, text, sizeof(text)) < 0)
+		return; /* said there; the node asks again */
+	if (status != 200 && status != 202 && status != 403)
+		return; /* no request, or one too many: nobody waits for the answer */
+	snprintf(topic, sizeof(topic), "node/%s/certificate", node);
+	broker_publish(s, topic, answer.data, answer.len, false);
+}
+
 /*
  * Our own broker starts with us, and nobody was connected to it before: who is kept or queued as online there said so
  * to the one before it, which may have been killed before it could tell of the end. Who is there now says so again.
@@ -737,6 +755,9 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	else if (strcmp(kind, "lease") == 0 && s->past_is_over) { /* nobody waits for the answers of yesterday */
 		broker_settle(s); /* a place is on the disk before the answer leaves */
 		take_lease(s, node, payload, len);
+	} else if (strcmp(kind, "enrol") == 0 && s->past_is_over) {
+		broker_settle(s); /* what is kept of it is on the disk before the answer leaves */
+		take_enrolment(s, node, payload, len);
 	} else if (strcmp(kind, "get") == 0 && s->past_is_over)
 		files_answer(s, node, payload, len);
 	else if (strcmp(kind, "put") == 0 && s->past_is_over)
@@ -774,9 +795,9 @@ static int read_password(struct serve *s, struct buf *ret)
 
 int broker_connect(struct serve *s)
 {
-	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence",
-					       "node/+/lease",	"node/+/get",	"node/+/put",
-					       "timestamp",	"announce",	CANARY };
+	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence", "node/+/lease",
+					       "node/+/get",	"node/+/put",	"node/+/enrol",	   "timestamp",
+					       "announce",	CANARY };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
 	char topics[ARRAY_LEN(filters)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];

@@ -27,7 +27,6 @@ check "the controller" start_serve --certificate-life ${life}s
 cp -r "$(dirname "$here")/../packaging/demo/web" .
 check "a component that is nginx" selfright component add web --team web
 check "web 1.0.0" selfright publish web --version 1.0.0 --changes first
-check "is rolled out to all" selfright rollout start --component web --version 1.0.0 --min-age 0 --stage all=all
 
 # --- from nothing but addresses and a secret to a node that is updated ---
 port=$(free_port)
@@ -43,7 +42,19 @@ check "its certificate names it" [ "$(openssl x509 -in "$(etc n1)/transport.crt"
 check "the secret is gone from it" [ ! -e "$(etc n1)/enrolment.secret" ]
 check "it has the labels it was added with" eval "selfright node show n1 --json | holds '.labels.site == \"oslo\"'"
 check "the audit trail says so" audit_has node-enrolled n1
+check "web is rolled out to it" selfright rollout start --component web --version 1.0.0 --min-age 0 --stage all=nodes:n1
 check "nginx runs" within 30 curl -sf "http://127.0.0.1:$port/healthz"
+
+# Two whose turn comes at the end: the only road of one is the broker from then on, the other is away until its
+# certificate has expired.
+check "m1 joins" add_node m1
+check "e1 joins" add_node e1
+check "m1 is online" within 20 is_online m1
+check "e1 is online" within 20 is_online e1
+stop_agent m1
+stop_agent e1
+sed -i 's|https://[^"]*|https://127.0.0.1:1/|' "$(etc m1)/agent.yaml"
+start_agent m1
 
 # --- a copy of the join file ---
 check "another machine joins with the same file" join copy n1.join
@@ -83,12 +94,14 @@ stop_agent n1
 rm "$(etc n1)"/transport-next.*
 
 # --- an expired certificate ---
-has_expired() { ! openssl x509 -in "$(etc n1)/transport.crt" -noout -checkend 0 >/dev/null; }
+has_expired() { ! openssl x509 -in "$(etc e1)/transport.crt" -noout -checkend 0 >/dev/null; }
 check "the certificate of a node that was away expires" within $((life + 10)) has_expired
-now=$(serial n1)
+now=$(serial e1)
+start_agent e1
+check "it gets another by its identity key" within 40 renewed e1 "$now"
+check "and is online" within 40 is_online e1
 start_agent n1
-check "it gets another by its identity key" within 40 renewed n1 "$now"
-check "and is online" within 40 is_online n1
+check "n1 comes back" within 40 is_online n1
 
 # --- a known node with a new key ---
 check "a known name gets no secret by accident" says 3 "--replace" selfright node add n1 -o again.join
@@ -114,6 +127,10 @@ check "it is updated" within 40 curl -sf "http://127.0.0.1:$port/healthz"
 start_agent n1
 check "the old machine is nobody" within 20 grep -q "not-signed" "$tmp/serve.log"
 stop_agent n1
+
+# --- no road but the broker ---
+check "m1 renews its certificate over MQTT" within 40 grep -q "node=m1 road=mqtt .*newer key" "$tmp/serve.log"
+check "which the broker took" within 40 grep -q certificate-renewed "$tmp/nodes/m1/agent.log"
 
 # --- a secret that is taken back ---
 check "another secret" selfright node add n2 -o n2.join

@@ -120,11 +120,12 @@ static void test_rabbitmq(void **state)
 	user = of_user(json_get(doc, "permissions"), "user", "n1");
 	assert_string_equal(json_string(json_get(user, "configure")), "^mqtt-subscription-n1qos[01]$");
 	topics = of_user(json_get(doc, "topic_permissions"), "user", "n1");
-	assert_string_equal(json_string(json_get(topics, "write")),
-			    "^selfright\\.v1\\.demo\\.node\\.{username}\\.(report|event|presence|get|put|lease)$");
 	assert_string_equal(
-		json_string(json_get(topics, "read")),
-		"^selfright\\.v1\\.demo\\.((announce|timestamp)|node\\.{username}\\.(announce|ack|grant|blob))$");
+		json_string(json_get(topics, "write")),
+		"^selfright\\.v1\\.demo\\.node\\.{username}\\.(report|event|presence|get|put|lease|enrol)$");
+	assert_string_equal(json_string(json_get(topics, "read")),
+			    "^selfright\\.v1\\.demo\\.((announce|timestamp)|node\\.{username}\\.(announce|ack|"
+			    "grant|blob|certificate))$");
 	old = of_user(json_get(doc, "permissions"), "user", "old");
 	assert_string_equal(json_string(json_get(old, "read")), "^$");
 	assert_string_equal(json_string(json_get(old, "write")), "^$");
