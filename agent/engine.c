@@ -575,6 +575,9 @@ static void refresh_if_due(struct engine *e)
 	struct node *n = &e->node;
 	uint64_t now = node_now_ms(n);
 
+	/* What the node is to run is not for a machine that is not the node yet; a stick is another matter. */
+	if (enrol_waits(&e->enrol))
+		return;
 	if (n->push_wanted && now >= e->push_at_ms && n->link) {
 		n->push_wanted = false;
 		refresh(e, true);
@@ -745,7 +748,7 @@ static int timeout_until(struct engine *e, uint64_t services_at, uint64_t enrol_
 		earlier(&at, e->link_start_at_ms);
 	if (n->bundle && install_is_settled(n))
 		return 0;
-	if (n->link) {
+	if (n->link && !enrol_waits(&e->enrol)) {
 		earlier(&at, n->refresh_wanted ? now : e->poll_at_ms);
 		if (n->push_wanted)
 			earlier(&at, e->push_at_ms);

@@ -104,6 +104,11 @@ int64_t enrol_due(const char *node, int64_t not_before, int64_t not_after)
 	return life <= 0 ? not_before : not_before + life / 3 * 2 + life / 12 * (int64_t) (hash % 1000) / 1000;
 }
 
+bool enrol_waits(const struct enrol *e)
+{
+	return e->dirfd >= 0 && !e->pair.enrolled && e->pair.secret;
+}
+
 bool enrol_tries_next(struct enrol *e)
 {
 	e->tried = e->trying;
@@ -226,7 +231,7 @@ static void take_first(struct enrol *e, const char *certificate)
 	e->said = 0;
 	n->enrolment[0] = '\0';
 	n->link_restart_wanted = true; /* with it */
-	n->report_wanted = true;
+	n->report_wanted = n->refresh_wanted = true;
 	log_notice("enrolled", "node=%s key=%.16s", n->config->node, n->identity_fingerprint);
 }
 

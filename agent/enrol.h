@@ -46,6 +46,9 @@ void enrol_close(struct enrol *e);
 /* When the certificate is renewed: two thirds of its life, a twelfth more at most by the node's name. */
 int64_t enrol_due(const char *node, int64_t not_before, int64_t not_after);
 
+/* It has a secret and no certificate: nobody knows yet that this machine is the node. */
+bool enrol_waits(const struct enrol *e);
+
 /* Is the link to use the next pair? It is being started with it, or without. */
 bool enrol_tries_next(struct enrol *e);
 

@@ -303,6 +303,10 @@ static void look_at_broker(struct doctor *d)
 		say(d, "broker", NOTE, NULL, "none is configured: everything but push goes by HTTPS");
 		return;
 	}
+	if (d->o->link->waits) {
+		say(d, "broker", NOTE, NULL, "not called: there is no certificate yet");
+		return;
+	}
 	if (d->o->connected) {
 		say(d, "broker", FINE, NULL, "the agent's own connection to %s:%u stands", d->o->link->broker_host,
 		    d->o->link->broker_port);
@@ -546,6 +550,10 @@ int doctor_run(const struct doctor_options *o)
 		say(&d, "https", FAILED, "urls: in agent.yaml", "no address of a repository is configured");
 	for (size_t i = 0; i < o->link->url_count && i < URLS_MAX; i++)
 		look_at_url(&d, o->link->urls[i]);
+	/* Last: it comes by the addresses before. */
+	if (o->link->waits)
+		say(&d, "certificate", FAILED, "selfright-agent status says what it waits for",
+		    "this machine is not enrolled yet");
 	if (o->json)
 		print_json(&d);
 	else

@@ -62,10 +62,12 @@ start_agent copy
 check "it is refused, and says why" within 20 says_link copy "another key"
 check "people are told" event_has secret-used-twice n1
 check "and see it in the list" says 0 "secret used twice" selfright node list
+check "and it takes nothing of what n1 is to run" [ ! -e "$tmp/nodes/copy/root/current" ]
 stop_agent copy
 check "a secret nobody made is refused" [ "$(jq -c '.secret = "0123456789abcdef0123456789abcdef01234567"' n1.join >bad.join && join bad bad.join && echo yes)" = yes ]
 start_agent bad
 check "with the same words as any other" within 20 says_link bad "not valid for this name"
+check "the doctor says the same" says 1 "The first step that failed is 'certificate'" agent bad doctor
 stop_agent bad
 check "what is no request is refused" [ "$(curl -s -o said.json -w '%{http_code}' --cacert "$(etc n1)/ca.crt" -d '{"signed":{}}' "$(jq -r .urls[0] n1.join)v1/enrol")" = 400 ]
 check "and what is too large" [ "$(head -c 20000 /dev/zero | curl -s -o said.json -w '%{http_code}' --cacert "$(etc n1)/ca.crt" --data-binary @- "$(jq -r .urls[0] n1.join)v1/enrol")" = 413 ]
@@ -113,6 +115,7 @@ check "it waits" within 20 says_link new "a person has to release"
 check "and is shown as in quarantine" enrolment n1 waiting
 check "with the fingerprint it shows itself" eval "selfright node list --json | holds --arg f '$(fingerprint new)' '.enrolments[0].fingerprint == \$f'"
 check "the old key is in force meanwhile" is_online n1
+check "the new machine runs nothing yet" not grep -q update-state "$tmp/nodes/new/agent.log"
 check "a release needs a reason" says 2 "--reason" selfright node release n1
 check "nobody else waits" says 3 "no new key" selfright node release n2 --reason x
 stop_agent n1
