@@ -100,7 +100,8 @@ static void any_scene(struct scene *s, uint64_t seed)
 	unsigned gates;
 
 	random_state = seed;
-	*s = (struct scene){ .stages = { { true, NOW - DAY, MEMBERS }, { false, 0, MEMBERS } } };
+	*s = (struct scene){ .stages = { { .open = true, .opened_at = NOW - DAY, .selected = MEMBERS },
+					 { .selected = MEMBERS } } };
 	gates = 1 + below(GATES);
 	snprintf(text + strlen(text), sizeof(text) - strlen(text),
 		 "kind: %s\ngates:\n  on_failure: %s\n  require: [", below(5) ? "regular" : "patch",

@@ -601,7 +601,7 @@ struct fleet {
 static void set_fleet(struct fleet *f, const char *gates)
 {
 	*f = (struct fleet){ .plan = plan_with(gates),
-			     .stages = { { true, OPENED, 1 }, { false, 0, 4 } },
+			     .stages = { { .open = true, .opened_at = OPENED, .selected = 1 }, { .selected = 4 } },
 			     .members = {
 				     { .node = "n1", .state = MEMBER_GOOD, .since = OPENED + 60, .heard_at = NOW },
 				     { .node = "n2", .stage = 1, .state = MEMBER_WAITING } } };
