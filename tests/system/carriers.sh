@@ -7,6 +7,7 @@ set -u
 
 # The repository's address is a port where nobody listens.
 only_mqtt() { # NODE
+	within 60 is_enrolled "$1" || return 1
 	within 20 agent "$1" status >/dev/null # a child that is not yet the program it is to become is not to be killed
 	stop_agent "$1"
 	sed -i -E 's|https://[^],"'\'' ]*|https://127.0.0.1:1/|g' "$tmp/nodes/$1/etc/agent.yaml"

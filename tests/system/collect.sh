@@ -13,6 +13,7 @@ echo "a password" >"$tmp/secret"
 chmod 644 "$tmp"/logs/app.log "$tmp"/logs/other.log
 
 with_sets() { # NODE: two sets of files, and the agent started anew
+	within 60 is_enrolled "$1" || return 1
 	within 20 agent "$1" status >/dev/null
 	stop_agent "$1"
 	mkdir -p "$tmp/nodes/$1/etc/collect.d"

@@ -95,6 +95,8 @@ add_node() { # NAME [--label ...]
 	echo "users: {link: nobody, stage: nobody, component: nobody}" >>"$tmp/nodes/$node/etc/agent.yaml"
 	start_agent "$node"
 }
+# It makes its keys itself and has them certified when it comes up; until then the controller has never heard of it.
+is_enrolled() { [ -s "$tmp/nodes/$1/etc/transport.crt" ]; }
 agent() { # NODE COMMAND...
 	local node=$1
 	shift
