@@ -12,6 +12,7 @@
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
+#include "agent/phase/measures.h"
 #include "agent/phase/watches.h"
 #include "agent/probe/probe.h"
 #include "agent/store/agents.h"
@@ -46,7 +47,7 @@
 
 enum {
 	FDS_MAX = 1 + CONTROL_FDS_MAX + SERVICES_FDS_MAX + INHIBIT_FDS_MAX + 2 +
-		  (PARTS_MAX + WATCHES_MAX) * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
+		  (PARTS_MAX + WATCHES_MAX + MEASURES_MAX) * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
@@ -450,6 +451,7 @@ static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control,
 			count += probe_set_prepare(n->attempt.checks[i].set, fds + count, FDS_MAX - count,
 						   node_now_ms(n), timeout_ms);
 	count += watches_prepare(n, fds + count, FDS_MAX - count, timeout_ms);
+	count += measures_prepare(n, fds + count, FDS_MAX - count, timeout_ms);
 	return count;
 }
 
@@ -793,6 +795,7 @@ static void loop(struct engine *e)
 		services_at = services_step(n->services, node_now_ms(n));
 		earlier(&services_at, follow_watches(n));
 		earlier(&services_at, phase_gather(n));
+		earlier(&services_at, measures_step(n));
 		int status = 0;
 
 		if (e->link.pid && process_poll(&e->link, &status) != 0) {
@@ -1238,6 +1241,7 @@ static void engine_done(struct engine *e)
 	control_close(e->control);
 	attempt_done(&n->attempt);
 	watches_free(n);
+	measures_free(n);
 	services_close(n->services);
 	inhibitors_close(n->inhibitors);
 	gather_close(n);

@@ -492,6 +492,9 @@ static int take_limits(const struct conf *map, struct config *c, struct conf_err
 	r = conf_optional_seconds(map, "report", 15 * 60, &c->report_s, e);
 	if (r < 0)
 		return r;
+	r = conf_optional_seconds(map, "measure_every", 5 * 60, &c->measure_every_s, e);
+	if (r < 0)
+		return r;
 	r = conf_optional_bool(map, "rehearse", false, &c->rehearse, e);
 	if (r < 0)
 		return r;

@@ -79,6 +79,7 @@ struct config {
 	unsigned zone_data_months; /* older zone data is told; 0: never */
 	char *metrics_file; /* a Prometheus textfile the agent writes; NULL: none */
 	uint64_t metrics_every_s;
+	uint64_t measure_every_s; /* how often metrics that releases declare are read for reports; 0: never */
 	struct string_list inhibit_users; /* who may hold off updates, besides root */
 	unsigned keep_versions, max_swaps_per_day;
 	uint64_t quota_bytes; /* of the whole root folder; 0: none */

@@ -35,6 +35,7 @@ struct bundle;
 struct gather;
 struct private_key;
 struct rehearsal;
+struct measures;
 struct watches;
 struct zone;
 struct services;
@@ -195,6 +196,7 @@ struct node {
 	struct private_key *identity;
 	struct services *services;
 	struct inhibitors *inhibitors;
+	struct measures *measures; /* metrics of what runs (measures.h) */
 	struct watches *watches; /* components watched while others move (watches.h) */
 	struct supervisor supervisor;
 	char boot_id[BOOT_ID_MAX + 1];

@@ -2,6 +2,7 @@
  * report - the truth, signed, until the controller has signed that it knows it.
  */
 #include "agent/link/protocol.h"
+#include "agent/phase/measures.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "agent/probe/probe.h"
@@ -288,6 +289,8 @@ static int compose(struct node *n, struct report *out)
 	if (r == 0)
 		r = add_checks(n, out);
 	if (r == 0)
+		r = measures_report(n, out);
+	if (r == 0)
 		r = add_orders(n, out);
 	if (r == 0)
 		r = add_means(n, &out->means);
@@ -301,12 +304,21 @@ static int compose(struct node *n, struct report *out)
  * oldest first, then what the node's console still tells. Every result stays, for the
  * answer acknowledges them all.
  */
-enum { SHORTER_OLD_LOGS = 1, SHORTER_LOGS, SHORTER_ALL, LOGS_KEPT = 4 };
+enum { SHORTER_OLD_LOGS = 1, SHORTER_LOGS, SHORTER_ALL, LOGS_KEPT = 4, HOURS_KEPT = 2 };
 
 static void forget(char **text)
 {
 	free(*text);
 	*text = NULL;
+}
+
+/* All but the newest. */
+static void forget_hours(struct report_metric *m, size_t kept)
+{
+	if (m->hour_count <= kept)
+		return;
+	memmove(m->hours, m->hours + (m->hour_count - kept), kept * sizeof(*m->hours));
+	m->hour_count = kept;
 }
 
 static void shorten(struct report *r, int how)
@@ -320,6 +332,8 @@ static void shorten(struct report *r, int how)
 		forget(&r->means.secrets_folder);
 		r->means.told = false;
 	}
+	for (size_t i = 0; how >= SHORTER_LOGS && i < r->metric_count; i++)
+		forget_hours(&r->metrics[i], how >= SHORTER_ALL ? 0 : HOURS_KEPT);
 	for (size_t i = 0; how >= SHORTER_ALL && i < r->component_count; i++) {
 		struct report_component *c = &r->components[i];
 

@@ -41,6 +41,8 @@ struct probe {
 	struct metric_window *window;
 	char before[PROBE_VALUE_MAX]; /* a metric's own value before the swap; "": not known */
 	char value[PROBE_VALUE_MAX]; /* what a baseline found, for the journal */
+	bool measured; /* by the last run of a metric: */
+	double measured_value, measured_samples;
 	struct log_kinds *kinds;
 	struct log_place place;
 	char *log_file;

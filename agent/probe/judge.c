@@ -52,6 +52,9 @@ static enum run_end judge_sample(const struct probe_set *set, struct probe *p, c
 	}
 	metric_window_add(p->window, now_ms, &sample);
 	v = metric_window_value(p->window, m);
+	p->measured = v.enough && v.samples > 0;
+	p->measured_value = v.value;
+	p->measured_samples = v.samples;
 	end = metric_judge(m, &v, p->before, &p->detail);
 	if (set->mode != PROBE_BASELINE || !v.enough)
 		return end;

@@ -111,6 +111,15 @@ const char *probe_set_value(const struct probe_set *set, size_t index)
 	return index < set->count ? set->probes[index].value : "";
 }
 
+bool probe_set_measured(const struct probe_set *set, size_t index, double *ret_value, double *ret_samples)
+{
+	if (index >= set->count || !set->probes[index].measured)
+		return false;
+	*ret_value = set->probes[index].measured_value;
+	*ret_samples = set->probes[index].measured_samples;
+	return true;
+}
+
 uint64_t probe_set_baseline_ms(const struct probe_set *set)
 {
 	uint64_t longest = 0;
@@ -338,6 +347,7 @@ static void start_run(const struct probe_set *set, struct probe *p, uint64_t now
 	p->running = true;
 	p->started_ms = now_ms;
 	p->status.error = 0;
+	p->measured = false;
 	if (p->road != ROAD_TALK)
 		start_program(set, p, now_ms);
 	else

@@ -91,6 +91,8 @@ void probe_set_was_failing(struct probe_set *set, const char *check);
 void probe_set_before(struct probe_set *set, const char *check, const char *value);
 /* In a baseline that is done: the value to hand to probe_set_before after the swap; "": none. Borrowed. */
 const char *probe_set_value(const struct probe_set *set, size_t index);
+/* A metric's value as its last run found it, and how much stands behind it. False: that run found none. */
+bool probe_set_measured(const struct probe_set *set, size_t index, double *ret_value, double *ret_samples);
 /* How long a baseline may take. */
 uint64_t probe_set_baseline_ms(const struct probe_set *set);
 

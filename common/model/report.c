@@ -6,6 +6,7 @@
 #include "model/field.h"
 #include "model/write.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,8 +35,8 @@ int update_state_parse(const char *name)
 static const char *const known_fields[] = { "_type",	 "format",   "fleet",	   "node",	 "boot_id",
 					    "agent",	 "sequence", "at",	   "generation", "trust",
 					    "timestamp", "labels",   "own_labels", "components", "update",
-					    "results",	 "checks",   "orders",	   "nonce",	 "means",
-					    "must",	 NULL };
+					    "results",	 "checks",   "orders",	   "metrics",	 "nonce",
+					    "means",	 "must",     NULL };
 
 /* Two ids and a number, joined by '/'. */
 static bool is_update(const char *s)
@@ -65,10 +66,39 @@ static const struct text_rule rule_update_or_empty = { UPDATE_ID_MAX, is_update_
 						       "<id>/<component>/<attempt>" };
 static const struct text_rule rule_boot_id = { BOOT_ID_MAX, is_boot_id, "a boot id" };
 static const struct text_rule rule_nonce = { NONCE_HEX, is_nonce, "32 lower-case hex digits" };
+/* What "%.9g" writes of a number that is one. */
+static bool is_number(const char *s)
+{
+	size_t n;
+
+	s += *s == '-';
+	n = strspn(s, "0123456789");
+	if (n == 0)
+		return false;
+	s += n;
+	if (*s == '.') {
+		n = strspn(s + 1, "0123456789");
+		if (n == 0)
+			return false;
+		s += 1 + n;
+	}
+	if (*s == 'e') {
+		s++;
+		s += *s == '-' || *s == '+';
+		n = strspn(s, "0123456789");
+		if (n == 0 || n > 3)
+			return false;
+		s += n;
+	}
+	return *s == '\0';
+}
+
+static const struct text_rule rule_number = { 24, is_number, "a number, as 0.05 or 1.5e+09" };
 static const struct text_rule rule_detail = { REPORT_DETAIL_MAX, NULL, "text" };
 static const struct text_rule rule_tail = { LOG_TAIL_MAX, NULL, "text" };
 
 #define NUMBER_MAX (INT64_C(1) << 52)
+#define HOUR_MAX 100000000 /* the year 13377 */
 
 /* --- releasing --- */
 
@@ -121,6 +151,14 @@ static void order_done(struct report_order *o)
 	free(o->detail);
 }
 
+static void metric_done(struct report_metric *m)
+{
+	free(m->component);
+	free(m->version);
+	free(m->name);
+	free(m->hours);
+}
+
 void report_done(struct report *r)
 {
 	if (!r)
@@ -152,6 +190,9 @@ void report_done(struct report *r)
 	for (size_t i = 0; i < r->order_count; i++)
 		order_done(&r->orders[i]);
 	free(r->orders);
+	for (size_t i = 0; i < r->metric_count; i++)
+		metric_done(&r->metrics[i]);
+	free(r->metrics);
 	free(r->nonce);
 	*r = (struct report){ 0 };
 }
@@ -246,6 +287,23 @@ static int write_order(struct json_node *o, const struct report_order *order)
 	return write_clean(o, "detail", order->detail, REPORT_DETAIL_MAX);
 }
 
+static void write_metric(struct json_node *o, const struct report_metric *m)
+{
+	struct json_node *hours, *h;
+
+	node_string(o, "component", m->component);
+	node_string(o, "version", m->version);
+	node_string(o, "name", m->name);
+	hours = node_array(o, "hours");
+	for (size_t i = 0; i < m->hour_count; i++) {
+		h = node_object(hours, NULL);
+		node_integer(h, "hour", m->hours[i].hour);
+		/* As text: what is signed knows whole numbers only. */
+		node_stringf(h, "mean", "%.9g", m->hours[i].mean);
+		write_u64(h, "samples", m->hours[i].samples);
+	}
+}
+
 static void write_trust(struct json_node *object, const struct report *r)
 {
 	struct json_node *trust = node_object(object, "trust");
@@ -315,6 +373,10 @@ static int write_lists(struct json_node *object, const struct report *report)
 	list = report->order_count > 0 ? node_array(object, "orders") : NULL;
 	for (size_t i = 0; i < report->order_count && r == 0; i++)
 		r = write_order(node_object(list, NULL), &report->orders[i]);
+	list = report->metric_count > 0 ? node_array(object, "metrics") : NULL;
+	for (size_t i = 0; i < report->metric_count; i++)
+		if (report->metrics[i].hour_count > 0)
+			write_metric(node_object(list, NULL), &report->metrics[i]);
 	return r;
 }
 
@@ -323,9 +385,13 @@ static bool counts_fit(const struct report *r)
 	for (size_t i = 0; i < r->component_count; i++)
 		if (r->components[i].denied_count > REPORT_DENIED_MAX)
 			return false;
+	for (size_t i = 0; i < r->metric_count; i++)
+		if (r->metrics[i].hour_count > REPORT_METRIC_HOURS_MAX)
+			return false;
 	return r->component_count <= REPORT_COMPONENTS_MAX && r->result_count <= REPORT_RESULTS_MAX &&
 	       r->check_count <= REPORT_CHECKS_MAX && r->means.vars.count <= LABELS_MAX &&
-	       r->means.secrets.count <= REPORT_SECRETS_MAX && r->order_count <= REPORT_ORDERS_MAX;
+	       r->means.secrets.count <= REPORT_SECRETS_MAX && r->order_count <= REPORT_ORDERS_MAX &&
+	       r->metric_count <= REPORT_METRICS_MAX;
 }
 
 int report_write(const struct report *r, struct json_node *object)
@@ -419,6 +485,31 @@ static void parse_order(struct fields *f, struct report_order *ret)
 	ret->at = field_time(f, "at", true);
 }
 
+static void parse_metric(struct fields *f, struct report_metric *ret)
+{
+	size_t n;
+
+	ret->component = field_text(f, "component", &rule_id, true);
+	ret->version = field_text(f, "version", &rule_version, true);
+	ret->name = field_text(f, "name", &rule_id, true);
+	n = fields_count(f, "hours", 0, REPORT_METRIC_HOURS_MAX);
+	ret->hours = field_alloc(f, n, sizeof(*ret->hours));
+	for (size_t i = 0; i < n && field_ok(f); i++) {
+		struct fields h = field_element(f, "hours", i);
+		struct report_metric_hour *hour = &ret->hours[ret->hour_count++];
+		char text[32];
+
+		hour->hour = (int64_t) field_need_u64(&h, "hour", 1, HOUR_MAX);
+		field_text_into(&h, "mean", &rule_number, true, text, sizeof(text));
+		hour->mean = strtod(text, NULL);
+		hour->samples = field_need_u64(&h, "samples", 1, NUMBER_MAX);
+		if (!isfinite(hour->mean))
+			field_fail(&h, -ERR_FIELD_VALUE, "mean", "out of range");
+		else if (i > 0 && field_ok(&h) && hour->hour <= hour[-1].hour)
+			field_fail(&h, -ERR_FIELD_VALUE, "hour", "must be later than the one before");
+	}
+}
+
 static void parse_trust(struct fields *f, struct report *out)
 {
 	struct fields trust = field_object(f, "trust", false);
@@ -490,6 +581,13 @@ static void parse_lists(struct fields *f, struct report *out)
 		struct fields o = field_element(f, "orders", i);
 
 		parse_order(&o, &out->orders[out->order_count++]);
+	}
+	n = fields_count(f, "metrics", 0, REPORT_METRICS_MAX);
+	out->metrics = field_alloc(f, n, sizeof(*out->metrics));
+	for (size_t i = 0; i < n && field_ok(f); i++) {
+		struct fields m = field_element(f, "metrics", i);
+
+		parse_metric(&m, &out->metrics[out->metric_count++]);
 	}
 }
 

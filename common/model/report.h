@@ -26,6 +26,8 @@ enum {
 	REPORT_RESULTS_MAX = 64,
 	REPORT_CHECKS_MAX = 256,
 	REPORT_ORDERS_MAX = 64,
+	REPORT_METRICS_MAX = 32,
+	REPORT_METRIC_HOURS_MAX = 12,
 	REPORT_DETAIL_MAX = 1024,
 	REPORT_SECRETS_MAX = 64,
 	UPDATE_ID_MAX = 160, /* <rollout or order id>/<component>/<attempt> */
@@ -100,6 +102,18 @@ struct report_means {
 	char *zone_data; /* edition of the time zone tables; NULL: not known */
 	uint64_t free_bytes; /* where versions are kept */
 };
+/* The mean of one metric over one hour, and how many samples, or events it is a share of, stand behind it. */
+struct report_metric_hour {
+	int64_t hour; /* since 1970, UTC */
+	double mean;
+	uint64_t samples;
+};
+/* A check of kind metric of one version that ran here; hours rise. */
+struct report_metric {
+	char *component, *version, *name;
+	struct report_metric_hour *hours;
+	size_t hour_count;
+};
 struct report {
 	char *fleet, *node, *boot_id, *agent;
 	uint64_t sequence;
@@ -119,6 +133,8 @@ struct report {
 	size_t result_count;
 	struct report_check *checks;
 	size_t check_count;
+	struct report_metric *metrics;
+	size_t metric_count;
 	struct report_order *orders;
 	size_t order_count;
 	char *nonce; /* hex, when it wants a fresh answer; else NULL */

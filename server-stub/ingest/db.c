@@ -4,12 +4,16 @@
 #include "crypto/digest.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 13, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 14, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+
+/* A day of a metric: for each hour its mean, as a 32 bit float, and how many samples, both little-endian. */
+enum { DAY_HOURS = 24, HOUR_BYTES = 6, DAY_BYTES = DAY_HOURS * HOUR_BYTES };
 
 enum { TOUCHED_MAX = 64, BUDGET_PLACES = 16 * 1024, LABEL_PATH_MAX = 300 };
 
@@ -146,6 +150,13 @@ static const char *const migrations[] = {
 	" command TEXT NOT NULL, output TEXT NOT NULL, by TEXT, duration_ms INTEGER NOT NULL, at INTEGER NOT NULL)"
 	" STRICT;"
 	"CREATE INDEX evidence_of_release ON evidence (component, version, release_sha256, name, id);",
+	"CREATE TABLE series (id INTEGER PRIMARY KEY, node TEXT NOT NULL REFERENCES nodes, component TEXT NOT "
+	"NULL,"
+	" name TEXT NOT NULL, version TEXT NOT NULL, UNIQUE (node, component, name, version)) STRICT;"
+	"CREATE TABLE metric_days (series INTEGER NOT NULL REFERENCES series, day INTEGER NOT NULL, hours BLOB "
+	"NOT "
+	"NULL,"
+	" PRIMARY KEY (series, day)) STRICT, WITHOUT ROWID;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -246,7 +257,7 @@ static void release(sqlite3_stmt *stmt, bool cached)
 	}
 }
 
-/* One letter per parameter: s text or NULL, i int64_t, u uint64_t, b bool. */
+/* One letter per parameter: s text or NULL, i int64_t, u uint64_t, b bool, h the hours of a day. */
 static int bind(sqlite3_stmt *stmt, const char *types, va_list args)
 {
 	for (int i = 1; *types; types++, i++) {
@@ -263,6 +274,10 @@ static int bind(sqlite3_stmt *stmt, const char *types, va_list args)
 		case 'u':
 			number = va_arg(args, uint64_t);
 			code = number > INT64_MAX ? SQLITE_RANGE : sqlite3_bind_int64(stmt, i, (int64_t) number);
+			break;
+		case 'h':
+			code = sqlite3_bind_blob(stmt, i, va_arg(args, const uint8_t *), DAY_BYTES,
+						 SQLITE_TRANSIENT);
 			break;
 		case 'b':
 			code = sqlite3_bind_int(stmt, i, va_arg(args, int));
@@ -544,11 +559,17 @@ int db_node_add(struct db *db, const char *node, const char *identity_public, co
 int db_node_remove(struct db *db, const char *node, int64_t now)
 {
 	static const char *const statements[] = {
-		"DELETE FROM components WHERE node = ?1", "DELETE FROM seen WHERE node = ?1",
-		"DELETE FROM boots WHERE node = ?1",	  "DELETE FROM results WHERE node = ?1",
-		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM orders WHERE node = ?1",
-		"DELETE FROM places WHERE node = ?1",	  "DELETE FROM skips WHERE node = ?1",
+		"DELETE FROM components WHERE node = ?1",
+		"DELETE FROM seen WHERE node = ?1",
+		"DELETE FROM boots WHERE node = ?1",
+		"DELETE FROM results WHERE node = ?1",
+		"DELETE FROM members WHERE node = ?1",
+		"DELETE FROM orders WHERE node = ?1",
+		"DELETE FROM places WHERE node = ?1",
+		"DELETE FROM skips WHERE node = ?1",
 		"DELETE FROM enrolments WHERE node = ?1",
+		"DELETE FROM metric_days WHERE series IN (SELECT id FROM series WHERE node = ?1)",
+		"DELETE FROM series WHERE node = ?1",
 	};
 	unsigned changes = 0;
 	int r = 0;
@@ -1709,6 +1730,154 @@ int db_gate_answers(struct db *db, const char *rollout, int64_t until,
 		"SELECT position, gate, at, verdict, text, data FROM gate_answers WHERE rollout = ?1 AND at <= ?2"
 		" ORDER BY id",
 		give_gate_answer, &e, "si", rollout, until);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- metrics --- */
+
+static void put_hour(uint8_t *at, float mean, uint64_t samples)
+{
+	uint32_t bits;
+	unsigned n = samples > UINT16_MAX ? UINT16_MAX : (unsigned) samples;
+
+	_Static_assert(sizeof(bits) == sizeof(mean), "a float has 32 bits");
+	memcpy(&bits, &mean, sizeof(bits));
+	for (unsigned i = 0; i < 4; i++)
+		at[i] = (uint8_t) (bits >> 8 * i);
+	at[4] = (uint8_t) n;
+	at[5] = (uint8_t) (n >> 8);
+}
+
+static float get_hour(const uint8_t *at, uint64_t *ret_samples)
+{
+	uint32_t bits = 0;
+	float mean;
+
+	for (unsigned i = 0; i < 4; i++)
+		bits |= (uint32_t) at[i] << 8 * i;
+	memcpy(&mean, &bits, sizeof(mean));
+	*ret_samples = (uint64_t) (at[4] | at[5] << 8);
+	return mean;
+}
+
+static int read_day(void *context, sqlite3_stmt *row)
+{
+	if (sqlite3_column_bytes(row, 0) == DAY_BYTES)
+		memcpy(context, sqlite3_column_blob(row, 0), DAY_BYTES);
+	return 0;
+}
+
+/* Its number; 0: the node has too many already. */
+static int series_id(struct db *db, const struct db_series *s, int64_t *ret)
+{
+	int64_t count = 0;
+	int r = query(db,
+		      "SELECT id FROM series WHERE node = ?1 AND component = ?2 AND name = ?3 AND version = ?4",
+		      read_number, ret, "ssss", s->node, s->component, s->name, s->version);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = query(db, "SELECT count(*) FROM series WHERE node = ?1", read_number, &count, "s", s->node);
+	if (r < 0 || count >= DB_SERIES_MAX)
+		return r < 0 ? r : 0;
+	r = change(db, "INSERT INTO series (node, component, name, version) VALUES (?1, ?2, ?3, ?4)", NULL, "ssss",
+		   s->node, s->component, s->name, s->version);
+	if (r == 0)
+		*ret = sqlite3_last_insert_rowid(db->handle);
+	return r;
+}
+
+/* When a day begins, what is too old goes, and series that have nothing left. */
+static int forget_days(struct db *db, const struct db_series *s, int64_t day)
+{
+	int r = change(db,
+		       "DELETE FROM metric_days WHERE day <= ?2 AND series IN (SELECT id FROM series WHERE node = "
+		       "?1)",
+		       NULL, "si", s->node, day - DB_METRIC_DAYS);
+
+	if (r < 0)
+		return r;
+	return change(db,
+		      "DELETE FROM series WHERE node = ?1 AND NOT EXISTS"
+		      " (SELECT 1 FROM metric_days WHERE series = series.id)",
+		      NULL, "s", s->node);
+}
+
+int db_metric_store(struct db *db, const struct db_series *s, const struct db_hour *hours, size_t count)
+{
+	int64_t id = 0;
+	int r = series_id(db, s, &id);
+
+	if (r < 0 || id == 0)
+		return r;
+	for (size_t i = 0; i < count;) {
+		int64_t day = hours[i].hour / DAY_HOURS;
+		uint8_t bytes[DAY_BYTES] = { 0 };
+		bool news = false;
+		int found = query(db, "SELECT hours FROM metric_days WHERE series = ?1 AND day = ?2", read_day,
+				  bytes, "ii", id, day);
+
+		if (found < 0)
+			return found;
+		for (; i < count && hours[i].hour / DAY_HOURS == day; i++) {
+			uint8_t *at = bytes + hours[i].hour % DAY_HOURS * HOUR_BYTES;
+			float mean = (float) hours[i].mean;
+			uint64_t had;
+
+			(void) get_hour(at, &had);
+			/* An agent that was started anew has less of the hour than it told before. */
+			if (hours[i].samples <= had || !isfinite(mean))
+				continue;
+			put_hour(at, mean, hours[i].samples);
+			news = true;
+		}
+		if (news)
+			r = change(db,
+				   "INSERT INTO metric_days (series, day, hours) VALUES (?1, ?2, ?3)"
+				   " ON CONFLICT (series, day) DO UPDATE SET hours = excluded.hours",
+				   NULL, "iih", id, day, bytes);
+		if (r == 0 && news && found == 0)
+			r = forget_days(db, s, day);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct each_hour {
+	int (*each)(void *user, const char *version, const struct db_hour *row);
+	void *user;
+	int64_t from;
+};
+
+static int give_hours(void *context, sqlite3_stmt *row)
+{
+	struct each_hour *e = context;
+	const uint8_t *bytes = sqlite3_column_blob(row, 2);
+	int r = 0;
+
+	if (!bytes || sqlite3_column_bytes(row, 2) != DAY_BYTES)
+		return 0;
+	for (int64_t i = 0; r == 0 && i < DAY_HOURS; i++) {
+		struct db_hour h = { .hour = sqlite3_column_int64(row, 1) * DAY_HOURS + i };
+
+		h.mean = (double) get_hour(bytes + i * HOUR_BYTES, &h.samples);
+		if (h.samples > 0 && h.hour >= e->from)
+			r = e->each(e->user, text_at(row, 0), &h);
+	}
+	return r;
+}
+
+int db_metrics(struct db *db, const char *node, const char *component, const char *name, int64_t from,
+	       int (*each)(void *user, const char *version, const struct db_hour *row), void *user)
+{
+	struct each_hour e = { each, user, from };
+	int r = query(
+		db,
+		"SELECT s.version, d.day, d.hours FROM series s JOIN metric_days d ON d.series = s.id"
+		" WHERE s.node = ?1 AND s.component = ?2 AND s.name = ?3 AND d.day >= ?4 ORDER BY d.day, s.id",
+		give_hours, &e, "sssi", node, component, name, from / DAY_HOURS);
 
 	return r > 0 ? 0 : r;
 }

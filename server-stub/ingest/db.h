@@ -359,6 +359,25 @@ NODISCARD int db_gate_answered(struct db *db, const struct db_gate_answer *a);
 NODISCARD int db_gate_answers(struct db *db, const char *rollout, int64_t until,
 			      int (*each)(void *user, const struct db_gate_answer *row), void *user);
 
+/* --- metrics: hourly means that nodes report of what runs there, for the metric gate --- */
+enum { DB_METRIC_DAYS = 21, DB_SERIES_MAX = 256 /* of one node */ };
+struct db_series {
+	const char *node, *component, *name, *version;
+};
+struct db_hour {
+	int64_t hour; /* since 1970 */
+	double mean;
+	uint64_t samples; /* beyond 65535 that many */
+};
+/*
+ * Rising hours of one series. Of an hour that is known the one with more samples stays. Days that are DB_METRIC_DAYS
+ * older than a node's newest go when that begins; series beyond DB_SERIES_MAX are left out. Within a transaction.
+ */
+NODISCARD int db_metric_store(struct db *db, const struct db_series *s, const struct db_hour *hours, size_t count);
+/* From this hour on, of every version, rising but for hours that two versions share. */
+NODISCARD int db_metrics(struct db *db, const char *node, const char *component, const char *name, int64_t from,
+			 int (*each)(void *user, const char *version, const struct db_hour *row), void *user);
+
 /* --- places: nodes that are, or may be, down by leave of this controller (DESIGN.md section 5 "Grant") --- */
 struct db_place {
 	const char *node, *update, *rollout; /* a node has one place at most */

@@ -13,7 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVENT_MAX_BYTES = 16 * 1024, PRESENCE_MAX_BYTES = 1024, LEASE_MAX_BYTES = 16 * 1024, LINE_BYTES = 1024 };
+enum {
+	EVENT_MAX_BYTES = 16 * 1024,
+	PRESENCE_MAX_BYTES = 1024,
+	LEASE_MAX_BYTES = 16 * 1024,
+	LINE_BYTES = 1024,
+	METRIC_HOURS_LATE = 48
+};
 
 static const struct json_limits report_limits = { REPORT_MAX_BYTES, 24, 50000 };
 static const struct json_limits event_limits = { EVENT_MAX_BYTES, 4, 64 };
@@ -180,6 +186,28 @@ static const char *check_in_state(const struct report *report, const char *state
 	return NULL;
 }
 
+/* Hours that have not come yet, or that nobody would still tell, are of a clock that is wrong. */
+static int store_metrics(struct db *db, const struct report *report, int64_t now)
+{
+	int64_t hour = now / 3600;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < report->metric_count; i++) {
+		const struct report_metric *m = &report->metrics[i];
+		const struct db_series s = { report->node, m->component, m->name, m->version };
+		struct db_hour hours[REPORT_METRIC_HOURS_MAX];
+		size_t n = 0;
+
+		for (size_t k = 0; k < m->hour_count; k++)
+			if (m->hours[k].hour <= hour && m->hours[k].hour > hour - METRIC_HOURS_LATE)
+				hours[n++] = (struct db_hour){ m->hours[k].hour, m->hours[k].mean,
+							       m->hours[k].samples };
+		if (n > 0)
+			r = db_metric_store(db, &s, hours, n);
+	}
+	return r;
+}
+
 /* The news of a report that is signed, whole and higher than all before. */
 static int store(struct db *db, const struct report *report, const char *body, const char *digest, bool first,
 		 bool new_boot, bool quarantined, int64_t now, unsigned *ret_news)
@@ -228,7 +256,8 @@ static int store(struct db *db, const struct report *report, const char *body, c
 		if (r < 0)
 			return r;
 	}
-	return store_results(db, report, now, ret_news);
+	r = store_metrics(db, report, now);
+	return r < 0 ? r : store_results(db, report, now, ret_news);
 }
 
 struct node_state {

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -1017,6 +1019,159 @@ static void gates_are_remembered(void **state)
 	assert_true(db_gate_look_add(db, &l, 3) < 0);
 }
 
+/* --- metrics --- */
+
+struct hours_seen {
+	int count;
+	int64_t first, last;
+	double sum;
+	uint64_t samples;
+	char version[16];
+};
+
+static int see_hour(void *user, const char *version, const struct db_hour *row)
+{
+	struct hours_seen *s = user;
+
+	if (s->count++ == 0)
+		s->first = row->hour;
+	assert_true(row->hour >= s->last);
+	s->last = row->hour;
+	s->sum += row->mean;
+	s->samples += row->samples;
+	(void) snprintf(s->version, sizeof(s->version), "%s", version);
+	return 0;
+}
+
+static struct hours_seen hours_of(struct db *db, const char *node, const char *name, int64_t from)
+{
+	struct hours_seen s = { .count = 0 };
+
+	assert_int_equal(db_metrics(db, node, "web", name, from, see_hour, &s), 0);
+	return s;
+}
+
+static void store_hours(struct db *db, const char *node, const char *name, const char *version, int64_t from,
+			unsigned count, double mean, uint64_t samples)
+{
+	const struct db_series s = { node, "web", name, version };
+	struct db_hour hours[12];
+
+	assert_true(count <= sizeof(hours) / sizeof(hours[0]));
+	for (unsigned i = 0; i < count; i++)
+		hours[i] = (struct db_hour){ from + i, mean, samples };
+	assert_int_equal(db_metric_store(db, &s, hours, count), 0);
+}
+
+static void metrics_are_kept_by_the_hour(void **state)
+{
+	struct db *db = *state;
+	struct hours_seen s;
+
+	add_nodes(db);
+	store_hours(db, "n1", "errors", "1.0.0", 1000 * 24 - 3, 8, 0.25, 12); /* over midnight */
+	s = hours_of(db, "n1", "errors", 0);
+	assert_int_equal(s.count, 8);
+	assert_int_equal(s.first, 1000 * 24 - 3);
+	assert_int_equal(s.last, 1000 * 24 + 4);
+	assert_true(s.sum > 1.999 && s.sum < 2.001);
+	assert_int_equal(s.samples, 96);
+	assert_string_equal(s.version, "1.0.0");
+	assert_int_equal(hours_of(db, "n1", "errors", 1000 * 24 + 2).count, 3);
+	/* Told again, and by an agent that was started anew: nothing changes. With more behind it: it does. */
+	store_hours(db, "n1", "errors", "1.0.0", 1000 * 24, 1, 9, 12);
+	store_hours(db, "n1", "errors", "1.0.0", 1000 * 24, 1, 9, 3);
+	assert_true(hours_of(db, "n1", "errors", 0).sum < 2.001);
+	store_hours(db, "n1", "errors", "1.0.0", 1000 * 24, 1, 1.25, 13);
+	s = hours_of(db, "n1", "errors", 0);
+	assert_int_equal(s.count, 8);
+	assert_true(s.sum > 2.999 && s.sum < 3.001);
+	/* Others have nothing to do with it. */
+	store_hours(db, "n2", "errors", "1.0.0", 1000 * 24, 1, 7, 1);
+	store_hours(db, "n1", "memory", "1.0.0", 1000 * 24, 1, 7, 1);
+	assert_int_equal(hours_of(db, "n1", "errors", 0).count, 8);
+	/* The hour of a swap has two versions. */
+	store_hours(db, "n1", "errors", "1.1.0", 1000 * 24 + 4, 2, 0, 1);
+	assert_int_equal(hours_of(db, "n1", "errors", 0).count, 10);
+	/* Out of range, as a float or at all: no value. */
+	store_hours(db, "n1", "large", "1.0.0", 5, 1, 1e300, 1);
+	assert_int_equal(hours_of(db, "n1", "large", 0).count, 0);
+	store_hours(db, "n1", "many", "1.0.0", 5, 1, -1e30, UINT64_MAX);
+	assert_int_equal(hours_of(db, "n1", "many", 0).samples, UINT16_MAX);
+	assert_int_equal(db_begin(db), 0);
+	assert_int_equal(db_node_remove(db, "n1", 1), 0);
+	assert_int_equal(db_commit(db), 0);
+	assert_int_equal(hours_of(db, "n1", "errors", 0).count, 0);
+	assert_int_equal(hours_of(db, "n2", "errors", 0).count, 1);
+}
+
+static void metrics_are_forgotten_and_bounded(void **state)
+{
+	struct db *db = *state;
+	char version[24];
+
+	add_nodes(db);
+	for (int64_t day = 0; day < 60; day++) {
+		snprintf(version, sizeof(version), "1.%d.0", (int) day / 7);
+		store_hours(db, "n1", "errors", version, day * 24, 12, 1, 1);
+		assert_true(hours_of(db, "n1", "errors", 0).count <= 12 * DB_METRIC_DAYS);
+	}
+	assert_int_equal(hours_of(db, "n1", "errors", 0).count, 12 * DB_METRIC_DAYS);
+	assert_int_equal(hours_of(db, "n1", "errors", 0).first, (60 - DB_METRIC_DAYS) * 24);
+	/* A node that makes names up fills its own places alone. */
+	for (int i = 0; i < 2 * DB_SERIES_MAX; i++) {
+		snprintf(version, sizeof(version), "2.%d.0", i);
+		store_hours(db, "n1", "made-up", version, 60 * 24, 1, 1, 1);
+	}
+	assert_true(hours_of(db, "n1", "made-up", 0).count < DB_SERIES_MAX);
+	store_hours(db, "n2", "errors", "1.0.0", 60 * 24, 1, 1, 1);
+	assert_int_equal(hours_of(db, "n2", "errors", 0).count, 1);
+}
+
+/* METRIC_NODES=N (10) in the environment: so many, and what it costs is printed. */
+static void a_month_of_metrics_has_its_size(void **state)
+{
+	enum { METRICS = 4, DAYS = 30, BYTES_OF_A_DAY = 260 };
+	const char *wanted = getenv("METRIC_NODES");
+	int nodes = wanted && atoi(wanted) > 0 ? atoi(wanted) : 10;
+	char path[] = "/tmp/selfright-db-XXXXXX", node[16], name[16], version[16];
+	int fd = mkstemp(path);
+	struct timespec begin, end;
+	struct stat st;
+	struct db *db;
+
+	(void) state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(db_open(path, &db), 0);
+	for (int i = 0; i < nodes; i++) {
+		snprintf(node, sizeof(node), "n%05d", i);
+		assert_int_equal(db_node_add(db, node, node, node, "{}", 1), 0);
+	}
+	for (int day = 0; day < DAYS; day++) {
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		assert_int_equal(db_begin(db), 0);
+		snprintf(version, sizeof(version), "1.%d.0", day / 7); /* a release a week */
+		for (int i = 0; i < nodes; i++)
+			for (int m = 0; m < METRICS; m++) {
+				snprintf(node, sizeof(node), "n%05d", i);
+				snprintf(name, sizeof(name), "metric-%d", m);
+				store_hours(db, node, name, version, day * 24, 12, 0.1 * m, 12);
+				store_hours(db, node, name, version, day * 24 + 12, 12, 0.1 * m, 12);
+			}
+		assert_int_equal(db_commit(db), 0);
+		clock_gettime(CLOCK_MONOTONIC, &end);
+	}
+	db_close(db);
+	assert_int_equal(stat(path, &st), 0);
+	if (wanted)
+		print_message("%d nodes, %d metrics, %d days: %.1f MB; the last day's %d hours stored in %.2f s\n",
+			      nodes, METRICS, DB_METRIC_DAYS, (double) st.st_size / 1e6, nodes * METRICS * 24,
+			      (double) (end.tv_sec - begin.tv_sec) + (double) (end.tv_nsec - begin.tv_nsec) / 1e9);
+	assert_true(st.st_size < 512 * 1024 + (off_t) nodes * METRICS * (DB_METRIC_DAYS + 1) * BYTES_OF_A_DAY);
+	assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -1043,6 +1198,9 @@ int main(void)
 		cmocka_unit_test(what_was_committed_is_there_after_a_kill),
 		cmocka_unit_test(a_newer_schema_and_a_broken_file_are_refused),
 		T(strangers_are_bounded),
+		cmocka_unit_test_setup_teardown(metrics_are_kept_by_the_hour, setup, teardown),
+		cmocka_unit_test_setup_teardown(metrics_are_forgotten_and_bounded, setup, teardown),
+		cmocka_unit_test(a_month_of_metrics_has_its_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

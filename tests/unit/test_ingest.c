@@ -787,6 +787,53 @@ static void verdicts_have_names(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static int count_hour(void *user, const char *version, const struct db_hour *row)
+{
+	int64_t *seen = user;
+
+	assert_string_equal(version, "1.0.0");
+	seen[0]++;
+	seen[1] = row->hour;
+	return 0;
+}
+
+static struct report with_hours(uint64_t sequence, const int64_t *hours, size_t count)
+{
+	struct report r = report(sequence, boot_a);
+
+	r.metrics = calloc(1, sizeof(*r.metrics));
+	assert_non_null(r.metrics);
+	r.metrics[r.metric_count++] = (struct report_metric){ .component = text("web"),
+							      .version = text("1.0.0"),
+							      .name = text("errors"),
+							      .hours = calloc(count, sizeof(*r.metrics->hours)),
+							      .hour_count = count };
+	assert_non_null(r.metrics->hours);
+	for (size_t i = 0; i < count; i++)
+		r.metrics->hours[i] = (struct report_metric_hour){ hours[i], 0.5, 10 };
+	return r;
+}
+
+/* Of an hour that has not come yet nobody can know anything, and of one long past nobody tells any more. */
+static void metrics_are_stored_for_hours_that_can_be(void **state)
+{
+	const int64_t hour = NOW / 3600;
+	const int64_t hours[] = { 1, hour - 200, hour - 20, hour - 1, hour, hour + 1, hour + 5000 };
+	struct bench *b = *state;
+	int64_t seen[2] = { 0, 0 };
+
+	assert_int_equal(send(b, with_hours(1, hours, sizeof(hours) / sizeof(hours[0]))).verdict, INGEST_STORED);
+	assert_int_equal(db_metrics(b->db, "n1", "web", "errors", 0, count_hour, seen), 0);
+	assert_int_equal(seen[0], 3);
+	assert_int_equal(seen[1], hour);
+	/* In quarantine nothing it says counts. */
+	assert_int_equal(db_node_quarantine(b->db, "n1", "two machines"), 0);
+	seen[0] = 0;
+	assert_int_equal(send(b, with_hours(2, &(const int64_t){ hour - 2 }, 1)).verdict, INGEST_QUARANTINED);
+	assert_int_equal(db_metrics(b->db, "n1", "web", "errors", 0, count_hour, seen), 0);
+	assert_int_equal(seen[0], 3);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -812,6 +859,7 @@ int main(void)
 		T(nobody_sends_more_than_a_node_has_to),
 		T(only_the_node_itself_asks_for_its_place),
 		cmocka_unit_test(verdicts_have_names),
+		cmocka_unit_test_setup_teardown(metrics_are_stored_for_hours_that_can_be, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

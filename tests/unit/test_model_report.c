@@ -22,6 +22,9 @@ static const char good[] =
 	"'name':'answers','kind':'httpGet','state':'passing','detail':'HTTP 200'}],'orders':[{'id':'pin-1',"
 	"'component':'web','number':500,'name':'order-refused','detail':'never "
 	"good','at':'2026-11-21T09:28:00Z'}],"
+	"'metrics':[{'component':'web','version':'1.1.0','name':'errors','hours':[{'hour':498760,'mean':'0.25',"
+	"'samples':12},{'hour':498761,'mean':'-1.5e-07','samples':3}]},{'component':'waf','version':'2.0.0',"
+	"'name':'memory','hours':[]}],"
 	"'update':{'id':'r2/web/1',"
 	"'component':'web','to':'1.3.0','state':'staging','bytes_done':10,'bytes_total':100},"
 	"'nonce':'00112233445566778899aabbccddeeff'}";
@@ -61,6 +64,16 @@ static const struct wrong wrongs[] = {
 	{ "'state':'passing'", "'state':''", -ERR_FIELD_VALUE, "checks[0].state: must be an id" },
 	{ "'id':'pin-1'", "'id':'Pin 1'", -ERR_FIELD_VALUE, "orders[0].id: must be an id" },
 	{ "'name':'order-refused',", "", -ERR_FIELD_MISSING, "orders[0].name: is missing" },
+	{ "'name':'errors'", "'name':'Errors'", -ERR_FIELD_VALUE, "metrics[0].name: must be an id" },
+	{ "'version':'1.1.0','name':'errors',", "'name':'errors',", -ERR_FIELD_MISSING,
+	  "metrics[0].version: is missing" },
+	{ "'mean':'0.25'", "'mean':0", -ERR_FIELD_TYPE, "metrics[0].hours[0].mean: must be a string" },
+	{ "'mean':'0.25'", "'mean':'nan'", -ERR_FIELD_VALUE, "metrics[0].hours[0].mean: must be a number" },
+	{ "'mean':'0.25'", "'mean':'0x1'", -ERR_FIELD_VALUE, "metrics[0].hours[0].mean: must be a number" },
+	{ "'mean':'0.25'", "'mean':'1e999'", -ERR_FIELD_VALUE, "metrics[0].hours[0].mean: out of range" },
+	{ "'samples':12", "'samples':0", -ERR_FIELD_VALUE, "metrics[0].hours[0].samples: must be from 1" },
+	{ "'hour':498761", "'hour':498760", -ERR_FIELD_VALUE, "metrics[0].hours[1].hour: must be later" },
+	{ "'hour':498760", "'hour':-1", -ERR_FIELD_VALUE, "metrics[0].hours[0].hour: must be from 1" },
 	{ "'id':'r2/web/1',", "", -ERR_FIELD_MISSING, "update.id: is missing" },
 	{ "'bytes_done':10", "'bytes_done':'10'", -ERR_FIELD_TYPE, "update.bytes_done: must be an integer" },
 	{ "'nonce':'00", "'nonce':'0", -ERR_FIELD_VALUE, "nonce: must be 32" },
@@ -121,6 +134,15 @@ static void test_every_field_is_read(void **state)
 	assert_string_equal(r.orders[0].id, "pin-1");
 	assert_string_equal(r.orders[0].name, "order-refused");
 	assert_int_equal(r.orders[0].number, 500);
+	assert_int_equal(r.metric_count, 2);
+	assert_string_equal(r.metrics[0].name, "errors");
+	assert_string_equal(r.metrics[0].version, "1.1.0");
+	assert_int_equal(r.metrics[0].hour_count, 2);
+	assert_int_equal(r.metrics[0].hours[0].hour, 498760);
+	assert_true(r.metrics[0].hours[0].mean > 0.2499 && r.metrics[0].hours[0].mean < 0.2501);
+	assert_true(r.metrics[0].hours[1].mean < -1.49e-7 && r.metrics[0].hours[1].mean > -1.51e-7);
+	assert_int_equal(r.metrics[0].hours[1].samples, 3);
+	assert_int_equal(r.metrics[1].hour_count, 0);
 	assert_string_equal(r.progress.update, "r2/web/1");
 	assert_int_equal(r.progress.bytes_total, 100);
 	assert_string_equal(r.nonce, "00112233445566778899aabbccddeeff");
@@ -155,6 +177,10 @@ static void test_limits(void **state)
 		  "],'was_checks':[", REPORT_CHECKS_MAX, "checks: must have" },
 		{ "'orders':[", "'orders':[", "{'id':'o%zu','number':1,'name':'n','at':'2026-11-21T09:29:00Z'}",
 		  "],'was_orders':[", REPORT_ORDERS_MAX, "orders: must have" },
+		{ "'metrics':[", "'metrics':[", "{'component':'c','version':'1.0.%zu','name':'n'}",
+		  "],'was_metrics':[", REPORT_METRICS_MAX, "metrics: must have" },
+		{ "'hours':[{", "'hours':[", "{'hour':1000%zu,'mean':'1','samples':1}", "],'was_hours':[{",
+		  REPORT_METRIC_HOURS_MAX, "metrics[0].hours: must have" },
 		{ "'results':[", "'results':[",
 		  "{'update':'r/c/"
 		  "%zu','component':'c','number':1,'name':'n','class':'c','at':'2026-11-21T09:29:00Z'}",
@@ -264,6 +290,11 @@ static void test_reports_that_cannot_be_written(void **state)
 	r.check_count = REPORT_CHECKS_MAX + 1;
 	assert_int_equal(write_canonical(&r, &text), -ERR_TOO_LARGE);
 	r.check_count = 1;
+	r.metrics[1].hour_count = REPORT_METRIC_HOURS_MAX + 1;
+	assert_int_equal(write_canonical(&r, &text), -ERR_TOO_LARGE);
+	r.metrics[1].hour_count = 0;
+	r.metrics[0].hours[0].samples = UINT64_MAX;
+	assert_int_equal(write_canonical(&r, &text), -ERR_NUMBER);
 }
 
 static void test_absent_is_left_out(void **state)

@@ -205,6 +205,35 @@ def a_late_fault_in_the_watch_is_seen(fleet, node):
     node.until("back", lambda: node.current() == "1.0.0" and node.running() == "1.0.0")
 
 
+@story
+def metrics_are_told_by_the_hour(fleet, node):
+    """What the controller's metric gate compares: of what runs, under an update or not, and each version for itself."""
+    text = open(node.etc + "/agent.yaml").read()
+    node.write(node.etc + "/agent.yaml", text + "measure_every: 1s\n")
+    install(fleet, node)
+    def told():
+        node.poke()
+        return {m["version"]: m for m in node.reports()[-1].get("metrics", [])}
+    assert not told()  # a release that declares none
+    doc = with_checks(check("load", metric={"file": "load.prom", "select": "load", "max": "6"}))
+    data_file(node, "load.prom", "load 5\n")
+    offer(fleet, node, "1.1.0", doc)
+    node.until_result("good", to="1.1.0")
+    node.until("its metric is told", lambda: "1.1.0" in told())
+    load = told()["1.1.0"]
+    assert (load["component"], load["name"]) == ("web", "load"), load
+    assert all(h["mean"] == "5" and h["samples"] >= 1 and abs(h["hour"] - time.time() / 3600) < 2 for h in load["hours"]), load
+    # Not judged here: above its own bound it is told all the same.
+    data_file(node, "load.prom", "load 50\n")
+    node.until("the mean rises", lambda: float(told()["1.1.0"]["hours"][-1]["mean"]) > 10)
+    data_file(node, "load.prom", "load 2\n")
+    offer(fleet, node, "1.2.0", doc)
+    node.until_result("good", to="1.2.0")
+    node.until("the new version's too", lambda: "1.2.0" in told())
+    assert all(h["mean"] == "2" for h in told()["1.2.0"]["hours"]), told()
+    assert float(told()["1.1.0"]["hours"][-1]["mean"]) > 2, told()
+
+
 # --- the node and its network ---
 
 @story
