@@ -193,6 +193,7 @@ void broker_publish(struct serve *s, const char *topic, const void *data, size_t
 NODISCARD int broker_free_port(const char *address, unsigned *ret);
 
 /* --- serve_control.c --- */
+enum { ZONE_NAME_SIZE = 48 };
 struct evaluated_member {
 	struct schedule_member member;
 	char node[ID_MAX + 1];
@@ -201,6 +202,7 @@ struct evaluated_member {
 	bool acted, online;
 	bool told; /* the result of its update is here */
 	bool runs; /* one of the releases, as it says */
+	char zone[ZONE_NAME_SIZE]; /* its label; "": none */
 	char version[72], detail[200], under_way[24], result[40], failing[ID_MAX + 1], degraded[ID_MAX + 1];
 	int64_t reported_at;
 	uint64_t bytes_done, bytes_total;
@@ -304,6 +306,12 @@ void plan_preview(struct serve *s, struct json_node *o, const struct evaluation 
 void skip_post(void *user, struct web_request *rq);
 
 /* --- serve_gate.c --- */
+/* --- serve_metric.c --- */
+/* A look of a metric gate, if one is due: 1, and everything in `ret` but text and data is set; 0: none is. */
+NODISCARD int metrics_look(struct serve *s, const struct evaluation *e, const struct gate *g, size_t stage,
+			   const struct gate_look *made, size_t count, struct gate_look *ret,
+			   char text[static GATE_TEXT], struct buf *data);
+
 /* What is known of the gates of the stage that is open last, into e->gates (gates_forget). */
 NODISCARD int gates_remember(struct serve *s, const char *id, struct evaluation *e);
 void gates_forget(struct gate_memory *m); /* NULL is fine */

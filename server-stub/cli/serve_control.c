@@ -64,7 +64,8 @@ static int parse_labels(const char *text, struct labels *ret)
 }
 
 /* The first stage that selects the node; all that do are counted. */
-static int find_stage(struct gather *g, const struct db_member *row, size_t *ret_stage, bool *ret_selected)
+static int find_stage(struct gather *g, const struct db_member *row, size_t *ret_stage, bool *ret_selected,
+		      char zone[static ZONE_NAME_SIZE])
 {
 	struct labels labels = { 0 };
 	uint64_t share;
@@ -81,6 +82,7 @@ static int find_stage(struct gather *g, const struct db_member *row, size_t *ret
 			*ret_stage = k;
 		*ret_selected = true;
 	}
+	copy(zone, ZONE_NAME_SIZE, labels_get(&labels, "zone"));
 	labels_done(&labels);
 	return r;
 }
@@ -132,10 +134,11 @@ static int gather_member(void *user, const struct db_member *row)
 	struct member_facts facts;
 	struct member_verdict verdict;
 	size_t stage = 0;
+	char zone[ZONE_NAME_SIZE] = "";
 	bool selected = false;
 	int r;
 
-	r = find_stage(g, row, &stage, &selected);
+	r = find_stage(g, row, &stage, &selected, zone);
 	if (r == -ENOMEM)
 		return r;
 	if (row->is_member && row->acted) {
@@ -166,6 +169,7 @@ static int gather_member(void *user, const struct db_member *row)
 	m->acted = row->result_number != 0 || str_eq(row->component_rollout, g->id) ||
 		   (str_eq(row->under_way_to, e->plan.version) && row->is_member);
 	copy(m->node, sizeof(m->node), row->node);
+	copy(m->zone, sizeof(m->zone), zone);
 	copy(m->version, sizeof(m->version), row->version);
 	copy(m->under_way, sizeof(m->under_way), row->shown_state);
 	copy(m->result, sizeof(m->result), row->result_name);

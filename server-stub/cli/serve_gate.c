@@ -22,6 +22,7 @@ struct gate_memory {
 	struct gate_look *looks;
 	size_t look_count, look_capacity;
 	size_t first[GATES_MAX]; /* of the gate's looks */
+	bool fresh[GATES_MAX]; /* its newest look was made with this question, and is not in the database yet */
 	char **texts;
 	size_t text_count, text_capacity;
 	struct gate_duty duty;
@@ -106,6 +107,49 @@ static int take_look(void *user, const struct db_gate_look *row)
 	return add_look(m, f, &look, row->text);
 }
 
+/* A gate's looks stand together: one that was made just now goes behind its own, before those of the gates that follow. */
+static int insert_look(struct gate_memory *m, struct gate_facts *f, const struct gate_look *look, const char *text,
+		       const char *data)
+{
+	size_t gate = (size_t) (f - m->facts), at = m->first[gate] + f->look_count;
+	bool had = f->look_count > 0;
+	struct gate_look l;
+	int r = add_look(m, f, look, text);
+
+	if (r == 0)
+		r = keep_text(m, data, &m->looks[m->look_count - 1].data);
+	if (r < 0 || !had)
+		return r;
+	l = m->looks[m->look_count - 1];
+	memmove(&m->looks[at + 1], &m->looks[at], (m->look_count - 1 - at) * sizeof(l));
+	m->looks[at] = l;
+	for (size_t i = 0; i < m->count; i++)
+		if (i != gate && m->facts[i].look_count > 0 && m->first[i] >= at)
+			m->first[i]++;
+	return 0;
+}
+
+static int look_at_metric(struct serve *s, const struct evaluation *e, struct gate_memory *m, struct gate_facts *f)
+{
+	CLEANUP(buf_done)
+	struct buf data = BUF_INIT(SERVE_TEXT_MAX);
+	const size_t gate = (size_t) (f - m->facts);
+	const struct gate_look *made = m->looks + m->first[gate];
+	size_t count = f->look_count;
+	struct gate_look look;
+	char text[GATE_TEXT];
+	int r;
+
+	/* What was seen before this stage opened (it was closed and opened again) says nothing about it. */
+	for (; count > 0 && made->at < e->stages[m->position].opened_at; made++)
+		count--;
+	r = metrics_look(s, e, &m->plan->gates[f->gate], m->position, made, count, &look, text, &data);
+	if (r <= 0)
+		return r;
+	m->fresh[gate] = true;
+	return insert_look(m, f, &look, text, buf_str(&data));
+}
+
 static int take_gate(void *user, const struct db_gate *row)
 {
 	struct gate_memory *m = user;
@@ -173,7 +217,7 @@ static int look_at_approvals(struct serve *s, const char *id, const char *next, 
 }
 
 /* Looks that cost nothing are taken with every question. */
-static int look_inside(struct serve *s, const char *id, struct gate_memory *m)
+static int look_inside(struct serve *s, const char *id, const struct evaluation *e, struct gate_memory *m)
 {
 	int r = 0;
 
@@ -181,6 +225,8 @@ static int look_inside(struct serve *s, const char *id, struct gate_memory *m)
 		struct gate_look look = { .at = serve_now(s), .said = GATE_PASS };
 		char text[GATE_TEXT] = "no stage comes after this one";
 
+		if (m->plan->gates[m->facts[i].gate].kind == GATE_METRIC)
+			r = look_at_metric(s, e, m, &m->facts[i]);
 		if (m->plan->gates[m->facts[i].gate].kind != GATE_APPROVALS)
 			continue;
 		if (m->position + 1 < m->plan->stage_count)
@@ -192,7 +238,7 @@ static int look_inside(struct serve *s, const char *id, struct gate_memory *m)
 	return r;
 }
 
-static int remember(struct serve *s, const char *id, struct gate_memory *m)
+static int remember(struct serve *s, const char *id, const struct evaluation *e, struct gate_memory *m)
 {
 	int r;
 
@@ -205,7 +251,7 @@ static int remember(struct serve *s, const char *id, struct gate_memory *m)
 	if (r == 0 && m->count > 0)
 		r = db_gate_looks(s->db, id, m->position, take_look, m);
 	if (r == 0)
-		r = look_inside(s, id, m);
+		r = look_inside(s, id, e, m);
 	for (size_t i = 0; i < m->count; i++)
 		m->facts[i].looks = m->looks + m->first[i]; /* the array does not move any more */
 	return r;
@@ -226,7 +272,7 @@ int gates_remember(struct serve *s, const char *id, struct evaluation *e)
 		return -ENOMEM;
 	m->plan = &e->plan;
 	m->position = open - 1;
-	r = remember(s, id, m);
+	r = remember(s, id, e, m);
 	if (r < 0) {
 		gates_forget(m);
 		return r;
@@ -298,6 +344,27 @@ static int note_answer(struct serve *s, const char *id, size_t position, const c
 	return r < 0 ? r : 0;
 }
 
+static int note_look(struct serve *s, const char *id, size_t position, const char *gate, const struct gate_look *l)
+{
+	char low[32], high[32];
+
+	gate_number(low, l->low);
+	gate_number(high, l->high);
+	return db_gate_look_add(s->db,
+				&(struct db_gate_look){ .rollout = id,
+							.position = position,
+							.gate = gate,
+							.at = l->at,
+							.said = gate_verdict_name(l->said),
+							.low = low,
+							.high = high,
+							.samples = l->samples,
+							.since = l->since,
+							.text = l->text,
+							.data = l->data },
+				GATE_LOOKS_KEPT);
+}
+
 static int note_question(struct serve *s, const char *id, const struct evaluation *e, const struct gate *g,
 			 const struct schedule_gate *asked)
 {
@@ -325,7 +392,11 @@ int gates_note(struct serve *s, const char *id, const struct evaluation *e, bool
 		const struct schedule_gate *asked = &d->gates[f->gate];
 		bool first = asked->due && f->due_at == 0, person = asked->answer.asks;
 
-		if (!asked->asked)
+		if (e->gates->fresh[i]) {
+			*ret_news = true;
+			r = note_look(s, id, position, g->name, &f->looks[f->look_count - 1]);
+		}
+		if (r < 0 || !asked->asked)
 			continue;
 		if (first || person)
 			r = db_gate_due(s->db, id, position, g->name, first ? serve_now(s) : 0,

@@ -4,6 +4,7 @@
 #include "crypto/digest.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -1822,14 +1823,13 @@ int db_metric_store(struct db *db, const struct db_series *s, const struct db_ho
 			return found;
 		for (; i < count && hours[i].hour / DAY_HOURS == day; i++) {
 			uint8_t *at = bytes + hours[i].hour % DAY_HOURS * HOUR_BYTES;
-			float mean = (float) hours[i].mean;
 			uint64_t had;
 
 			(void) get_hour(at, &had);
 			/* An agent that was started anew has less of the hour than it told before. */
-			if (hours[i].samples <= had || !isfinite(mean))
+			if (hours[i].samples <= had || !(fabs(hours[i].mean) <= (double) FLT_MAX))
 				continue;
-			put_hour(at, mean, hours[i].samples);
+			put_hour(at, (float) hours[i].mean, hours[i].samples);
 			news = true;
 		}
 		if (news)

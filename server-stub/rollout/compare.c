@@ -180,11 +180,11 @@ static double spent(double alpha, double t)
 	return alpha * log(1 + (exp(1) - 1) * t);
 }
 
-double compare_level(double alpha, unsigned looks, unsigned look)
+double compare_level(double alpha, unsigned looks, unsigned last, unsigned look)
 {
-	if (look == 0 || look > looks)
+	if (look > looks || last >= look)
 		return 0;
-	return spent(alpha, (double) look / looks) - spent(alpha, (double) (look - 1) / looks);
+	return spent(alpha, (double) look / looks) - spent(alpha, (double) last / looks);
 }
 
 /* --- all of them --- */

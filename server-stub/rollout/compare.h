@@ -45,7 +45,7 @@
 enum {
 	COMPARE_GROUP = 8, /* updated nodes, and others, from which on there is a test */
 	COMPARE_NOISES = 4,
-	COMPARE_NODES_MAX = 256, /* of each group; more tell nothing new */
+	COMPARE_NODES_MAX = 128, /* of each group; more tell nothing new */
 	COMPARE_DAYS_MAX = 28,
 	COMPARE_LOOKS = 6,
 };
@@ -94,8 +94,8 @@ struct compare_node {
 void compare_node(const struct compare_rule *rule, const struct compare_hour *hours, size_t count,
 		  const struct compare_span *span, struct compare_node *ret);
 
-/* What look number `look` (1 .. looks) may spend. */
-double compare_level(double alpha, unsigned looks, unsigned look);
+/* What look number `look` (1 .. looks) may spend, when look number `last` (0: none) was the last one that spent. */
+double compare_level(double alpha, unsigned looks, unsigned last, unsigned look);
 
 enum compare_verdict { COMPARE_PASS, COMPARE_FAIL, COMPARE_INCONCLUSIVE };
 enum compare_method { COMPARE_NOTHING, COMPARE_OWN_PAST, COMPARE_TWO_SAMPLES };

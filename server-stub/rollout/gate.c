@@ -1,4 +1,5 @@
 #include "server-stub/rollout/gate.h"
+#include "server-stub/rollout/metric.h"
 
 #include "base/err.h"
 #include "conf/conf.h"
@@ -20,6 +21,9 @@ enum {
 	SAMPLES_MAX = 11000, /* what Prometheus gives of a series at the most */
 	FAILURES_DEFAULT = 3,
 };
+
+#define METRIC_ALPHA 0.005
+#define METRIC_ALPHA_MAX 0.1
 
 static const char *const verdict_names[] = { "inconclusive", "pass", "fail" };
 static const char *const policy_names[] = { "wait", "ask", "pass" };
@@ -179,6 +183,118 @@ static void write_health(const struct gate *g, struct json_node *o)
 		node_integer(o, "max_restarting", (int64_t) g->u.health.max_restarting);
 	node_integer(o, "restarts", (int64_t) g->u.health.restarts);
 	node_integer(o, "grace", (int64_t) g->u.health.grace_s);
+}
+
+/* "20%" of the past, or a number in units of the metric. */
+static int read_effect(const struct conf *map, struct compare_rule *rule, struct conf_error *e)
+{
+	const struct conf *item = conf_get(map, "effect");
+	const char *text = conf_text(item);
+	char digits[32];
+	size_t len = text ? strlen(text) : 0;
+
+	rule->relative = len > 1 && text[len - 1] == '%';
+	len -= rule->relative;
+	if (len > 0 && len < sizeof(digits)) {
+		memcpy(digits, text, len);
+		digits[len] = '\0';
+		if (gate_parse_number(digits, &rule->effect) && rule->effect > 0) {
+			if (rule->relative)
+				rule->effect /= 100;
+			return 0;
+		}
+	}
+	return conf_fail(
+		item ? item : map, e,
+		"expected 'effect', the least difference that matters: 20%% of the past, or a number above 0 "
+		"in units of the metric");
+}
+
+static int read_limit(const struct conf *map, const char *name, uint64_t min, uint64_t max, uint64_t otherwise,
+		      unsigned *ret, struct conf_error *e)
+{
+	uint64_t n = 0;
+	int r = conf_optional_u64(map, name, min, max, otherwise, &n, e);
+
+	*ret = (unsigned) n;
+	return r;
+}
+
+static int read_metric(const struct conf *map, struct gate *g, struct conf_error *e)
+{
+	struct compare_rule *rule = &g->u.metric.rule;
+	const char *worse = NULL, *const names[] = { compare_worse_name(COMPARE_HIGHER),
+						     compare_worse_name(COMPARE_LOWER),
+						     compare_worse_name(COMPARE_BOTH) };
+	struct gate_bound alpha = { .value = METRIC_ALPHA };
+	int r = read_text(map, "check", true, &g->u.metric.check, e), k;
+
+	if (r == 0)
+		r = read_text(map, "component", false, &g->u.metric.component, e);
+	if (r < 0)
+		return r;
+	if (!guard_id(g->u.metric.check))
+		return conf_fail(conf_get(map, "check"), e,
+				 "expected the name of a check of kind metric ([a-z0-9-]), found '%s'",
+				 g->u.metric.check);
+	if (g->u.metric.component && !guard_id(g->u.metric.component))
+		return conf_fail(conf_get(map, "component"), e, "expected a component's name, found '%s'",
+				 g->u.metric.component);
+	r = conf_optional_text(map, "worse", names[COMPARE_HIGHER], &worse, e);
+	if (r < 0)
+		return r;
+	k = find_name(names, ARRAY_LEN(names), worse);
+	if (k < 0)
+		return conf_fail(conf_get(map, "worse"), e, "expected higher, lower or both, found '%s'", worse);
+	rule->worse = (enum compare_worse) k;
+	r = read_effect(map, rule, e);
+	if (r == 0)
+		r = read_limit(map, "days", 2, METRIC_PAST_DAYS, 5, &rule->min_days, e);
+	if (r == 0)
+		r = read_limit(map, "hours", 1, 24, 3, &rule->min_hours, e);
+	if (r == 0)
+		r = read_limit(map, "borne", 0, COMPARE_NODES_MAX, 0, &rule->borne, e);
+	if (r == 0)
+		r = conf_optional_u64(map, "samples", 1, UINT16_MAX, 1, &rule->min_samples, e);
+	if (r == 0)
+		r = read_span(map, "over", 3600, 14 * 86400, 86400, &g->u.metric.over_s, e);
+	if (r == 0)
+		r = read_bound(map, "alpha", &alpha, e);
+	if (r == 0 && (alpha.value <= 0 || alpha.value > METRIC_ALPHA_MAX))
+		return conf_fail(
+			conf_get(map, "alpha"), e,
+			"expected 'alpha', the chance of a false alarm in a stage, above 0 and at most 0.1");
+	if (r == 0 && g->u.metric.over_s < (uint64_t) rule->min_hours * 3600)
+		return conf_fail(conf_get(map, "over") ? conf_get(map, "over") : map, e,
+				 "expected 'over' to hold the %u hours that are needed", rule->min_hours);
+	g->u.metric.alpha = alpha.value;
+	return r;
+}
+
+static void write_metric(const struct gate *g, struct json_node *o)
+{
+	const struct compare_rule *rule = &g->u.metric.rule;
+	char number[32];
+
+	node_string(o, "check", g->u.metric.check);
+	if (g->u.metric.component)
+		node_string(o, "component", g->u.metric.component);
+	node_string(o, "worse", compare_worse_name(rule->worse));
+	gate_number(number, rule->relative ? rule->effect * 100 : rule->effect);
+	node_stringf(o, "effect", "%s%s", number, rule->relative ? "%" : "");
+	node_integer(o, "days", rule->min_days);
+	node_integer(o, "hours", rule->min_hours);
+	node_integer(o, "samples", (int64_t) rule->min_samples);
+	node_integer(o, "borne", rule->borne);
+	node_integer(o, "over", (int64_t) g->u.metric.over_s);
+	gate_number(number, g->u.metric.alpha);
+	node_string(o, "alpha", number);
+}
+
+static void done_metric(struct gate *g)
+{
+	free(g->u.metric.check);
+	free(g->u.metric.component);
 }
 
 static int read_prometheus(const struct conf *map, struct gate *g, struct conf_error *e)
@@ -448,6 +564,7 @@ static const struct kind_row {
 	enum gate_policy on_inconclusive;
 } kinds[] = {
 	[GATE_HEALTH] = { "health", read_health, write_health, NULL, false, true, 0, GATE_WAIT },
+	[GATE_METRIC] = { "metric", read_metric, write_metric, done_metric, false, true, 0, GATE_WAIT },
 	[GATE_PROMETHEUS] = { "prometheus", read_prometheus, write_prometheus, done_prometheus, true, true, 60,
 			      GATE_WAIT },
 	[GATE_HTTP] = { "http", read_http, write_http, done_http, true, true, 60, GATE_WAIT },
@@ -490,7 +607,7 @@ static int find_kind(const struct conf *map, enum gate_kind *ret, struct conf_er
 	if (found == 1)
 		return 0;
 	return conf_fail(map, e,
-			 "expected a gate with one of health, prometheus, http, command, alerts, staffed, "
+			 "expected a gate with one of health, metric, prometheus, http, command, alerts, staffed, "
 			 "approvals, ask");
 }
 
@@ -546,8 +663,9 @@ static int read_when(const struct conf *map, struct gate *g, struct conf_error *
 	g->from_opening = row->from_opening;
 	if (!row->outside && g->kind != GATE_HEALTH) {
 		if (conf_get(map, "when"))
-			return conf_fail(conf_get(map, "when"), e,
-					 "expected no 'when': it is asked when its stage is proved");
+			return conf_fail(conf_get(map, "when"), e, "expected no 'when': %s",
+					 row->from_opening ? "it looks from the stage's opening on"
+							   : "it is asked when its stage is proved");
 		return 0;
 	}
 	r = conf_optional_text(map, "when", row->from_opening ? "open" : "proved", &when, e);

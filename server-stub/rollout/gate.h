@@ -13,6 +13,7 @@
  *       - alerts: {server: main, labels: {severity: page}, for: 4h}
  *       - command: {argv: [/usr/local/lib/checks/smoke, web], timeout: 1m}
  *       - health: {max_failing: 0, max_restarting: 1}
+ *       - metric: {check: errors, effect: 20%}    # metric.h
  *       - approvals: true             # those that the policies ask for in the next stage are there
  *       - staffed: true               # it is a time at which somebody is on duty
  *       - ask: does the change board agree?
@@ -32,6 +33,7 @@
 #include "base/attr.h"
 #include "model/labels.h"
 #include "model/rollout.h"
+#include "server-stub/rollout/compare.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +47,7 @@ struct schedule_member;
 /* X(id, "name"): in the order in which they are asked; persons last. */
 #define GATE_KINDS(X)                                                                                             \
 	X(HEALTH, "health")                                                                                       \
+	X(METRIC, "metric")                                                                                       \
 	X(PROMETHEUS, "prometheus")                                                                               \
 	X(HTTP, "http")                                                                                           \
 	X(COMMAND, "command")                                                                                     \
@@ -95,6 +98,12 @@ struct gate {
 			uint64_t restarts; /* more since its stage opened: restarting */
 		} health;
 		struct {
+			char *check, *component; /* component NULL: the rollout's */
+			struct compare_rule rule;
+			uint64_t over_s;
+			double alpha;
+		} metric;
+		struct {
 			char *server, *query; /* a name of gates.yaml; PromQL */
 			struct gate_bound min, max;
 			enum gate_take take; /* of the samples of one series */
@@ -135,10 +144,10 @@ struct gate_look {
 	int64_t at;
 	enum gate_verdict said; /* by itself: for http and commands, and what was looked up inside */
 	/* prometheus: extremes over all series, and the fewest samples of one; alerts: those firing since the opening,
-	   and those from before */
+	   and those from before; metric: the difference, and the chance of it (above 1: no test), of so many nodes */
 	double low, high;
 	uint64_t samples;
-	int64_t since; /* alerts: what it says holds from then on */
+	int64_t since; /* alerts: what it says holds from then on; metric: what it looked at ends there */
 	const char *text; /* a sentence */
 	const char *data; /* JSON for the record; NULL: none. Not judged. */
 };

@@ -1,6 +1,7 @@
 /* What a gate answers: pure, like schedule(), which asks it. */
 #include "base/timestamp.h"
 #include "server-stub/rollout/gate.h"
+#include "server-stub/rollout/metric.h"
 #include "server-stub/rollout/schedule.h"
 
 #include <inttypes.h>
@@ -103,6 +104,34 @@ static void judge_prometheus(const struct gate_question *q, struct gate_answer *
 		say(a, GATE_PASS, "%s%s%s is within bounds (%s)", low, strcmp(low, high) == 0 ? "" : " to ",
 		    strcmp(low, high) == 0 ? "" : high, look->text ? look->text : "");
 	}
+}
+
+/* Looks alone decide: metric.h made them, each from what was reported until then. */
+static void judge_metric(const struct gate_question *q, struct gate_answer *a)
+{
+	size_t first = first_look(q), count = q->facts ? q->facts->look_count - first : 0;
+	const struct gate_look *looks = count > 0 ? q->facts->looks + first : NULL, *last;
+	int64_t next = metric_look_next(q->gate, looks, count, q->opened_at);
+	char stamp[TIMESTAMP_LEN + 1] = "";
+
+	if (next > 0) {
+		timestamp_format(stamp, next);
+		/* One that is due already is made with the next question. */
+		wake(a, next > q->now ? next : q->now + 60, q->now);
+	}
+	if (count == 0) {
+		say(a, GATE_INCONCLUSIVE, "the first look is at %s", stamp);
+		return;
+	}
+	last = &looks[count - 1];
+	for (size_t i = 0; i < count; i++)
+		if (looks[i].said == GATE_FAIL)
+			last = &looks[i];
+	/* A look before the last one may condemn; it cannot acquit. */
+	say(a, last->said == GATE_PASS && next > 0 ? GATE_INCONCLUSIVE : last->said, "%s",
+	    last->text ? last->text : "");
+	if (a->verdict == GATE_INCONCLUSIVE && next > 0)
+		say_more(a, "; the next look is at %s", stamp);
 }
 
 static void judge_http(const struct gate_question *q, struct gate_answer *a)
@@ -323,9 +352,9 @@ static void judge_person(const struct gate_question *q, struct gate_answer *a)
 }
 
 static void (*const judges[])(const struct gate_question *q, struct gate_answer *a) = {
-	[GATE_HEALTH] = judge_health,	    [GATE_PROMETHEUS] = judge_prometheus, [GATE_HTTP] = judge_http,
-	[GATE_COMMAND] = judge_command,	    [GATE_ALERTS] = judge_alerts,	  [GATE_STAFFED] = judge_staffed,
-	[GATE_APPROVALS] = judge_approvals, [GATE_PERSON] = judge_person,
+	[GATE_HEALTH] = judge_health,	[GATE_METRIC] = judge_metric,	    [GATE_PROMETHEUS] = judge_prometheus,
+	[GATE_HTTP] = judge_http,	[GATE_COMMAND] = judge_command,	    [GATE_ALERTS] = judge_alerts,
+	[GATE_STAFFED] = judge_staffed, [GATE_APPROVALS] = judge_approvals, [GATE_PERSON] = judge_person,
 };
 _Static_assert(ARRAY_LEN(judges) == GATE_KIND_COUNT, "every kind has its judge");
 

@@ -580,6 +580,14 @@ static int read_plan(const struct conf *root, struct plan *p, struct conf_error 
 	r = read_gates(conf_get(root, "gates"), profile, p, e);
 	if (r < 0)
 		return r;
+	/* Who has the release is told apart by the version that it brings. */
+	for (size_t i = 0; i < p->gate_count; i++)
+		if (p->gates[i].kind == GATE_METRIC && p->gates[i].u.metric.component &&
+		    !plan_concerns(p, p->gates[i].u.metric.component))
+			return conf_fail(
+				conf_get(root, "gates") ? conf_get(root, "gates") : root, e,
+				"the gate '%s': this plan brings no release of '%s', whose metric it compares",
+				p->gates[i].name, p->gates[i].u.metric.component);
 	r = conf_optional_seconds(root, "min_age", profile ? profile->min_age_s : MIN_AGE_DEFAULT_S, &p->min_age_s,
 				  e);
 	if (r < 0)

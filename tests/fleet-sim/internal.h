@@ -38,6 +38,13 @@ struct sim_saved {
 	size_t rollout_count, node_count;
 };
 
+/* What metric gates of the stage that is open last have seen. */
+struct sim_gates {
+	struct gate_facts facts[GATES_MAX];
+	struct gate_look looks[GATES_MAX][GATE_LOOKS_KEPT];
+	size_t count;
+};
+
 struct sim {
 	struct sim_options options;
 	struct sim_saved saved;
@@ -63,6 +70,7 @@ struct sim {
 	bool dirty; /* something was heard since the controller looked */
 	bool publish_due;
 	int64_t looked_at, look_at; /* 0: time alone changes nothing */
+	struct sim_gates gates;
 };
 
 /* --- sim.c --- */
@@ -75,6 +83,13 @@ const struct zone *sim_zone(const struct sim *s, const char *name); /* NULL: non
 NODISCARD int sim_node_wake(struct sim *s, size_t i);
 void sim_node_tell(struct sim *s, size_t i);
 void sim_node_start(struct sim *s, size_t i); /* its link's first moment */
+
+/* How long after its update a release that leaks breaks this node. */
+double sim_leak_lasts_s(const struct sim *s, const struct sim_node *n, const struct sim_release *r);
+
+/* --- sim_metric.c --- */
+/* Make the looks that are due, and tell those that were made. */
+NODISCARD int sim_look_at_metrics(struct sim *s, struct sim_rollout *r, struct sim_gates *ret);
 
 /* --- sim_control.c --- */
 int64_t sim_control_due(const struct sim *s); /* INT64_MAX: nothing to look at */

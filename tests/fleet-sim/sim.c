@@ -236,6 +236,8 @@ int sim_add_node(struct sim *s, const struct sim_release *runs, struct sim_node 
 		r = grow_members(s);
 	if (r < 0)
 		return r;
+	/* It has run that for long: before the clock of the first look at its past. */
+	n->lives[n->life_count++] = (struct sim_life){ runs, 0 };
 	n->dead = sim_luck(s, "dead", n->id, NULL) < s->options.dead;
 	sim_node_start(s, i);
 	if (ret)

@@ -39,6 +39,12 @@ struct sim_release {
 	double broken_h; /* hours of broken nodes, all together */
 };
 
+/* What ran there, and from when on. */
+struct sim_life {
+	const struct sim_release *runs;
+	int64_t from;
+};
+
 struct sim_node {
 	char id[ID_MAX + 1];
 	struct labels labels;
@@ -47,6 +53,8 @@ struct sim_node {
 	/* what is true there */
 	const struct sim_release *runs; /* NULL: absent */
 	bool ran[SIM_ROLLOUTS_MAX]; /* by release */
+	struct sim_life lives[SIM_KEPT];
+	size_t life_count;
 	int64_t broken_from; /* 0: it works */
 	enum update_state state; /* IDLE, STAGING, PROBATION */
 	int64_t state_until, fails_at; /* of probation and, after it, of the watch */
@@ -92,6 +100,13 @@ struct sim_member {
 	size_t stage; /* that stuck, if acted */
 };
 
+/* A look of a metric gate. */
+struct sim_look {
+	size_t stage, gate;
+	struct gate_look look;
+	char text[GATE_TEXT];
+};
+
 struct sim_rollout {
 	char id[ID_MAX + 1];
 	uint64_t seq;
@@ -102,6 +117,8 @@ struct sim_rollout {
 	struct schedule_stage stages[PLAN_STAGES_MAX];
 	struct string_list undo;
 	struct sim_member *members; /* as many as the fleet has nodes */
+	struct sim_look *looks;
+	size_t look_count;
 	char why[SIM_WHY]; /* the last word of the scheduler */
 };
 

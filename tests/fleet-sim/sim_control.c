@@ -263,11 +263,18 @@ static int step(struct sim *s, struct sim_rollout *r, int64_t *wake_at)
 	if (e < 0)
 		return e;
 	in.members = members;
-	if (s->options.percentage)
+	if (s->options.percentage) {
 		by_percentage(s, &in, &d);
-	else
-		schedule(&in, &d);
+	} else {
+		e = sim_look_at_metrics(s, r, &s->gates);
+		in.gates = s->gates.facts;
+		in.gate_count = s->gates.count;
+		if (e == 0)
+			schedule(&in, &d);
+	}
 	free(members);
+	if (e < 0)
+		return e;
 	snprintf(r->why, sizeof(r->why), "%.*s", SIM_WHY - 1, d.why);
 	if (d.wake_at && (*wake_at == 0 || d.wake_at < *wake_at))
 		*wake_at = d.wake_at;
@@ -575,6 +582,7 @@ void sim_control_done(struct sim *s)
 		plan_done(&s->rollouts[i]->plan);
 		string_list_done(&s->rollouts[i]->undo);
 		free(s->rollouts[i]->members);
+		free(s->rollouts[i]->looks);
 		free(s->rollouts[i]);
 	}
 	for (size_t i = 0; i < s->document_count; i++) {

@@ -86,6 +86,11 @@ static int64_t next_night(const struct sim *s, const struct sim_node *n, int64_t
 	return 0;
 }
 
+double sim_leak_lasts_s(const struct sim *s, const struct sim_node *n, const struct sim_release *r)
+{
+	return (6 + 34 * luck(s, "hit", n, r->version)) * 3600;
+}
+
 /* When this release breaks this node that took it just now; 0: never. */
 static int64_t breaks_at(const struct sim *s, const struct sim_node *n, const struct sim_release *r)
 {
@@ -97,7 +102,7 @@ static int64_t breaks_at(const struct sim *s, const struct sim_node *n, const st
 	case SIM_CRASHING:
 		return u < 0.95 ? s->now + 1 + (int64_t) (u * 60) : 0;
 	case SIM_LEAKING:
-		return s->now + (int64_t) ((6 + 34 * u) * 3600);
+		return s->now + (int64_t) sim_leak_lasts_s(s, n, r);
 	case SIM_ONE_SITE:
 		return n->site == r->site ? s->now + 1 + (int64_t) (u * 60) : 0;
 	case SIM_AT_NIGHT:
@@ -125,6 +130,8 @@ static void now_runs(struct sim *s, struct sim_node *n, const struct sim_release
 	n->broken_from = 0;
 	n->fails_at = n->watched_until = 0;
 	n->runs = r;
+	forget_oldest(n->lives, &n->life_count, sizeof(*n->lives));
+	n->lives[n->life_count++] = (struct sim_life){ r, s->now };
 	if (r && !n->ran[release_index(s, r)]) {
 		n->ran[release_index(s, r)] = true;
 		s->releases[release_index(s, r)]->reached++;

@@ -18,7 +18,15 @@ static const char staged_plan[] = "stages:\n"
 				  "- {name: dozens, share: 4%, soak: 18h}\n"
 				  "- {name: fifth, share: 20%, soak: 18h}\n"
 				  "- {name: all, all: true, soak: 12h}\n"
-				  "gates: {max_failures: 2, max_node_failures: 20, silent_after: 12h}\n";
+				  "gates:\n"
+				  "  max_failures: 2\n"
+				  "  max_node_failures: 20\n"
+				  "  silent_after: 12h\n";
+
+/* What an application's owner knows of it: a release does not need a fifth more memory. */
+static const char metric_gate[] = "  require:\n"
+				  "  - {metric: {check: memory, effect: 20%, over: 12h, alpha: 0.002}, "
+				  "on_inconclusive: ask, deadline: 72h}\n";
 
 static const char percentage_plan[] = "stages:\n"
 				      "- {name: p1, share: 1%, soak: 24h}\n"
@@ -108,8 +116,9 @@ static void settle(struct year_result *y, const struct sim_rollout *r, double *d
 
 static int make_plan(const struct year_options *o, char *out, size_t size)
 {
-	int n = snprintf(out, size, "%s%s%s%s", o->percentage ? percentage_plan : staged_plan,
-			 o->window ? "window: " : "", o->window ? o->window : "", o->window ? "\n" : "");
+	int n = snprintf(out, size, "%s%s%s%s%s", o->percentage ? percentage_plan : staged_plan,
+			 o->percentage || o->no_metrics ? "" : metric_gate, o->window ? "window: " : "",
+			 o->window ? o->window : "", o->window ? "\n" : "");
 
 	return n > 0 && (size_t) n < size ? 0 : -1;
 }

@@ -13,6 +13,7 @@ struct year_options {
 	size_t nodes;
 	unsigned weeks; /* at most 100 */
 	bool percentage;
+	bool no_metrics; /* the staged plan without its metric gate */
 	const char *window; /* NULL: none */
 	void (*progress)(void *user, unsigned week, unsigned weeks);
 	void *user;

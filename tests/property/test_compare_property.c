@@ -106,7 +106,7 @@ static bool condemned(const struct compare_rule *rule, size_t n, size_t m, enum 
 
 	for (unsigned look = 1; look <= COMPARE_LOOKS; look++) {
 		struct compare_judgement j;
-		double level = corrected ? compare_level(alpha, COMPARE_LOOKS, look) : alpha;
+		double level = corrected ? compare_level(alpha, COMPARE_LOOKS, look - 1, look) : alpha;
 
 		next_look(updated, n, shape, true, add);
 		next_look(others, m, shape, false, 0);
@@ -239,7 +239,7 @@ static bool fleet_condemned(const struct compare_rule *rule, struct fleet *f, do
 		}
 		assert_int_equal(compare_judge(rule, seen, f->updated, seen + f->updated,
 					       with_others ? f->count - f->updated : 0,
-					       compare_level(alpha, looks, look), &j),
+					       compare_level(alpha, looks, look - 1, look), &j),
 				 0);
 		if (j.verdict == COMPARE_FAIL)
 			return true;

@@ -10,23 +10,31 @@
 
 #include <cmocka.h>
 
-enum { NODES = 240, WEEKS = 30 };
+enum { NODES = 240, WEEKS = 30, A_FEW_WEEKS = 8 };
 
-static void run(uint64_t seed, bool percentage, struct year_result *ret)
+/* Staged with its metric gate, or without; and by percentage. */
+enum way { STAGED, WITHOUT_METRICS, PERCENTAGE };
+
+static void run(uint64_t seed, enum way way, unsigned weeks, struct year_result *ret)
 {
-	const struct year_options o = { .seed = seed, .nodes = NODES, .weeks = WEEKS, .percentage = percentage };
+	const struct year_options o = { .seed = seed,
+					.nodes = NODES,
+					.weeks = weeks,
+					.percentage = way == PERCENTAGE,
+					.no_metrics = way == WITHOUT_METRICS };
 
 	assert_int_equal(year_run(&o, ret), 0);
 }
 
 static void test_bad_releases_stay_small(void **state)
 {
-	struct year_result staged, plain;
+	struct year_result staged, blind, plain;
 	unsigned bad = 0;
 
 	(void) state;
-	run(1, false, &staged);
-	run(1, true, &plain);
+	run(1, STAGED, WEEKS, &staged);
+	run(1, WITHOUT_METRICS, WEEKS, &blind);
+	run(1, PERCENTAGE, WEEKS, &plain);
 	for (int k = SIM_CRASHING; k < SIM_FAULT_COUNT; k++) {
 		const struct year_kind *i = &staged.kinds[k];
 
@@ -40,7 +48,12 @@ static void test_bad_releases_stay_small(void **state)
 	/* What crashes everywhere is known by the two canaries. */
 	assert_int_equal(staged.kinds[SIM_CRASHING].reached_max, 2);
 	assert_true(bad >= 4);
-	/* And the fine ones come through. */
+	/* What leaks slowly breaks nobody while the canaries soak; what it needs of memory gives it away there. */
+	assert_int_equal(staged.kinds[SIM_LEAKING].reached_max, 2);
+	assert_true(blind.kinds[SIM_LEAKING].reached_max >= 4 * staged.kinds[SIM_LEAKING].reached_max);
+	assert_true(plain.kinds[SIM_LEAKING].reached > staged.kinds[SIM_LEAKING].reached);
+	/* And the fine ones come through, no more of them halted by what is measured. */
+	assert_true(staged.false_halts <= blind.false_halts);
 	assert_true(staged.false_halts <= 2);
 	assert_true(staged.finished >= staged.kinds[SIM_FINE].releases - 4);
 }
@@ -50,9 +63,9 @@ static void test_a_seed_gives_the_same_year_again(void **state)
 	struct year_result a, b, other;
 
 	(void) state;
-	run(7, false, &a);
-	run(7, false, &b);
-	run(8, false, &other);
+	run(7, STAGED, A_FEW_WEEKS, &a);
+	run(7, STAGED, A_FEW_WEEKS, &b);
+	run(8, STAGED, A_FEW_WEEKS, &other);
 	assert_memory_equal(&a, &b, sizeof(a));
 	assert_memory_not_equal(&a, &other, sizeof(a));
 }

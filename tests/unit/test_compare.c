@@ -153,18 +153,22 @@ static void looks_spend_alpha_and_no_more(void **state)
 
 	(void) state;
 	for (unsigned k = 1; k <= COMPARE_LOOKS; k++) {
-		double level = compare_level(0.01, COMPARE_LOOKS, k);
+		double level = compare_level(0.01, COMPARE_LOOKS, k - 1, k);
 
 		assert_true(level > 0);
 		/* Alike for each look, but for a factor of e. */
-		assert_true(level <= compare_level(0.01, COMPARE_LOOKS, 1));
-		assert_true(level > compare_level(0.01, COMPARE_LOOKS, 1) / 2.72);
+		assert_true(level <= compare_level(0.01, COMPARE_LOOKS, 0, 1));
+		assert_true(level > compare_level(0.01, COMPARE_LOOKS, 0, 1) / 2.72);
 		sum += level;
 	}
 	assert_true(fabs(sum - 0.01) < 1e-12);
-	assert_true(compare_level(0.01, COMPARE_LOOKS, 0) <= 0);
-	assert_true(compare_level(0.01, COMPARE_LOOKS, COMPARE_LOOKS + 1) <= 0);
-	assert_true(fabs(compare_level(0.01, 1, 1) - 0.01) < 1e-12);
+	assert_true(compare_level(0.01, COMPARE_LOOKS, 0, 0) <= 0);
+	assert_true(compare_level(0.01, COMPARE_LOOKS, 0, COMPARE_LOOKS + 1) <= 0);
+	assert_true(fabs(compare_level(0.01, 1, 0, 1) - 0.01) < 1e-12);
+	/* What was not spent, for want of data, is still there; what was spent is not. */
+	assert_true(fabs(compare_level(0.01, COMPARE_LOOKS, 0, COMPARE_LOOKS) - 0.01) < 1e-12);
+	assert_true(compare_level(0.01, COMPARE_LOOKS, 3, 3) <= 0);
+	assert_true(compare_level(0.01, COMPARE_LOOKS, 4, 3) <= 0);
 }
 
 /* --- all of them --- */

@@ -45,6 +45,10 @@ static void every_kind_is_read_and_written_as_the_same(void **state)
 		"{health: {max_failing: 1, max_degraded: 2, max_restarting: 3, restarts: 4, grace: 5m}, when: "
 		"proved}",
 		"{health: {}}",
+		"{metric: {check: errors, component: web, worse: both, effect: 12.5%, days: 3, hours: 2, samples: "
+		"50, "
+		"borne: 1, over: 12h, alpha: 0.01}, on_inconclusive: ask, deadline: 1d}",
+		"{name: rss, metric: {check: memory, effect: 1.5e6}}",
 		"{prometheus: {server: main, query: 'sum(rate(e[5m])) > 0', max: 0.1, min: -1e3, take: last, "
 		"over: 1h, "
 		"step: 30s, samples: 20, timeout: 5s}, every: 30s}",
@@ -123,9 +127,28 @@ static void a_bad_gate_is_named_with_its_line(void **state)
 	static const struct {
 		const char *gate, *where, *expected;
 	} rows[] = {
-		{ "{}", "p.yaml:5:", "expected a gate with one of health, prometheus" },
+		{ "{}", "p.yaml:5:", "expected a gate with one of health, metric, prometheus" },
 		{ "{staffed: true, approvals: true}", "p.yaml:5:", "expected a gate with one of" },
 		{ "nothing", "p.yaml:5:", "expected a gate, e.g." },
+		{ "{metric: {check: errors}}", "p.yaml:5:", "expected 'effect'" },
+		{ "{metric: {effect: 20%}}", "p.yaml:5:", "expected 'check'" },
+		{ "{metric: {check: A b, effect: 20%}}", "p.yaml:5:", "a check of kind metric" },
+		{ "{metric: {check: errors, effect: 0%}}", "p.yaml:5:", "a number above 0" },
+		{ "{metric: {check: errors, effect: -3}}", "p.yaml:5:", "a number above 0" },
+		{ "{metric: {check: errors, effect: nan}}", "p.yaml:5:", "a number above 0" },
+		{ "{metric: {check: errors, effect: '%'}}", "p.yaml:5:", "a number above 0" },
+		{ "{metric: {check: errors, effect: 20%, worse: bigger}}", "p.yaml:5:", "higher, lower or both" },
+		{ "{metric: {check: errors, effect: 20%, days: 1}}", "p.yaml:5:", "days" },
+		{ "{metric: {check: errors, effect: 20%, days: 15}}", "p.yaml:5:", "days" },
+		{ "{metric: {check: errors, effect: 20%, over: 30m}}", "p.yaml:5:", "over" },
+		{ "{metric: {check: errors, effect: 20%, over: 2h}}", "p.yaml:5:", "the 3 hours" },
+		{ "{metric: {check: errors, effect: 20%, alpha: 0.5}}", "p.yaml:5:", "at most 0.1" },
+		{ "{metric: {check: errors, effect: 20%, alpha: 0}}", "p.yaml:5:", "above 0" },
+		{ "{metric: {check: errors, effect: 20%, component: other}}",
+		  "p.yaml:", "brings no release of 'other'" },
+		{ "{metric: {check: errors, effect: 20%}, when: open}", "p.yaml:5:", "no 'when'" },
+		{ "{metric: {check: errors, effect: 20%}, every: 1m}", "p.yaml:5:", "no 'every'" },
+		{ "{metric: {check: errors, effect: 20%, efect: 1}}", "p.yaml:5:", "efect" },
 		{ "{staffed: maybe}", "p.yaml:5:", "staffed" },
 		{ "{staffed: false}", "p.yaml:5:", "expected 'staffed: true'" },
 		{ "{staffed: true, when: open}", "p.yaml:5:", "no 'when'" },
@@ -298,6 +321,7 @@ static void without_data_nothing_passes(void **state)
 		"{alerts: {server: main}}",
 		"{approvals: true}",
 		"{ask: well?}",
+		"{metric: {check: errors, effect: 20%}}",
 	};
 
 	(void) state;
