@@ -35,7 +35,7 @@ make_component web
 head -c 3000000 /dev/urandom >web/tree/noise
 sed -i 's/probation: 1s/probation: 3s/' web/component.yaml
 check "a component" selfright component add web --team web
-check "a node" add_node n1
+check "a node" add_node n1 --with-keys
 check "which reaches the broker alone" only_mqtt n1
 for v in 1.0.0 1.1.0; do
 	head -c 3000000 /dev/urandom >web/tree/noise
@@ -122,7 +122,7 @@ start_agent_in_1970() { # NODE
 # A sanitizer's runtime must be loaded first, which a preloaded library prevents.
 if [ "$(id -u)" = 0 ] && [ -n "$faketime" ] && unshare --mount true 2>/dev/null && ! grep -q __asan_init "$bin/selfright-agent"; then
 	start_agent() { start_agent_in_1970 "$1"; }
-	check "a node wakes up in 1970" add_node n2
+	check "a node wakes up in 1970" add_node n2 --with-keys
 	check "its clock says so" within 20 logged n2 "^1970-01-02T"
 	check "it gets its update all the same" within 60 runs n2 web 1.4.1
 	check "at that hour" logged n2 "^1970-01-02T.* swapped: .*to=1.4.1"

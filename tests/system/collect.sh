@@ -47,7 +47,7 @@ check "without a reason nothing is asked" says 2 "reason" selfright node collect
 check "a set without a file here" says 3 "no file of the set 'big' is here" timeout 90 selfright node collect n1 big --reason "ticket 2" --wait
 
 # --- over MQTT alone, with a broker and a controller that are killed in the middle ---
-check "a node that reaches the broker alone" add_node n2
+check "a node that reaches the broker alone" add_node n2 --with-keys
 check "with the same sets" with_sets n2
 only_mqtt() {
 	within 20 agent n2 status >/dev/null # a child that is not yet the program it is to become is not to be killed
