@@ -86,7 +86,7 @@ static void leave(struct node *n)
 	a->witness_done = false;
 	a->part = 0;
 	a->nonce[0] = '\0';
-	a->nonce_ms = a->asked_ms = 0;
+	a->nonce_ms = a->asked_ms = a->trouble_ms = 0;
 	a->refresh_asked_ms = 0;
 	a->step = 0;
 	a->resumed = false;

@@ -132,6 +132,7 @@ struct attempt {
 	uint64_t entered_ms; /* this state */
 	uint64_t started_ms; /* this update, or its resumption */
 	uint64_t wake_ms; /* UINT64_MAX: nothing to wait for but events */
+	uint64_t trouble_ms; /* the way back does not get on since then; 0: it does */
 	struct release release; /* of `to`; has_release */
 	struct release old; /* of `from`; has_old */
 	bool has_release, has_old;

@@ -17,7 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_MS = 100, START_DEADLINE_MS = 60 * 1000, STUCK_AGAIN_MS = 3600 * 1000, RETRY_S = 300 };
+enum {
+	LOOK_MS = 100,
+	START_DEADLINE_MS = 60 * 1000,
+	STUCK_AGAIN_MS = 3600 * 1000,
+	RETRY_S = 300,
+	TROUBLE_AGAIN_MS = 500,
+	TROUBLE_MS = 30 * 1000,
+};
 
 enum rollback_step { BACK_BEGIN, BACK_STOP, BACK_CHANGE, BACK_SERVICES, BACK_HOOK, BACK_JUDGE };
 
@@ -120,6 +127,28 @@ static int wait_stopped(struct node *n)
 	return PHASE_AGAIN;
 }
 
+/*
+ * Who has no memory for a moment gets back all the same: each step can be run again, and being stuck for an
+ * hour, perhaps with data that is moved already and a link that is not, is worse than waiting a little.
+ */
+static bool waits_out(struct node *n, int r)
+{
+	struct attempt *a = &n->attempt;
+	uint64_t now = node_now_ms(n);
+
+	if (r >= 0 || (err_class(r) != ERR_CLASS_RETRY && r != -EIO))
+		return false;
+	if (a->trouble_ms == 0) {
+		a->trouble_ms = now;
+		log_warning("way-back-waits", "update=%s error=%s; it is tried again for %d s",
+			    n->state->update.id, err_name(r), TROUBLE_MS / 1000);
+	}
+	if (now - a->trouble_ms >= TROUBLE_MS)
+		return false;
+	a->wake_ms = now + TROUBLE_AGAIN_MS;
+	return true;
+}
+
 static int put_back_data(struct node *n)
 {
 	struct node_update *u = &n->state->update;
@@ -130,15 +159,17 @@ static int put_back_data(struct node *n)
 		/* The swap was never reached, or somebody removed it: the way back does not wait for what is gone. */
 		log_error("data-gone", "the copy of the data is not there: update=%s name=%s", u->id,
 			  u->data_saved);
-		return 0;
+		return PHASE_DONE;
 	}
+	if (waits_out(n, r))
+		return PHASE_AGAIN;
 	if (r < 0) {
 		u->result = 0; /* this is what a person must know now */
 		return update_fail_as(n, RESULT_STUCK, r,
 				      "the data from before the swap could not be put back: %s", err_text(r));
 	}
 	log_notice("data-restored", "update=%s name=%s", u->id, u->data_saved);
-	return 0;
+	return PHASE_DONE;
 }
 
 /* Nothing is changed before all that must come back is known to be whole. */
@@ -148,13 +179,15 @@ static int check_fallback(struct node *n)
 		const struct part p = update_part(n, i);
 		int r = p.from[0] ? seal_is_intact(n->os, n->dirs->store, p.component, p.from) : 0;
 
+		if (waits_out(n, r))
+			return PHASE_AGAIN;
 		if (r < 0) {
 			n->state->update.result = 0; /* this is what a person must know now */
 			return update_fail_as(n, RESULT_FALLBACK_DAMAGED, r, "%s %s, to which it must go back: %s",
 					      p.component, p.from, err_text(r));
 		}
 	}
-	return 0;
+	return PHASE_DONE;
 }
 
 static int change(struct node *n)
@@ -163,11 +196,13 @@ static int change(struct node *n)
 	uint64_t number = 0;
 	int r = check_fallback(n);
 
-	if (r < 0)
+	if (r != PHASE_DONE)
 		return r;
 	r = generation_current(n->os, n->dirs->root, &number);
 	if (r < 0 || number != u->fallback_generation)
 		r = generation_switch(n->os, n->dirs->root, u->fallback_generation);
+	if (waits_out(n, r))
+		return PHASE_AGAIN;
 	if (r < 0) {
 		u->result = 0;
 		return update_fail_as(n, RESULT_STUCK, r, "the link could not be swapped back: %s", err_text(r));
@@ -185,7 +220,7 @@ static int change(struct node *n)
 			log_error("service-not-restarted", "component=%s version=%s reason=%s", p.component,
 				  p.from, err_text(r));
 	}
-	return 0;
+	return PHASE_DONE;
 }
 
 static int start_services(struct node *n)
@@ -306,14 +341,14 @@ int phase_rollback(struct node *n)
 		r = has_data(n) ? wait_stopped(n) : PHASE_DONE;
 		if (r != PHASE_DONE)
 			return r;
-		r = has_data(n) ? put_back_data(n) : 0;
-		if (r < 0)
+		r = has_data(n) ? put_back_data(n) : PHASE_DONE;
+		if (r != PHASE_DONE)
 			return r;
 		a->step = BACK_CHANGE;
 	}
 	if (a->step == BACK_CHANGE) {
 		r = change(n);
-		if (r < 0)
+		if (r != PHASE_DONE)
 			return r;
 		a->step = BACK_SERVICES;
 		if (must_hand_over(n))

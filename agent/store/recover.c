@@ -227,6 +227,22 @@ static int count_boot(struct recovery *r)
 	return 0;
 }
 
+/* Where the fallback itself is damaged the node stays as it is: support has to bring another version. */
+static int finish_stuck(struct recovery *r)
+{
+	const struct node_update *u = &r->state->update;
+	uint64_t current = 0;
+	int e = check_trees(r, u->fallback_generation, true);
+
+	if (is_shortage(e))
+		return e;
+	if (e < 0)
+		return ensure_current(r, "the node is stuck: the version to fall back to is damaged");
+	if (generation_current(r->os, r->dirs->root, &current) == 0 && current == u->fallback_generation)
+		return ensure_current(r, "the node is stuck, but the way back was taken");
+	return fall_back(r, "the way back had failed");
+}
+
 /* What the newest record says was under way. */
 static int look_at_update(struct recovery *r)
 {
@@ -234,6 +250,9 @@ static int look_at_update(struct recovery *r)
 	uint64_t current = 0;
 	int e;
 
+	/* A way back that failed while the agent ran is finished here, if it can be: perhaps with data moved already. */
+	if (state_has_update(r->state) && u->state == NODE_STUCK && u->fallback_generation != 0)
+		return finish_stuck(r);
 	if (!state_has_update(r->state) || !node_update_is_swapped(u) || u->fallback_generation == 0)
 		return ensure_current(r, state_has_update(r->state)
 						 ? "the update under way has changed nothing yet"

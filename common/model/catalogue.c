@@ -97,6 +97,7 @@ static enum result of_errno(int e)
 	case EMFILE:
 	case ENFILE:
 	case EAGAIN:
+	case EINTR:
 	case ENOBUFS:
 		return RESULT_OUT_OF_RESOURCES;
 	case ECONNREFUSED:
@@ -153,6 +154,7 @@ enum result catalogue_blame(enum result number, int r)
 	case EMFILE:
 	case ENFILE:
 	case EAGAIN:
+	case EINTR:
 		return catalogue_from_error(r);
 	default:
 		return number;

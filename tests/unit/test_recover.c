@@ -515,6 +515,50 @@ static void test_the_data_comes_back_with_the_version(void **state)
 	expect_data(path, "old");
 }
 
+/* The agent could not put back data, or swap the link, for want of something; the boot brings it back. */
+static void test_a_way_back_that_had_failed_is_finished(void **state)
+{
+	const char *path = path_of(state);
+	struct recover_result result;
+
+	put_node_with_data(path, NODE_STUCK, 2);
+	assert_int_equal(run(path, "b1", &result), 0);
+	assert_int_equal(result.outcome, RECOVER_FELL_BACK);
+	assert_int_equal(current_of(path), 3);
+	expect_data(path, "old");
+	assert_int_equal(update_of(path).state, NODE_ROLLED_BACK);
+	assert_int_equal(run(path, "b2", &result), 0);
+	assert_int_equal(result.outcome, RECOVER_NOTHING);
+}
+
+static void test_a_stuck_node_keeps_what_it_has(void **state)
+{
+	const char *path = path_of(state);
+	struct recover_result result;
+	char tree[512];
+
+	put_node(path, NODE_STUCK, 2);
+	(void) snprintf(tree, sizeof(tree), "%s/store/web/1.0.0", path);
+	assert_int_equal(tree_remove(os, AT_FDCWD, tree), 0);
+	assert_int_equal(run(path, "b1", &result), 0);
+	assert_int_equal(result.outcome, RECOVER_NOTHING);
+	assert_non_null(strstr(result.sentence, "damaged"));
+	assert_int_equal(current_of(path), 2);
+	assert_int_equal(update_of(path).state, NODE_STUCK);
+}
+
+static void test_a_stuck_node_whose_way_back_was_taken_stays(void **state)
+{
+	const char *path = path_of(state);
+	struct recover_result result;
+
+	put_node(path, NODE_STUCK, 3);
+	assert_int_equal(run(path, "b1", &result), 0);
+	assert_int_equal(result.outcome, RECOVER_NOTHING);
+	assert_int_equal(current_of(path), 3);
+	assert_int_equal(update_of(path).state, NODE_STUCK);
+}
+
 static void test_a_copy_that_is_gone_holds_nothing_up(void **state)
 {
 	const char *path = path_of(state);
@@ -622,6 +666,9 @@ int main(int argc, char **argv)
 		T(test_a_dry_run_changes_nothing),
 		T(test_the_boot_id),
 		T(test_the_data_comes_back_with_the_version),
+		T(test_a_way_back_that_had_failed_is_finished),
+		T(test_a_stuck_node_keeps_what_it_has),
+		T(test_a_stuck_node_whose_way_back_was_taken_stays),
 		T(test_a_copy_that_is_gone_holds_nothing_up),
 		T(test_data_with_faults_and_crashes),
 		T(test_faults_and_crashes),
