@@ -160,7 +160,7 @@ check "n1 is online" within 60 is_online n1
 check "n2 is online" within 60 is_online n2
 check "by MQTT 3.1.1, which is what it speaks" eval "agent n1 status --json | holds '.link.connected and (.link.reason | contains(\"3.1.1\"))'"
 check "web 1.1.0" publish web 1.1.0
-check "is rolled out" selfright rollout start --component web --version 1.1.0 --min-age 0 --stage all=all
+check "is rolled out" selfright rollout start --component web --version 1.1.0 --min-age 0 --stage all=all --replace
 check "reaches n1" within 60 runs n1 web 1.1.0
 check "reaches n2" within 60 runs n2 web 1.1.0
 check "and its reports come back" within 60 believes n2 web 1.1.0
