@@ -10,6 +10,8 @@ serve_pid='' pids=() failed=0 count=0
 
 finish() {
 	local pid file user
+	# A child of ours that is ended before it is the program it is to become runs this too.
+	[ "$BASHPID" = "$$" ] || return
 	for pid in "${pids[@]}" $serve_pid; do kill "$pid" 2>/dev/null; done
 	for pid in "${pids[@]}" $serve_pid; do wait "$pid" 2>/dev/null; done
 	# Services outlive their agents on purpose; their records say which they are.
