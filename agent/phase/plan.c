@@ -67,7 +67,7 @@ int phase_obey(struct node *n)
 		STATE_SET(done.detail, "denials and waiting times of the component are lifted");
 		state_order_add(n->state, &done);
 		log_notice("order-retry", "order=%s component=%s", o->id, o->component);
-		changed = retry = true;
+		n->report_wanted = changed = retry = true;
 	}
 	r = changed ? node_save(n) : 0;
 	return r < 0 ? r : retry;

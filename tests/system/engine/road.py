@@ -71,6 +71,7 @@ class Proxy:
     def __init__(self, port, user):
         self.to, self.want = port, "Basic " + base64.b64encode(user.encode()).decode()
         self.tunnels, self.refused, self.elsewhere = [], [], []
+        self.wrong = []  # came with a proof, and not with ours
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self.serve, daemon=True).start()
@@ -101,6 +102,8 @@ class Proxy:
             return
         if method != "CONNECT" or headers.get("Proxy-Authorization") != self.want:
             self.refused.append(lines[0])
+            if "Proxy-Authorization" in headers:
+                self.wrong.append(lines[0])
             client.sendall(b"HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic realm=\"x\"\r\n"
                            b"Content-Length: 0\r\nConnection: close\r\n\r\n")
             client.close()
