@@ -152,6 +152,7 @@ check "and a gate" says 3 "has no gate 'nobody'" selfright rollout answer second
 check "what every stage has is not argued away" says 3 "and nothing else" selfright rollout answer second --gate soak --waive --reason x
 check "nothing has opened meanwhile" explains second '.action == "wait"'
 before=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+sleep 1.1 # what is decided from here on is not of that second any more
 stop_serve
 check "the controller starts again" start_serve
 check "and has asked already" explains second '.action == "wait"'

@@ -37,6 +37,8 @@ check "1.3.0 to n1 first, one of a pair at a time" selfright rollout start --id 
 	--stage one=nodes:n1 --stage rest=all --disruption pair=1 --silent-after 1h
 check "n2 was heard of lately: n1 may go" within 30 in_state n1 probation
 check "it is down by leave" place_of n1 third
+signed_state() { [ "$(sqlite3 "$SELFRIGHT_DIR/serve/selfright.db" "SELECT signed_state FROM nodes WHERE node = '$1'")" = "$2" ]; }
+check "and its own report says so before it dies" within 3 signed_state n1 probation
 eval "kill -KILL \$agent_n1"
 stop_serve
 check "the controller starts again" start_serve
