@@ -195,7 +195,7 @@ link.comes_up()
 link.send(REPORT, struct.pack(">Q", 7) + b"{}")
 check("a report that the broker refuses is told", link.until(
     lambda: "the broker refused a message" in open(path(link.log)).read()), open(path(link.log)).read())
-check("... and the report is kept", os.path.exists(path("denied/outbox/report")))
+check("... and the report is kept", link.until(lambda: os.path.exists(path("denied/outbox/report"))))
 link.end()
 
 # --- much at once ---
@@ -207,7 +207,7 @@ class Record(Mimic):
     many = 0
 
     def subscribed(self, s, version, body):
-        if b"/blob" in body:
+        if b"/certificate" in body:
             s.sendall(b"".join(publication(TOPIC + "ack", b"ack %d" % i) for i in range(self.many)))
 
 
@@ -227,7 +227,7 @@ class Big(Mimic):
     sent = 0
 
     def subscribed(self, s, version, body):
-        if b"/blob" in body:
+        if b"/certificate" in body:
             s.sendall(b"\x30" + variable(268435455) + text(TOPIC + "announce") + b"\0")
             piece = bytes(1 << 20)
             for _ in range(255):
@@ -251,7 +251,7 @@ class Garbage(Mimic):
     what = b""
 
     def subscribed(self, s, version, body):
-        if b"/blob" in body:
+        if b"/certificate" in body:
             s.sendall(self.what)
 
 

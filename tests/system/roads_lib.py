@@ -523,7 +523,7 @@ class Mimic:
 
     def on_subscribe(self, s, version, body):
         s.sendall(packet(0x90, body[:2] + (b"\0" if version == 5 else b"") + bytes([self.granted])))
-        if b"/timestamp" in body or b"/blob" in body:
+        if b"/timestamp" in body or b"/certificate" in body:
             self.subscribed(s, version, body)
 
     def subscribed(self, s, version, body):

@@ -217,7 +217,9 @@ check "no arguments" status_is 2 "$stage"
 check "no descriptors" status_is 2 "$stage" --name a --length 1 --sha256 "$(printf %064d 7)" --media $zst \
 	--max-bytes 1 --max-files 1 --dir repo
 bad_argument() { status_is 2 run a.tar.zst $zst --dir repo "$@"; }
-check "a folder and a URL" bad_argument --url https://x/
+fresh
+check "a folder and a URL are asked in their order" status_is 0 run a.tar.zst $zst --dir repo --url https://x.invalid/
+fresh
 check "a length that is no number" bad_argument --length 5x
 check "a short digest" bad_argument --sha256 abc
 check "an unknown media type" bad_argument --media text/plain
