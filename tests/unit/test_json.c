@@ -306,14 +306,15 @@ static void test_large_objects_are_quick(void **state)
 	for (unsigned i = 0; i < MEMBERS; i++)
 		assert_int_equal(buf_addf(&text, "%s\"n%u\":%u", i ? "," : "", (i * 7919u) % MEMBERS, i), 0);
 	assert_int_equal(buf_add_str(&text, "}"), 0);
-	(void) clock_gettime(CLOCK_MONOTONIC, &start);
+	/* Of the processor, whatever else runs here: what grows with the square takes minutes. */
+	(void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
 	assert_int_equal(json_parse(text.data, text.len, NULL, &j), 0);
 	for (unsigned i = 0; i < MEMBERS; i++) {
 		(void) snprintf(name, sizeof(name), "n%u", (i * 7919u) % MEMBERS);
 		assert_true(json_integer(json_get(j, name), &v));
 		assert_int_equal(v, i);
 	}
-	(void) clock_gettime(CLOCK_MONOTONIC, &end);
+	(void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
 	assert_true(end.tv_sec - start.tv_sec < 10);
 }
 

@@ -624,7 +624,7 @@ static bool tail_has(const char *text)
 
 static void until_tail_has(const char *text)
 {
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		(void) services_step(services, now_ms());
 		if (tail_has(text))
 			return;
@@ -709,7 +709,7 @@ static void test_a_logger_that_dies_is_replaced_and_nothing_is_lost(void **state
 
 			snprintf(final, sizeof(final), "%s/say", dir);
 			assert_int_equal(rename(path, final), 0);
-			for (int i = 0; i < 500 && access(final, F_OK) == 0; i++)
+			for (int i = 0; i < 6000 && access(final, F_OK) == 0; i++)
 				usleep(10000);
 		}
 	}
