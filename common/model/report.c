@@ -373,10 +373,14 @@ static int write_lists(struct json_node *object, const struct report *report)
 	list = report->order_count > 0 ? node_array(object, "orders") : NULL;
 	for (size_t i = 0; i < report->order_count && r == 0; i++)
 		r = write_order(node_object(list, NULL), &report->orders[i]);
-	list = report->metric_count > 0 ? node_array(object, "metrics") : NULL;
-	for (size_t i = 0; i < report->metric_count; i++)
-		if (report->metrics[i].hour_count > 0)
-			write_metric(node_object(list, NULL), &report->metrics[i]);
+	/* One without hours tells nothing, and is not written; nor is a list of such. */
+	list = NULL;
+	for (size_t i = 0; i < report->metric_count; i++) {
+		if (report->metrics[i].hour_count == 0)
+			continue;
+		list = list ? list : node_array(object, "metrics");
+		write_metric(node_object(list, NULL), &report->metrics[i]);
+	}
 	return r;
 }
 
