@@ -96,6 +96,8 @@ add_node() { # NAME [--label ...]
 	# Started as root it gives its processes away; to a user that is there everywhere.
 	echo "users: {link: nobody, stage: nobody, component: nobody}" >>"$tmp/nodes/$node/etc/agent.yaml"
 	start_agent "$node"
+	# The controller knows it from then on. A test that cuts it off from the beginning brings keys (--with-keys).
+	within 30 is_enrolled "$node"
 }
 # It makes its keys itself and has them certified when it comes up; until then the controller has never heard of it.
 is_enrolled() { [ -s "$tmp/nodes/$1/etc/transport.crt" ]; }
