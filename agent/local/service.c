@@ -29,6 +29,8 @@ enum {
 	STABLE_MS = 60000, /* after this its next restart is quick again */
 	RESTART_BASE_MS = 1000,
 	RESTART_CAP_MS = 60000,
+	TROUBLE_MS = 30000,
+	TROUBLE_AGAIN_MS = 500,
 	EXITS_MAX = 2, /* unexpected ends under one version before it counts as failed */
 	SYSTEMCTL_TIMEOUT_S = 120,
 };
@@ -57,6 +59,7 @@ struct slot {
 	int running_signal;
 	uint64_t running_timeout_s;
 	uint64_t started_ms, deadline_ms, next_start_ms;
+	uint64_t trouble_ms; /* it could not be started for want of something, since then; 0: no trouble */
 	struct service_log log;
 	struct command command; /* systemctl or reload */
 	unsigned exits, restarts;
@@ -325,6 +328,7 @@ static void wish_take(struct slot *k, struct slot *wish)
 		k->failure = 0;
 		k->exits = 0;
 		k->next_start_ms = 0;
+		k->trouble_ms = 0;
 	}
 	wish_done(k);
 	k->known = true;
@@ -446,6 +450,26 @@ static void count_exit(struct slot *k, uint64_t now_ms)
 		k->failure = -ERR_CHILD;
 }
 
+/*
+ * The machine has no memory, descriptors or space for a moment: that is no word against the version, and it is tried
+ * again before anything is concluded. If it stays so, the failure says what was missing.
+ */
+static bool waits_out(struct slot *k, int r, uint64_t now_ms)
+{
+	if (err_class(r) != ERR_CLASS_RETRY && r != -EIO)
+		return false;
+	if (k->trouble_ms == 0)
+		k->trouble_ms = now_ms;
+	if (now_ms - k->trouble_ms < TROUBLE_MS)
+		k->next_start_ms = now_ms + TROUBLE_AGAIN_MS;
+	else {
+		count_exit(k, now_ms);
+		k->failure = r;
+		k->trouble_ms = 0;
+	}
+	return true;
+}
+
 static void start(struct services *s, struct slot *k, uint64_t now_ms)
 {
 	char name[2 * ID_MAX + 16];
@@ -477,9 +501,11 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 	if (r < 0) {
 		log_warning("service-start-failed", "component=%s service=%s version=%s reason=%s", k->component,
 			    k->name, k->version, err_text(r));
-		count_exit(k, now_ms);
+		if (!waits_out(k, r, now_ms))
+			count_exit(k, now_ms);
 		return;
 	}
+	k->trouble_ms = 0;
 	k->actual = RUNNING;
 	k->pidfd = process_open(k->process.pid); /* without it the end is seen by polling */
 	k->running_signal = k->stop_signal;

@@ -347,7 +347,8 @@ static int check_services(struct node *n)
 			continue;
 		update_blame(n, p.component);
 		services_log_tail(n->services, p.component, &a->log_tail);
-		return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not stay up", name);
+		return update_fail_as(n, catalogue_blame(RESULT_SERVICE_FAILED, r), r,
+				      "the service %s did not stay up", name);
 	}
 	return 0;
 }

@@ -280,7 +280,8 @@ static int start_services(struct node *n)
 				      "the unit of the service %s could not be started: nobody here starts units",
 				      name);
 	if (r < 0)
-		return update_fail_as(n, RESULT_SERVICE_FAILED, r, "the service %s did not start", name);
+		return update_fail_as(n, catalogue_blame(RESULT_SERVICE_FAILED, r), r,
+				      "the service %s did not start", name);
 	if (r == 0 && now - a->entered_ms > START_DEADLINE_MS)
 		return update_fail_as(n, RESULT_SERVICE_FAILED, -ERR_DEADLINE,
 				      "the services did not start in time");

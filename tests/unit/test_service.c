@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -633,6 +634,27 @@ static void until_tail_has(const char *text)
 	fail_msg("it never printed %s", text);
 }
 
+/* No descriptor is left for a moment: nothing is concluded, and it starts once there is one. */
+static void test_a_shortage_is_no_word_against_the_version(void **state)
+{
+	struct release r = { .version = NULL };
+	struct rlimit before, none;
+
+	(void) state;
+	script("run", "#!/bin/sh\nexec sleep 1000\n");
+	declare(&r, "bin/run");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ .rlim_cur = 3, .rlim_max = before.rlim_max };
+	assert_int_equal(apply("1.0.0", &r), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (int i = 0; i < 3; i++)
+		(void) services_step(services, now_ms());
+	assert_int_equal(services_settled(services, "web", NULL), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	step_until(1, "web");
+	release_done(&r);
+}
+
 static void test_output_never_exceeds_its_cap(void **state)
 {
 	struct release r = { .version = NULL };
@@ -809,6 +831,7 @@ int main(void)
 						teardown_noting),
 		cmocka_unit_test_setup_teardown(test_a_service_that_is_the_same_is_kept, setup_noting,
 						teardown_noting),
+		cmocka_unit_test_setup_teardown(test_a_shortage_is_no_word_against_the_version, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_output_never_exceeds_its_cap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_logger_that_dies_is_replaced_and_nothing_is_lost, setup,
 						teardown),
