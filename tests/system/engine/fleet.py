@@ -328,9 +328,15 @@ class Node:
 
     def running(self):
         try:
-            return open(f"{self.root}/data/web/running").read().split()[0]
+            # It is made empty before it is written.
+            return next(iter(open(f"{self.root}/data/web/running").read().split()), None)
         except FileNotFoundError:
             return None
+
+    def serves(self, version):
+        """It is current, and its service has said so: which it does a moment after it was started."""
+        assert self.current() == version, self.current()
+        self.until(f"the service of {version} runs", lambda: self.running() == version)
 
     def status(self):
         return self.cli("status")[1]

@@ -68,7 +68,7 @@ def good_undone_and_nothing_to_do(fleet, node):
     offer(fleet, "1.0.0", "r1")
     code, detail = install_from(node, fleet.repo)
     assert code == 0 and "1.0.0: good" in detail, (code, detail)
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
     report = left_report(node, fleet.repo)
     assert [r["name"] for r in report["results"]] == ["good"], report["results"]
     for mode in (tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT):
@@ -78,7 +78,7 @@ def good_undone_and_nothing_to_do(fleet, node):
     bundle = tar_of(fleet)
     code, detail = install_from(node, bundle)
     assert code == 3 and "check-failed" in detail, (code, detail)
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
     report = left_report(node, fleet.work)
     assert [r["name"] for r in report["results"]] == ["good", "check-failed"], report["results"]
     code, detail = install_from(node, bundle)
@@ -100,7 +100,7 @@ def the_agent_that_runs_does_it(fleet, node):
     code, detail = install_from(node, tar_of(fleet))
     # It asks the network once more before a swap; where nothing answers it goes by what it has.
     assert code == 0 and "1.0.0: good" in detail, (code, detail)
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
     assert left_report(node, fleet.work)["results"][0]["name"] == "good"
     code, detail = install_from(node, os.path.join(fleet.work, "n1"))
     assert code == 0 and "nothing to do" not in detail or code == 1, (code, detail)
@@ -167,7 +167,7 @@ def a_stolen_stick_can_do_nothing(fleet, node):
                          (longer_artifact, "artifact-length")):
         code, detail = install_from(node, tar_of(fleet, change=change))
         assert code == 1 and word in detail, (code, detail)
-        assert node.current() == "1.0.0" and node.running() == "1.0.0"
+        node.serves("1.0.0")
         nothing_partial(node)
     for wrong in (fleet.work + "/n1/agent.log", fleet.work + "/nothing", "/dev/null"):
         code, detail = install_from(node, wrong)

@@ -106,7 +106,7 @@ def refused(fleet, node, name, cls="rejected", change=None, **release):
     node.push()
     result = node.until_result(name)
     assert result["class"] == cls, result
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
     assert node.component()["denied"] == [], "only what failed after a swap is denied"
     left = [f for f in os.listdir(node.root + "/store/web") if not f.startswith("1.0.0")]
     assert left == [], left
@@ -208,7 +208,7 @@ def refuses_a_preflight(fleet, node):
     node.push()
     result = node.until_result("preflight-failed")
     assert "no room" in result["log_tail"], result
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
 
 
 @story
@@ -304,7 +304,7 @@ def support_ends_a_probation(fleet, node):
     node.push()
     result = node.until_result("rolled-back")
     assert result["update"].startswith("r2/web/"), result
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
     assert [(d["version"], d["cause"]) for d in node.component()["denied"]] == [("1.1.0", "forced")]
 
 
@@ -1280,7 +1280,7 @@ def data_through_a_link_is_refused(fleet, node):
     node.push()
     node.until("it is refused", lambda: [x for x in node.results().values() if x.get("to") == "1.1.0"
                                          and "data" in x["detail"]])
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
 
 
 def killed_with_data(fleet, node, mark, broken):
@@ -1961,7 +1961,7 @@ def a_disk_that_fills_up_in_the_middle(fleet, node):
     os.unlink(node.mail + "/slow")
     node.until("it has failed", lambda: "state=failed" in open(node.home + "/agent.log").read())
     node.until("the agent answers", lambda: node.status()["state"] == "idle")
-    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    node.serves("1.0.0")
     assert node.why()["reason"] in ("retry", "none"), node.why()
     os.unlink(node.root + "/somebody-else")
     result = node.until_result("no-space", to="1.1.0")
