@@ -964,8 +964,8 @@ def a_person_at_the_console_sees_it_on_one_screen(fleet, node):
     fleet.publish()
     node.push()
     node.until_result("good", component="content", to="1.0.0")
-    seen = {(c["component"], c["state"]) for c in node.status()["checks"]}
-    assert seen >= {("web", "passing"), ("content", "passing")}, seen
+    node.until("the checks of both are shown", lambda: {(c["component"], c["state"]) for c in node.status()["checks"]} >=
+               {("web", "passing"), ("content", "passing")})
     node.until("it is kept up to date", lambda: 'version="1.1.0"' in open(metrics).read()
                and 'result="good"' in open(metrics).read())
 
