@@ -29,7 +29,7 @@ enum {
 	STABLE_MS = 60000, /* after this its next restart is quick again */
 	RESTART_BASE_MS = 1000,
 	RESTART_CAP_MS = 60000,
-	TROUBLE_MS = 30000,
+	TROUBLE_MS = 10000, /* the service is away meanwhile */
 	TROUBLE_AGAIN_MS = 500,
 	EXITS_MAX = 2, /* unexpected ends under one version before it counts as failed */
 	SYSTEMCTL_TIMEOUT_S = 120,
