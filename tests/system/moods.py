@@ -123,6 +123,9 @@ check("the birth has the will's number", birth["online"] is True and birth["coun
 check("the broker saw its own name, not the relay's socket", mimic.names and set(mimic.names) == {"broker.test"}, mimic.names)
 link.child.send_signal(signal.SIGTERM)
 link.child.wait(20)
+end = time.monotonic() + 20  # the other side reads when it comes to it
+while mimic.seen[-1] != 0xe0 and time.monotonic() < end:
+    time.sleep(0.02)
 last = json.loads(mimic.published[-1][1][3:])
 check("a link that leaves says so: presence is offline, with the same number",
       mimic.published[-1][0] == TOPIC + "presence" and last["online"] is False and
