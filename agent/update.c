@@ -2,6 +2,7 @@
 
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
+#include "agent/phase/obey.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
 #include "agent/probe/probe.h"
@@ -286,7 +287,7 @@ static bool mend_fallback(struct node *n)
 static int leave_stuck(struct node *n)
 {
 	uint64_t now = node_now_ms(n);
-	bool asked = n->docs.loaded && phase_obey(n) > 0;
+	bool asked = n->docs.loaded && obey_once(n) > 0;
 
 	if (!asked && now < n->mend_ms)
 		return 0;

@@ -29,7 +29,7 @@
 
 #define NOTE_PREFIX "note-"
 
-enum { EVENT_MAX = 4096, HISTORY_LINE_MAX = 6000, NOTES_WAITING_MAX = 8 };
+enum { EVENT_MAX = 4096, HISTORY_LINE_MAX = 6000, NOTES_WAITING_MAX = 8, PLAN_LATEST_MS = 3600 * 1000 };
 
 uint64_t node_now_ms(const struct node *n)
 {
@@ -49,6 +49,17 @@ bool node_is_fresh(const struct node *n)
 		return false;
 	tuf_client_state(n->tuf, &t);
 	return t.timestamp > 0 && !t.stale;
+}
+
+void node_plan_at(struct node *n, int64_t at)
+{
+	int64_t now = node_now(n);
+	uint64_t in = at > now ? (uint64_t) (at - now) * 1000 + 50 : 50;
+
+	if (in > PLAN_LATEST_MS)
+		in = PLAN_LATEST_MS;
+	if (node_now_ms(n) + in < n->plan_ms)
+		n->plan_ms = node_now_ms(n) + in;
 }
 
 int node_save(struct node *n)
@@ -96,6 +107,13 @@ char *node_version_root(const struct node *n, const char *component, const char 
 	return asprintf(&path, "%s/store/%s/%s", n->config->root, component, version) < 0 ? NULL : path;
 }
 
+bool node_has_version(const struct node *n, const char *component, const char *version)
+{
+	uint8_t digest[SHA256_BYTES];
+
+	return seal_digest(n->os, n->dirs->store, component, version, digest) == 0;
+}
+
 /* --- documents --- */
 
 void documents_done(struct documents *d)
@@ -120,6 +138,14 @@ const struct known_policy *documents_policy(const struct documents *d, const cha
 	for (size_t i = 0; i < d->policy_count; i++)
 		if (str_eq(d->policies[i].component, component))
 			return &d->policies[i];
+	return NULL;
+}
+
+struct known_rollout *documents_rollout(const struct documents *d, const char *id)
+{
+	for (size_t i = 0; id && i < d->rollout_count; i++)
+		if (str_eq(d->rollouts[i].rollout.id, id))
+			return &d->rollouts[i];
 	return NULL;
 }
 

@@ -97,6 +97,8 @@ struct documents {
 };
 void documents_done(struct documents *d);
 const struct known_policy *documents_policy(const struct documents *d, const char *component);
+/* The one of this id, NULL: it names other nodes, or is over. NULL as an id names none. */
+struct known_rollout *documents_rollout(const struct documents *d, const char *id);
 
 /* What a check said last, kept when its set is gone. */
 struct seen_check {
@@ -288,6 +290,9 @@ NODISCARD int turn_remember(struct node *n, const struct known_rollout *k);
 int64_t node_now(const struct node *n); /* by which expiry is judged */
 bool node_is_fresh(const struct node *n);
 
+/* Decide again at this time of node_now(), in an hour at the latest, unless it is done sooner anyway. */
+void node_plan_at(struct node *n, int64_t at);
+
 /* Save the state; after a failure it says so once and returns it. */
 NODISCARD int node_save(struct node *n);
 
@@ -300,6 +305,8 @@ void node_link_send(struct node *n, unsigned type, uint32_t id, const void *data
 /* The absolute path of ${root} for a component: the current one, or a sealed version's. Free it; NULL: out of memory. */
 char *node_current_root(const struct node *n, const char *component);
 char *node_version_root(const struct node *n, const char *component, const char *version);
+/* Is this version sealed in the store? */
+bool node_has_version(const struct node *n, const char *component, const char *version);
 
 /*
  * The manifest of a version that is in the store, kept beside it, strictly read

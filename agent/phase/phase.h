@@ -30,11 +30,11 @@ NODISCARD int phase_receive_bundle(struct node *n); /* from the installation's b
 /* verify.c: what the trusted metadata says, as documents one can decide by. */
 NODISCARD int phase_verify(struct node *n);
 
-/* plan.c: which update, may it, and is it time. */
-NODISCARD int phase_plan(struct node *n); /* idle */
-NODISCARD int phase_obey(struct node *n); /* orders that are done once; 1: a retry was among them */
-NODISCARD int phase_check(struct node *n); /* planned */
-NODISCARD int phase_wait(struct node *n); /* staged, waiting */
+/* plan.c: which update is next. */
+NODISCARD int phase_plan(struct node *n);
+
+/* check.c: may it run here, before a byte of it is fetched. */
+NODISCARD int phase_check(struct node *n);
 
 /* stage.c: the bytes into a sealed tree. */
 NODISCARD int phase_stage(struct node *n);
@@ -44,6 +44,9 @@ NODISCARD int phase_prove(struct node *n); /* its own preflight */
  * its damaged tree. Waits for the end of it. Negative with a sentence in `words`.
  */
 NODISCARD int stage_repair(struct node *n, const char *component, const char *version, char *words, size_t size);
+
+/* wait.c: is it time, and what must be known and done before anything stops. */
+NODISCARD int phase_wait(struct node *n);
 
 /* swap.c */
 NODISCARD int phase_stop(struct node *n);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What agents of this version refuse before they download (agent/phase/plan.c, agent/probe/probe.c). */
+/* What agents of this version refuse before they download (agent/phase/fit.c, agent/phase/room.c, agent/probe/probe.c). */
 #define REFUSED "agents of version " SELFRIGHT_VERSION " refuse this"
 
 static int PRINTF_LIKE(2, 3) add(struct string_list *list, const char *fmt, ...)

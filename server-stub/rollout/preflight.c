@@ -446,7 +446,7 @@ static void look_at_file(struct looking *l, const struct report_means *m, const 
 		note_missing(l, "the file %s", path);
 }
 
-/* As the agent counts before it downloads (agent/phase/plan.c), but for the copy of the data, which nobody knows here. */
+/* As the agent counts before it downloads (agent/phase/room.c), but for the copy of the data, which nobody knows here. */
 static void look_at_space(struct looking *l, const struct report_means *m)
 {
 	const struct release *rel = l->p->subject.release;

@@ -1,0 +1,17 @@
+/*
+ * room - is there space for all that an update takes until it is judged.
+ */
+#ifndef SELFRIGHT_PHASE_ROOM_H
+#define SELFRIGHT_PHASE_ROOM_H
+
+#include "base/attr.h"
+
+struct node;
+
+/*
+ * Downloads, trees and the copy of the data of all parts, whose releases were read, against the file system and the
+ * quota; what is staged is there already. What has no room is said with update_fail.
+ */
+NODISCARD int room_check(struct node *n);
+
+#endif
