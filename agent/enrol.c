@@ -290,7 +290,7 @@ void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len)
 	CLEANUP(enrolment_answer_done)
 	struct enrolment_answer a = { .certificate = NULL };
 	unsigned status;
-	char words[200];
+	char words[400];
 	int r;
 
 	if (id != e->asked_id || id == 0 || len < 2)
@@ -309,7 +309,7 @@ void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len)
 	}
 	if (status == 0)
 		(void) snprintf(words, sizeof(words), "nobody answered: %.*s",
-				(int) (len - 2 < 150 ? len - 2 : 150), (const char *) data + 2);
+				(int) (len - 2 < 380 ? len - 2 : 380), (const char *) data + 2);
 	else
 		(void) snprintf(words, sizeof(words),
 				"the server at this address answered %u, as no controller does", status);

@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { LINES_MAX = 1024, LINE_SIZE = 1024, NAME_WIDTH = 14, VERSION_WIDTH = 12 };
+enum { LINES_MAX = 1024, LINE_SIZE = 1024, NAME_WIDTH = 14, VERSION_WIDTH = 12, INDENT = 10 };
 
 enum colour { PLAIN, GOOD, WAITING, BAD };
 
@@ -26,6 +26,7 @@ struct line {
 struct page {
 	struct line *lines;
 	size_t count;
+	unsigned columns;
 };
 
 static const char *text_of(const struct json *object, const char *name, const char *otherwise)
@@ -72,6 +73,38 @@ static void add(struct page *p, enum weight weight, enum colour colour, const ch
 	l->colour = colour;
 }
 
+/*
+ * A sentence that says what to do is of no use without its end: broken between words, as far as that goes, and
+ * indented like what it belongs to. A terminal too narrow for that has it cut like any other.
+ */
+static void add_whole(struct page *p, enum colour colour, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void add_whole(struct page *p, enum colour colour, const char *fmt, ...)
+{
+	const size_t width = p->columns > 2 * INDENT ? p->columns : SIZE_MAX;
+	char text[LINE_SIZE], *rest = text;
+	bool first = true;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(text, sizeof(text), fmt, ap); /* longer than any sentence of ours */
+	va_end(ap);
+	while (*rest) {
+		size_t room = width - (first ? 0 : INDENT), n = strlen(rest);
+		char *end = rest + n;
+
+		if (n > room) {
+			for (end = rest + room; end > rest && *end != ' '; end--)
+				;
+			/* No blank after the indent: a word longer than a line is cut. */
+			if (end <= rest + (first ? INDENT : 0))
+				end = rest + strcspn(rest + (first ? INDENT : 0), " ") + (first ? INDENT : 0);
+		}
+		add(p, NEEDED, colour, "%*s%.*s", first ? 0 : INDENT, "", (int) (end - rest), rest);
+		rest = end + strspn(end, " ");
+		first = false;
+	}
+}
+
 /* --- the node --- */
 
 static void add_state(struct page *p, const struct json *s)
@@ -101,16 +134,16 @@ static void add_link(struct page *p, const struct json *s)
 	const struct json *link = json_get(s, "link"), *m = json_get(s, "metadata");
 	bool connected = is_true(link, "connected"), fresh = is_true(m, "fresh");
 
-	add(p, NEEDED, connected ? GOOD : WAITING, "link      %s%s%s", connected ? "connected" : "not connected",
-	    text_of(link, "reason", "")[0] ? ": " : "", text_of(link, "reason", ""));
+	add_whole(p, connected ? GOOD : WAITING, "link      %s%s%s", connected ? "connected" : "not connected",
+		  text_of(link, "reason", "")[0] ? ": " : "", text_of(link, "reason", ""));
 	if (text_of(link, "enrolment", "")[0])
-		add(p, NEEDED, WAITING, "          key %.16s %s", text_of(link, "identity", ""),
-		    text_of(link, "enrolment", ""));
+		add_whole(p, WAITING, "          key %.16s %s", text_of(link, "identity", ""),
+			  text_of(link, "enrolment", ""));
 	if (text_of(link, "note", "")[0])
 		add(p, DETAIL, PLAIN, "          %s", text_of(link, "note", ""));
-	add(p, NEEDED, fresh ? GOOD : BAD, "trust     %s until %s, refreshed %s%s%s", fresh ? "fresh" : "STALE",
-	    text_of(m, "expires", "never"), text_of(m, "refreshed", "never"),
-	    text_of(m, "error", "")[0] ? ": " : "", text_of(m, "error", ""));
+	add_whole(p, fresh ? GOOD : BAD, "trust     %s until %s, refreshed %s%s%s", fresh ? "fresh" : "STALE",
+		  text_of(m, "expires", "never"), text_of(m, "refreshed", "never"),
+		  text_of(m, "error", "")[0] ? ": " : "", text_of(m, "error", ""));
 }
 
 static void add_stoppers(struct page *p, const struct json *s)
@@ -338,7 +371,7 @@ static void print(const struct screen *s, struct page *p)
 void screen_status(const struct screen *s, const struct json *status)
 {
 	const struct json *components = json_get(status, "components");
-	struct page p = { .lines = calloc(LINES_MAX, sizeof(*p.lines)) };
+	struct page p = { .lines = calloc(LINES_MAX, sizeof(*p.lines)), .columns = s->columns };
 
 	if (!p.lines) {
 		fprintf(s->out, "out of memory\n");

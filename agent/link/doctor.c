@@ -333,8 +333,13 @@ static void look_at_broker(struct doctor *d)
 
 /* --- the repository --- */
 
-static const char *advise_https(int r, long status)
+static const char *advise_https(int r, long status, long proxy)
 {
+	if (r < 0 && proxy >= 300) {
+		const struct relay_state road = { .proxy_status = proxy };
+
+		return advise_dial(&road);
+	}
 	if (r == -ERR_TLS)
 		return "see `tls` above: the same holds here; ca.crt must be the CA of the repository's "
 		       "certificate";
@@ -474,9 +479,9 @@ static void look_at_url(struct doctor *d, const char *url)
 	}
 	r = http_request(h, "GET", "metadata/timestamp.json", NULL, NULL, 0, REQUEST_MS, &response, &body);
 	if (r < 0)
-		say(d, "https", FAILED, advise_https(r, 0), "%s", http_error(h));
+		say(d, "https", FAILED, advise_https(r, 0, http_proxy_status(h)), "%s", http_error(h));
 	else if (response.status != 200)
-		say(d, "https", FAILED, advise_https(0, response.status),
+		say(d, "https", FAILED, advise_https(0, response.status, 0),
 		    "%s answered %ld to metadata/timestamp.json", url, response.status);
 	else
 		say(d, "https", FINE, NULL, "%s has a timestamp of %zu bytes%s", url, body.len,

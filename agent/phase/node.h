@@ -246,7 +246,7 @@ struct node {
 	struct frame_conn *link; /* NULL: not running */
 	bool link_connected;
 	char link_reason[256];
-	char enrolment[256]; /* why there is no certificate, or no newer one; "": nothing is missing */
+	char enrolment[512]; /* why there is no certificate, or no newer one; "": nothing is missing */
 	int64_t certificate_until; /* seconds since 1970; 0: there is none */
 	char identity_fingerprint[SHA256_HEX + 1]; /* what people compare before they release a new key */
 	uint32_t fetch_id; /* of the request under way */

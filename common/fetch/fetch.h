@@ -66,6 +66,8 @@ NODISCARD int http_request(struct http *h, const char *method, const char *path,
 const char *http_error(const struct http *h);
 /* Did the last request fail because a name was not known: our own resolver's fault, or the name's, but not the server's? */
 bool http_unresolved(const struct http *h);
+/* What a proxy on the way answered to CONNECT in the last request: 200 where it let us pass, 0 where there was none. */
+long http_proxy_status(const struct http *h);
 
 /*
  * Save `name` into fd from byte `offset` on (resume by Range with If-Range on the

@@ -23,6 +23,7 @@ enum {
 	URL_MAX = 8192,
 	LOCATION_MAX = 2048,
 	PROXY_AUTHENTICATION_REQUIRED = 407,
+	UNAUTHORIZED = 401, /* tinyproxy's word for a wrong password */
 };
 
 struct http {
@@ -37,6 +38,7 @@ struct http {
 	bool allow_plain_http, insecure, cut_body, unresolved;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
+	long proxy_status; /* what a proxy answered to CONNECT last; 0: nothing */
 	char host[256];
 	char curl_error[CURL_ERROR_SIZE];
 	char error[CURL_ERROR_SIZE + 320];
@@ -245,6 +247,11 @@ void http_close(struct http *h)
 bool http_unresolved(const struct http *h)
 {
 	return h->unresolved;
+}
+
+long http_proxy_status(const struct http *h)
+{
+	return h->proxy_status;
 }
 
 const char *http_error(const struct http *h)
@@ -532,6 +539,25 @@ static CURLcode perform_with_ticket(struct http *h, CURLcode first)
 	return code == CURLE_OK ? curl_easy_perform(h->curl) : code;
 }
 
+/* A proxy that refuses is named with what it wants, as the relay does for MQTT (relay.c): who installs reads the same twice. */
+static int fail_by_proxy(struct http *h, int r)
+{
+	const char *address = NULL, *host = h->base + strcspn(h->base, "/");
+	long port = 0, status = h->proxy_status;
+
+	(void) curl_easy_getinfo(h->curl, CURLINFO_PRIMARY_IP, &address); /* "" where it is not known */
+	(void) curl_easy_getinfo(h->curl, CURLINFO_PRIMARY_PORT, &port); /* as above */
+	host += strspn(host, "/");
+	if (status == PROXY_AUTHENTICATION_REQUIRED || status == UNAUTHORIZED)
+		return http_fail(h, r,
+				 "the proxy %s:%ld answered %ld: it wants a user and a password, or others than "
+				 "those of the proxy: setting",
+				 address ? address : "", port, status);
+	return http_fail(h, r,
+			 "the proxy %s:%ld answered %ld to CONNECT %.*s: it must allow that address and port",
+			 address ? address : "", port, status, (int) strcspn(host, "/"), host);
+}
+
 static int perform(struct http *h, struct transfer *t, struct curl_slist *headers)
 {
 	CURLcode code = CURLE_OK;
@@ -541,11 +567,15 @@ static int perform(struct http *h, struct transfer *t, struct curl_slist *header
 	if (code == CURLE_OK)
 		code = perform_with_ticket(h, curl_easy_perform(h->curl));
 	h->unresolved = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY;
+	h->proxy_status = 0;
+	(void) curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &h->proxy_status); /* cannot fail */
 	if (t->error < 0)
 		return http_fail(h, t->error, "%s", err_text(t->error));
 	r = t->cut ? 0 : curl_to_err(code);
 	if (r == -ERR_TLS && h->tls && tls_reason(h->tls)[0])
 		return http_fail(h, r, "%s", tls_reason(h->tls));
+	if (r < 0 && h->proxy_status >= 300)
+		return fail_by_proxy(h, r);
 	if (r < 0)
 		return http_fail(h, r, "%s", h->curl_error[0] ? h->curl_error : curl_easy_strerror(code));
 	(void) curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &t->status); /* cannot fail */

@@ -460,6 +460,10 @@ static void begin_connection(struct mqtt *m)
 	props = connect_properties(m);
 	rc = m->o.road_path ? connect_by_road(m, props) : connect_straight(m, props);
 	mosquitto_property_free_all(&props);
+	if (rc == MOSQ_ERR_TLS && explained(m)) {
+		end_connection(m); /* the road was quick: the handshake ended within this very call */
+		return;
+	}
 	if (rc != MOSQ_ERR_SUCCESS) {
 		end_with(m, rc == MOSQ_ERR_ERRNO ? err_text(-errno)
 			    : rc == MOSQ_ERR_EAI ? "the broker's name does not resolve"

@@ -105,23 +105,8 @@ check "does not wait" within 60 runs n1 web 1.4.1
 check "and done" within 60 rollout_is sixth done
 
 # --- a clock in 1970 and no NTP: a node of its own, with HTTPS and all ---
-faketime=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)
-start_agent_in_1970() { # NODE
-	# Programs get a clean environment, so the clock is faked by files in an /etc of this node's own.
-	local program='mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" &&
-		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc || exit 1
-		echo "@1970-01-02 00:00:00" >/etc/faketimerc
-		echo "$2" >/etc/ld.so.preload
-		exec selfright-agent run --config-dir "$3"'
-	mkdir "$tmp/etc-of-$1"
-	unshare --mount --propagation private bash -c "$program" fake "$tmp/etc-of-$1" "$faketime" \
-		"$tmp/nodes/$1/etc" >>"$tmp/nodes/$1/agent.log" 2>&1 &
-	eval "agent_$1=$!"
-	pids+=($!)
-}
-# A sanitizer's runtime must be loaded first, which a preloaded library prevents.
-if [ "$(id -u)" = 0 ] && [ -n "$faketime" ] && unshare --mount true 2>/dev/null && ! grep -q __asan_init "$bin/selfright-agent"; then
-	start_agent() { start_agent_in_1970 "$1"; }
+if can_fake_time; then
+	start_agent() { start_agent_at "@1970-01-02 00:00:00" "$1"; }
 	check "a node wakes up in 1970" add_node n2 --with-keys
 	check "its clock says so" within 20 logged n2 "^1970-01-02T"
 	check "it gets its update all the same" within 60 runs n2 web 1.4.1

@@ -80,6 +80,22 @@ start_agent() {
 	eval "agent_$1=$!"
 	pids+=($!)
 }
+# A clock that nobody set. Programs get a clean environment, so it is faked by files in an /etc of this node's own.
+faketime=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)
+# A sanitizer's runtime must be loaded first, which a preloaded library prevents.
+can_fake_time() { [ "$(id -u)" = 0 ] && [ -n "$faketime" ] && unshare --mount true 2>/dev/null && ! grep -q __asan_init "$bin/selfright-agent"; }
+start_agent_at() { # TIME NODE: the time as libfaketime reads it
+	local program='mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" &&
+		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc || exit 1
+		echo "$4" >/etc/faketimerc
+		echo "$2" >/etc/ld.so.preload
+		exec selfright-agent run --config-dir "$3"'
+	mkdir -p "$tmp/etc-of-$2"
+	unshare --mount --propagation private bash -c "$program" fake "$tmp/etc-of-$2" "$faketime" \
+		"$tmp/nodes/$2/etc" "$1" >>"$tmp/nodes/$2/agent.log" 2>&1 &
+	eval "agent_$2=$!"
+	pids+=($!)
+}
 stop_agent() {
 	local -n pid=agent_$1
 	kill "$pid"

@@ -114,6 +114,39 @@ static void expect_fits(const char *text, unsigned columns, unsigned rows)
 		fail_msg("%u lines on %u rows:\n%s", lines, rows, text);
 }
 
+/* Who installs a machine has nothing but these sentences: they are there to the last word, however narrow. */
+static void test_why_it_is_not_enrolled_is_there_whole(void **state)
+{
+	static const char status[] =
+		"{'fleet':'demo','node':'n1','agent':'0.1.0','generation':0,'state':'idle',"
+		"'link':{'connected':false,'reason':'not enrolled yet: there is no certificate','identity':"
+		"'0123456789abcdef','enrolment':'not enrolled yet: nobody answered: updates.example.org:8443: the "
+		"proxy 192.0.2.1:3128 answered 407: it wants a user and a password, or others than those of the "
+		"proxy: setting'},'metadata':{'fresh':false}}";
+	static const unsigned widths[] = { 21, 40, 80, 500 };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(widths); i++) {
+		char *text = shown(status, widths[i], 0, false), *out = text;
+
+		expect_fits(text, widths[i], 1000);
+		/* Without the breaks and indents it is the sentence again. */
+		for (const char *p = text; *p; p++)
+			if (*p != '\n' && (*p != ' ' || (out > text && out[-1] != ' ')))
+				*out++ = *p;
+			else if (*p == '\n' && out > text && out[-1] != ' ')
+				*out++ = ' ';
+		*out = '\0';
+		if (widths[i] >= 40 &&
+		    !strstr(text,
+			    "key 0123456789abcdef not enrolled yet: nobody answered: "
+			    "updates.example.org:8443: the proxy 192.0.2.1:3128 answered 407: it wants a user and "
+			    "a password, or others than those of the proxy: setting"))
+			fail_msg("not whole in:\n%s", text);
+		free(text);
+	}
+}
+
 /* A node with `count` components, each with services, checks and denials. */
 static char *large(unsigned count, bool trouble)
 {
@@ -325,6 +358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_a_person_wants_to_know_is_there),
+		cmocka_unit_test(test_why_it_is_not_enrolled_is_there_whole),
 		cmocka_unit_test(test_it_fits_on_a_screen),
 		cmocka_unit_test(test_it_is_text_whatever_is_in_it),
 		cmocka_unit_test(test_metrics_say_the_same),
