@@ -16,8 +16,13 @@
  * serve_held    nodes that are left behind, and by whom
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_enrol   one-time secrets, certificates of nodes, new keys that wait for a person
+ * serve_reports what nodes report: stored, answered when it is on the disk
  * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
+ *
+ * Behind single requests, and nothing else's business: serve_published, serve_status, serve_nodes (what is known of
+ * them), serve_roster (who is one), serve_rollouts (as they are), serve_start (a new one), serve_change (halted, undone, …),
+ * serve_freezes, serve_events, serve_broker_api. Their handlers stand in serve_handlers.h.
  */
 #ifndef SELFRIGHT_CLI_SERVE_H
 #define SELFRIGHT_CLI_SERVE_H
@@ -47,6 +52,7 @@ struct mqtt;
 struct repo;
 struct signer_client;
 struct tuf_keyring;
+struct db_order;
 struct db_rollout;
 struct gate_memory;
 struct looker;
@@ -55,6 +61,8 @@ struct json_node;
 
 enum { SERVE_BATCH_MAX = 64 /* reports that share one wait for the disk */ };
 enum { SERVE_NAMES_MAX = 16, TOPIC_MAX = 256, ANNOUNCEMENT_MAX = 64 * 1024, SERVE_TEXT_MAX = 16 * 1024 * 1024 };
+/* Of a request: its body as a rule, and where it is metadata. */
+enum { SERVE_BODY_MAX = 1024 * 1024, SERVE_METADATA_MAX = 8 * 1024 * 1024 };
 
 struct serve_options {
 	const char *dir; /* the fleet's folder */
@@ -160,11 +168,6 @@ void files_answer(struct serve *s, const char *node, const void *data, size_t le
  */
 NODISCARD int collect_take(struct serve *s, const char *node, const void *data, size_t len,
 			   struct buf *ret_answer);
-/* POST /v1/node/<node>/put */
-void collect_put(void *user, struct web_request *rq);
-/* GET /v1/nodes/<node>/collections: what was asked for, and what is here; /<order>: its tar. */
-void collections_get(void *user, struct web_request *rq);
-void collection_get(void *user, struct web_request *rq);
 /* The node is no longer of the fleet. */
 void collect_forget(struct serve *s, const char *node);
 
@@ -259,8 +262,6 @@ NODISCARD int approvals_show(struct serve *s, const char *id, struct json_node *
 const char *approvals_team(const struct json *targets, const char *component); /* NULL: nobody; borrowed */
 NODISCARD int approvals_keys(const struct json *targets, const char *component, const char *approver,
 			     struct tuf_keyring **ret);
-/* POST /v1/rollouts/<id>/approvals {"stage","expires","signatures":[{"keyid","sig"}],"by"} */
-void approvals_post(void *user, struct web_request *rq);
 
 /* --- serve_check.c --- */
 struct check_request {
@@ -290,10 +291,6 @@ void check_answer_done(struct check_answer *a);
 void check_fail(struct serve *s, struct web_request *rq, const struct check_answer *a, int r);
 /* Lines of stages that a command read from a file, laid into the plan; the file's name or NULL. */
 const char *check_lines(const struct json *doc, struct plan *p);
-/* POST /v1/check; GET /v1/releases/<component>/<version>; POST .../evidence {"release_sha256","evidence","by"} */
-void check_post(void *user, struct web_request *rq);
-void release_get(void *user, struct web_request *rq);
-void evidence_post(void *user, struct web_request *rq);
 
 /* --- serve_plan.c --- */
 /* Stages by count or preference become stages by nodes, for the rollout `id`; false: a complaint was sent. */
@@ -301,17 +298,13 @@ NODISCARD bool plan_resolve(struct serve *s, struct web_request *rq, const char 
 /* "earliest" by stage and "asks", whose approval the policies ask for: before anything starts. */
 void plan_preview(struct serve *s, struct json_node *o, const struct evaluation *e);
 
-/* --- serve_skip.c --- */
-/* POST /v1/rollouts/<id>/skip {"node","reason","withdraw","by"} */
-void skip_post(void *user, struct web_request *rq);
-
-/* --- serve_gate.c --- */
 /* --- serve_metric.c --- */
 /* A look of a metric gate, if one is due: 1, and everything in `ret` but text and data is set; 0: none is. */
 NODISCARD int metrics_look(struct serve *s, const struct evaluation *e, const struct gate *g, size_t stage,
 			   const struct gate_look *made, size_t count, struct gate_look *ret,
 			   char text[static GATE_TEXT], struct buf *data);
 
+/* --- serve_gate.c --- */
 /* What is known of the gates of the stage that is open last, into e->gates (gates_forget). */
 NODISCARD int gates_remember(struct serve *s, const char *id, struct evaluation *e);
 void gates_forget(struct gate_memory *m); /* NULL is fine */
@@ -322,8 +315,6 @@ void gates_input(const struct evaluation *e, struct schedule_input *in);
 NODISCARD int gates_note(struct serve *s, const char *id, const struct evaluation *e, bool *ret_news);
 /* Begin the looks outside that are due; when the next one is. */
 int64_t gates_look(struct serve *s, const char *id, const struct evaluation *e);
-/* POST /v1/rollouts/<id>/answer {"gate","answer":pass|fail|waive,"stage","reason","by"} */
-void gates_post(void *user, struct web_request *rq);
 
 /* --- serve_look.c --- */
 /* Those of these gates that are due; when the next one is, INT64_MAX: none. */
@@ -338,38 +329,14 @@ void looks_duty(struct serve *s, struct gate_duty *ret);
 /* May the plan's gates be looked at, by DIR/gates.yaml? false: a complaint was sent. */
 bool looks_possible(struct serve *s, struct web_request *rq, const struct plan *p);
 
-/* --- serve_held.c --- */
-/* GET /v1/held */
-void held_get(void *user, struct web_request *rq);
-
-/* --- serve_explain.c --- */
-/* GET /v1/rollouts/<id>/explain?at=TIME */
-void explain_get(void *user, struct web_request *rq);
-
 /* --- serve_orders.c --- */
-/*
- * POST and DELETE /v1/nodes/<node>/<kind>: one live order of a kind and component, a newer one takes the older one's
- * place. POST answers the order's id and whether it replaced another, and that it is published.
- */
-void orders_rollback_post(void *user,
-			  struct web_request *rq); /* {component, to, from?, force?, restore_data?, reason} */
-void orders_rollback_delete(void *user, struct web_request *rq); /* {component?} */
-void orders_pin_post(void *user, struct web_request *rq); /* {component, version?, force?, reason} */
-void orders_pin_delete(void *user, struct web_request *rq); /* {component?} */
-void orders_hold_post(void *user, struct web_request *rq); /* {until, reason} */
-void orders_hold_delete(void *user, struct web_request *rq);
-void orders_retry_post(void *user, struct web_request *rq); /* {component} */
-void orders_collect_post(void *user, struct web_request *rq); /* {set, expires?, reason} */
-void orders_collect_delete(void *user, struct web_request *rq); /* {component?}: the set's name */
-/* GET /v1/orders: those of a restored backup that wait for a person. POST /v1/orders/<id>/{confirm,withdraw} {"by"} */
-void orders_get(void *user, struct web_request *rq);
-void orders_post(void *user, struct web_request *rq);
+/* An order as every answer shows it. */
+void order_write(struct json_node *o, const struct db_order *row);
 
 /* --- serve_lease.c --- */
 /* A node asks for a place: *ret_grant is the signed answer, yes or no, unless *ret_refusal says why there is none. */
 NODISCARD int lease_answer(struct serve *s, const char *node, const void *data, size_t len, struct buf *ret_grant,
 			   const char **ret_refusal);
-void lease_post(void *user, struct web_request *rq);
 /* May it start? *ret says so, or why not; a place is taken in the transaction of the caller. */
 NODISCARD int lease_judge(struct serve *s, const struct lease *asked, struct grant *ret);
 /* "place" in the node's object, if it holds one. */
@@ -378,16 +345,9 @@ NODISCARD int lease_show(struct serve *s, const char *node, struct json_node *ob
 NODISCARD int lease_release(struct serve *s, const char *node, const char *reason, const char *by,
 			    unsigned *ret_count);
 
-/* --- serve_broker_api.c --- */
-/* GET /v1/broker: what `selfright broker-config` needs. POST /v1/broker {"public","names","by"}: a certificate for a broker. */
-void broker_get(void *user, struct web_request *rq);
-void broker_post(void *user, struct web_request *rq);
-
 /* --- serve_enrol.c --- */
-/* POST /v1/enrol: a node asks for a certificate. */
-void enrol_post(void *user, struct web_request *rq);
 /*
- * The same by any road, `node` from the topic (NULL: none said): the answer, appended, and its HTTP status with the
+ * A node asks for a certificate, by any road, `node` from the topic (NULL: none said): the answer, appended, and its HTTP status with the
  * sentence. Negative: our own failure, or -ERR_DISAGREE for a request that is another node's.
  */
 NODISCARD int enrol_take(struct serve *s, const char *node, const void *data, size_t len, const char *road,
@@ -397,20 +357,17 @@ NODISCARD bool enrol_make_secret(struct serve *s, struct web_request *rq, const 
 				 const char *labels, struct json_node *o);
 /* Secrets that are open and keys that wait. */
 NODISCARD int enrol_list(struct serve *s, struct json_node *array);
-/* POST /v1/nodes/<node>/release {"reason","refuse","by"}: the key that waits is this node now, or never. */
-void enrol_release_post(void *user, struct web_request *rq);
+
+/* --- serve_reports.c --- */
+/* A report that came by any road: stored, and what is to be said to it. -errno: our own failure. */
+NODISCARD int report_store(struct serve *s, const char *node, const void *data, size_t len, const char *road,
+			   struct ingest_outcome *ret, bool *ret_refused);
+/* The signed answer, appended. */
+NODISCARD int report_sign_ack(struct serve *s, const struct ack *ack, struct buf *ret);
 
 /* --- serve_api.c --- */
-/* Would taking these stages (a JSON list) back leave nodes without the component? *ret_list names them. */
-NODISCARD int undo_leaves_bare(struct serve *s, const char *id, const struct evaluation *e, const char *undo,
-			       char *ret_list, size_t size, size_t *ret_count);
 extern const struct web_route serve_routes[];
 /* Of struct web_options: what any other request asks or changes comes after the reports before it, and is on the disk. */
 void serve_before(void *user, const struct web_route *route);
-/* A report that came by either road: stored, and what is to be said to it. -errno: our own failure. */
-NODISCARD int serve_store_report(struct serve *s, const char *node, const void *data, size_t len, const char *road,
-				 struct ingest_outcome *ret, bool *ret_refused);
-/* The signed answer, appended. */
-NODISCARD int serve_sign_ack(struct serve *s, const struct ack *ack, struct buf *ret);
 
 #endif

@@ -9,6 +9,7 @@
 #include "json/json.h"
 #include "model/approval.h"
 #include "server-stub/cli/serve.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/repo/role_file.h"

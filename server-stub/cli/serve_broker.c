@@ -638,7 +638,7 @@ static void acknowledge(struct serve *s)
 		struct buf ack = BUF_INIT(16 * 1024);
 		char topic[TOPIC_MAX];
 
-		if (serve_sign_ack(s, &s->acks[i], &ack) < 0)
+		if (report_sign_ack(s, &s->acks[i], &ack) < 0)
 			continue; /* said there; the node asks again */
 		snprintf(topic, sizeof(topic), "node/%s/ack", s->acks[i].node);
 		broker_publish(s, topic, ack.data, ack.len, false);
@@ -677,7 +677,7 @@ static void take_report(struct serve *s, const char *node, const void *data, siz
 	if (s->ack_count == SERVE_BATCH_MAX)
 		broker_settle(s);
 	broker_begin_batch(s);
-	if (serve_store_report(s, node, data, len, "mqtt", &o, &refused) < 0 || !o.acknowledge)
+	if (report_store(s, node, data, len, "mqtt", &o, &refused) < 0 || !o.acknowledge)
 		return;
 	s->acks[s->ack_count++] = o.ack;
 	if (!s->batch)

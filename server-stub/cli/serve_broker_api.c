@@ -3,6 +3,7 @@
 #include "json/json.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"

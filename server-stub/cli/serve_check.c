@@ -13,6 +13,7 @@
 #include "model/report.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/repo/role_file.h"

@@ -7,6 +7,7 @@
 #include "json/json.h"
 #include "model/opening.h"
 #include "server-stub/cli/serve.h"
+#include "server-stub/cli/serve_rollouts.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/documents.h"

@@ -6,6 +6,7 @@
 #include "model/enrolment.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/ingest/enrol.h"
 #include "server-stub/signer/client.h"

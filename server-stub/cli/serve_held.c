@@ -7,6 +7,7 @@
 #include "model/decide.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 
 #include <string.h>

@@ -11,6 +11,8 @@
 #include "json/json.h"
 #include "model/report.h"
 #include "server-stub/cli/serve.h"
+#include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/ingest/ingest.h"
 #include "server-stub/signer/client.h"
@@ -259,4 +261,31 @@ int lease_release(struct serve *s, const char *node, const char *reason, const c
 		r = db_commit(s->db);
 	db_abort(s->db);
 	return r;
+}
+
+void lease_delete(void *user, struct web_request *rq)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *doc = body_of(rq);
+	struct serve *s = user;
+	const char *node = doc ? id_arg(rq, 0, "node") : NULL, *reason;
+	unsigned count = 0;
+	int r;
+
+	if (!doc || !node_is_known(s, rq, node))
+		return;
+	reason = text_field(rq, doc, "reason");
+	if (!reason)
+		return;
+	r = lease_release(s, node, reason, by_of(doc), &count);
+	if (r < 0) {
+		fail_database(s, rq, r);
+	} else if (count == 0) {
+		web_fail(rq, 409, "%s holds no place: nothing waits for it", node);
+	} else {
+		node_string(json_build_root(b), "node", node);
+		answer(rq, 200, b);
+	}
 }

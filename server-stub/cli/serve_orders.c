@@ -13,6 +13,7 @@
 #include "model/rollout.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
 
 #include <errno.h>
@@ -443,6 +444,21 @@ void orders_collect_delete(void *user, struct web_request *rq)
 	withdraw_of_component(user, rq, "collect");
 }
 
+/* --- as they are told --- */
+
+void order_write(struct json_node *o, const struct db_order *row)
+{
+	node_string(o, "id", row->id);
+	node_string(o, "kind", row->kind);
+	node_string(o, "component", row->component);
+	node_string(o, "from", row->from);
+	node_string(o, "to", row->to);
+	node_string(o, "reason", row->reason);
+	node_string(o, "by", row->by);
+	node_time(o, "issued", row->issued);
+	node_time(o, "until", row->until);
+}
+
 /* --- after a restored backup --- */
 
 static int write_unconfirmed(void *user, const struct db_order *row)
@@ -452,16 +468,8 @@ static int write_unconfirmed(void *user, const struct db_order *row)
 	if (!row->unconfirmed)
 		return 0;
 	o = node_object(user, NULL);
-	node_string(o, "id", row->id);
+	order_write(o, row);
 	node_string(o, "node", row->node);
-	node_string(o, "kind", row->kind);
-	node_string(o, "component", row->component);
-	node_string(o, "from", row->from);
-	node_string(o, "to", row->to);
-	node_string(o, "reason", row->reason);
-	node_string(o, "by", row->by);
-	node_time(o, "issued", row->issued);
-	node_time(o, "until", row->until);
 	return 0;
 }
 
