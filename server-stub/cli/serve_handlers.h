@@ -105,7 +105,7 @@ void rollouts_get(void *user, struct web_request *rq);
 void rollout_get(void *user, struct web_request *rq);
 
 /* --- serve_start.c --- */
-/* POST /v1/rollouts {"plan","id","replace","dry_run","preflight_override","override_reason","lines","by"} */
+/* POST /v1/rollouts {"plan","id","replace","dry_run","preflight_override","override_reason","plan_lines","plan_file","by"} */
 void rollout_post(void *user, struct web_request *rq);
 
 /* --- serve_change.c --- */
