@@ -37,29 +37,11 @@ enum {
 	CA_MAX = 1024 * 1024,
 	BODY_MAX = 16 * 1024 * 1024,
 	DESCRIPTORS_MAX = 32,
+	MEMORY_MAX = 256 * 1024 * 1024, /* address space */
 	TIMEOUT_MAX_S = 3600,
 	TCP_MAX = 4,
 	ROUTES_MAX = 64 * 1024,
 	LOOK_MS = 20,
-};
-
-/* Address space; a sanitizer's shadow has no such bound. */
-#if defined(__SANITIZE_ADDRESS__)
-static const uint64_t MEMORY_MAX = 0;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-static const uint64_t MEMORY_MAX = 0;
-#else
-static const uint64_t MEMORY_MAX = 256 * 1024 * 1024;
-#endif
-#else
-static const uint64_t MEMORY_MAX = 256 * 1024 * 1024;
-#endif
-
-/* What libcurl, the resolver and OpenSSL read. Missing ones are no loss. */
-static const char *const system_paths[] = {
-	"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf",	  "/etc/gai.conf",
-	"/etc/ssl",	    "/usr/lib",	  "/lib",	    "/usr/share/ca-certificates", "/proc"
 };
 
 struct look {
@@ -119,21 +101,20 @@ static int complain(int status, const char *fmt, ...)
 }
 
 /* Read what we name, and nothing else; no program starts, nothing is written. */
-static int confine(const char *const *paths, size_t count)
+static int confine(const char *path)
 {
-	int readable[ARRAY_LEN(system_paths) + 2];
+	int readable[2], r = confine_limits(MEMORY_MAX, DESCRIPTORS_MAX);
+	const char *const paths[] = { "/proc", path };
 	size_t n = 0;
-	int r = confine_limits(MEMORY_MAX, DESCRIPTORS_MAX);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(system_paths) + count; i++) {
-		const char *path = i < count ? paths[i] : system_paths[i - count];
-		int fd = path ? open(path, O_PATH | O_CLOEXEC) : -1;
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(paths); i++) {
+		int fd = paths[i] ? open(paths[i], O_PATH | O_CLOEXEC) : -1;
 
 		if (fd >= 0)
 			readable[n++] = fd;
 	}
 	if (r == 0)
-		r = confine_files(NULL, 0, readable, n);
+		r = confine_client(NULL, 0, readable, n);
 	for (size_t i = 0; i < n; i++)
 		(void) close(readable[i]); /* only named a rule */
 	return r < 0 ? r : 0;
@@ -218,7 +199,7 @@ static int ask(const struct look *l)
 			return complain(STATUS_FAILED, "%s: %s", l->ca_path, err_text(r));
 		o.ca_pem = buf_str(&ca);
 	}
-	r = confine(&l->unix_socket, 1);
+	r = confine(l->unix_socket);
 	if (r < 0)
 		return complain(STATUS_FAILED, "the process cannot be confined: %s", err_text(r));
 	r = split_url(l, &base, &connect_to, &path);
@@ -466,7 +447,7 @@ static int look_at_network(const struct look *l)
 {
 	pid_t children[TCP_MAX + 2];
 	size_t count = 0;
-	int r = confine(NULL, 0);
+	int r = confine(NULL);
 
 	if (r < 0)
 		return complain(STATUS_FAILED, "the process cannot be confined: %s", err_text(r));

@@ -45,47 +45,8 @@ enum {
 	CHUNK_BYTES = 256 * 1024,
 	PROGRESS_EVERY_MS = 250,
 	DESCRIPTORS_MAX = 64,
+	MEMORY_MAX = 256 * 1024 * 1024, /* address space; xz may use 64 MiB for its dictionary */
 	CA_MAX = 1024 * 1024,
-};
-
-/* Address space, not memory in use: xz may need 64 MiB for its dictionary. A sanitizer's shadow has no such bound. */
-#if defined(__SANITIZE_ADDRESS__)
-static const uint64_t MEMORY_MAX = 0;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-static const uint64_t MEMORY_MAX = 0;
-#else
-static const uint64_t MEMORY_MAX = 256 * 1024 * 1024;
-#endif
-#else
-static const uint64_t MEMORY_MAX = 256 * 1024 * 1024;
-#endif
-
-/* What libcurl, the resolver and OpenSSL read. Missing ones are no loss. */
-static const char *const system_paths[] = {
-	"/etc/resolv.conf",
-	"/etc/hosts",
-	"/etc/host.conf",
-	"/etc/nsswitch.conf",
-	"/etc/gai.conf",
-	"/etc/services",
-	"/etc/protocols",
-	"/etc/ssl",
-	"/usr/lib/ssl",
-	"/usr/share/ca-certificates",
-	"/etc/localtime",
-	"/usr/share/zoneinfo",
-	"/lib",
-	"/usr/lib",
-	"/lib64",
-	"/etc/ld.so.cache",
-	"/dev/null",
-	"/dev/urandom",
-	"/proc/self",
-	"/run/systemd/resolve",
-	"/run/resolvconf",
-	"/run/NetworkManager",
-	"/usr/local/share/ca-certificates",
 };
 
 /* Where the artifact may be. */
@@ -755,23 +716,14 @@ static bool descriptors_are_there(const struct stage *s)
 
 static int confine(struct stage *s)
 {
-	int writable[] = { SPOOL_FD, TREE_FD }, readable[ARRAY_LEN(system_paths) + SOURCES_MAX];
-	size_t count = 0, of_system;
-	int r;
+	int writable[] = { SPOOL_FD, TREE_FD }, readable[SOURCES_MAX], r;
+	size_t count = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(system_paths); i++) {
-		int fd = open(system_paths[i], O_PATH | O_CLOEXEC);
-
-		if (fd >= 0)
-			readable[count++] = fd;
-	}
-	of_system = count;
+	_Static_assert((int) SOURCES_MAX <= (int) CONFINE_READABLE_MAX, "all sources may be folders");
 	for (size_t i = 0; i < s->source_count; i++)
 		if (s->sources[i].dirfd >= 0)
 			readable[count++] = s->sources[i].dirfd;
-	r = confine_files(writable, ARRAY_LEN(writable), readable, count);
-	for (size_t i = 0; i < of_system; i++)
-		(void) close(readable[i]); /* only named a rule */
+	r = confine_client(writable, ARRAY_LEN(writable), readable, count);
 	if (r < 0)
 		return fail(s, r, "the process cannot be confined");
 	return 0;

@@ -38,28 +38,10 @@ enum {
 	OUTPUT_SHOWN = 2048,
 	DATA_MAX = 256 * 1024,
 	DESCRIPTORS_MAX = 64,
+	MEMORY_MAX = 512 * 1024 * 1024, /* address space */
 	ENVIRONMENT_MAX = 16,
 	STEPS_OF_ALERTS = 2000,
 	STEP_LEAST_S = 15,
-};
-
-/* Address space; a sanitizer's shadow has no such bound. */
-#if defined(__SANITIZE_ADDRESS__)
-static const uint64_t MEMORY_MAX = 0;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-static const uint64_t MEMORY_MAX = 0;
-#else
-static const uint64_t MEMORY_MAX = 512 * 1024 * 1024;
-#endif
-#else
-static const uint64_t MEMORY_MAX = 512 * 1024 * 1024;
-#endif
-
-/* What libcurl, the resolver and OpenSSL read. Missing ones are no loss. */
-static const char *const system_paths[] = {
-	"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf",	  "/etc/gai.conf",
-	"/etc/ssl",	    "/usr/lib",	  "/lib",	    "/usr/share/ca-certificates", "/proc"
 };
 
 static const char usage[] =
@@ -102,23 +84,13 @@ static void cannot_tell(struct seen *s, const char *fmt, ...)
 
 /* --- http, of all kinds --- */
 
-/* Read what we name, and nothing else; no program starts, nothing is written. */
+/* Read what a client reads, and nothing else; no program starts, nothing is written. */
 static int confine(void)
 {
-	int readable[ARRAY_LEN(system_paths)];
-	size_t n = 0;
 	int r = confine_limits(MEMORY_MAX, DESCRIPTORS_MAX);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(system_paths); i++) {
-		int fd = open(system_paths[i], O_PATH | O_CLOEXEC);
-
-		if (fd >= 0)
-			readable[n++] = fd;
-	}
 	if (r == 0)
-		r = confine_files(NULL, 0, readable, n);
-	for (size_t i = 0; i < n; i++)
-		(void) close(readable[i]); /* only named a rule */
+		r = confine_client(NULL, 0, NULL, 0);
 	return r < 0 ? r : 0;
 }
 

@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* No setuid programs, no core dumps, at most `files` descriptors and, unless 0, `memory` bytes of address space. */
+/*
+ * No setuid programs, no core dumps, at most `files` descriptors and, unless 0, `memory` bytes of address space (which a
+ * build with a sanitizer leaves unbounded: its shadow has no such bound).
+ */
 NODISCARD int confine_limits(uint64_t memory, uint64_t files);
 
 /* Close every descriptor from `first` on; missing standard ones become /dev/null. */
@@ -25,5 +28,13 @@ NODISCARD int confine_descriptors(unsigned first);
  */
 NODISCARD int confine_files(const int *writable, size_t writable_count, const int *readable,
 			    size_t readable_count);
+
+/*
+ * The same for a program that talks to the network: what the resolver, OpenSSL and libcurl read of the system stays
+ * readable as well, where it is there. At most CONFINE_READABLE_MAX descriptors besides.
+ */
+enum { CONFINE_READABLE_MAX = 16 };
+NODISCARD int confine_client(const int *writable, size_t writable_count, const int *readable,
+			     size_t readable_count);
 
 #endif

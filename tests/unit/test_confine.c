@@ -139,6 +139,27 @@ static int only_the_given_folders(int dirfd)
 	return 0;
 }
 
+/* What names and certificates need, what is given, and nothing else. */
+static int a_client_reads_the_system(int dirfd)
+{
+	int given = open("/proc/sys/kernel", O_PATH | O_CLOEXEC), r;
+
+	MUST(given >= 0 && confine_limits(0, 64) == 0);
+	r = confine_client(&dirfd, 1, &given, 1);
+	if (r == 0)
+		return NOT_HERE;
+	MUST(r == 1);
+	MUST(fcntl(given, F_GETFD) >= 0);
+	MUST(open("/etc/hosts", O_RDONLY) >= 0 || errno == ENOENT);
+	MUST(open("/etc/ssl", O_RDONLY | O_DIRECTORY) >= 0 || errno == ENOENT);
+	MUST(open("/proc/self/status", O_RDONLY) >= 0);
+	MUST(open("/proc/sys/kernel/ostype", O_RDONLY) >= 0);
+	MUST(openat(dirfd, "file", O_RDWR | O_CREAT | O_EXCL, 0644) >= 0);
+	MUST(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
+	MUST(open("/etc/hosts", O_WRONLY) < 0 && (errno == EACCES || errno == ENOENT));
+	return 0;
+}
+
 static int no_listening_no_signals(int dirfd)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -176,6 +197,12 @@ static void files(void **state)
 	in_child(only_the_given_folders);
 }
 
+static void client(void **state)
+{
+	(void) state;
+	in_child(a_client_reads_the_system);
+}
+
 static void network_and_signals(void **state)
 {
 	(void) state;
@@ -210,6 +237,7 @@ int main(void)
 		cmocka_unit_test(limits),
 		cmocka_unit_test(memory),
 		cmocka_unit_test(files),
+		cmocka_unit_test(client),
 		cmocka_unit_test(network_and_signals),
 		cmocka_unit_test(forbidden_by_a_container),
 	};
