@@ -658,10 +658,8 @@ int cmd_check(int argc, char **argv)
 	};
 	struct check k = { 0 };
 	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = fleet_open(&command, argc, argv, "component", NULL, &c);
 
-	if (r < 0)
-		r = fleet_check_id(&c, "component", c.args[0]);
 	if (r < 0 && rollout)
 		r = fleet_check_id(&c, "rollout", rollout);
 	if (r >= 0)

@@ -39,10 +39,7 @@ static int cmd_freeze_add(int argc, char **argv)
 		  .help = "nodes with this label (repeat: all must match)",
 		  .values = &label_values },
 		{ .name = "component", .value = "NAME", .help = "this component only", .text = &component },
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why, for the people who read it later",
-		  .text = &reason },
+		FLEET_REASON_OPTION(reason),
 		{ .name = "until",
 		  .value = "TIME",
 		  .help = "2d, 12h, or 2026-12-01T08:00:00Z (default: until lifted)",
@@ -67,8 +64,9 @@ static int cmd_freeze_add(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if (!reason || !*reason)
-		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT");
+	r = fleet_need_reason(&c, reason);
+	if (r >= 0)
+		return r;
 	if (!all && !site && !component && label_values.count == 0)
 		return cli_fail(&c, CLI_USAGE,
 				"say what is frozen: --all, --site S, --label NAME=VALUE or --component NAME");
@@ -159,10 +157,7 @@ static int cmd_freeze_lift(int argc, char **argv)
 	static const char *reason;
 	static const struct cli_option options[] = {
 		{ .name = "all", .help = "every freeze in force", .flag = &all },
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why, for the people who read it later",
-		  .text = &reason },
+		FLEET_REASON_OPTION(reason),
 		{ 0 },
 	};
 	static const struct cli_command command = {
@@ -184,8 +179,9 @@ static int cmd_freeze_lift(int argc, char **argv)
 		return r;
 	if (all == (c.arg_count == 1))
 		return cli_fail(&c, CLI_USAGE, "name one freeze, or --all; selfright freeze list shows them");
-	if (!reason || !*reason)
-		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	r = fleet_need_reason(&c, reason);
+	if (r >= 0)
+		return r;
 	if (c.arg_count)
 		node_string(json_build_root(b), "id", c.args[0]);
 	node_string(json_build_root(b), "reason", reason);

@@ -299,10 +299,8 @@ static int show(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = fleet_open(&command, argc, argv, "component", NULL, &c);
 
-	if (r < 0)
-		r = fleet_check_id(&c, "component", c.args[0]);
 	if (r >= 0)
 		return r;
 	if (!version_is_valid(c.args[1]))

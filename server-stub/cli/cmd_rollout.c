@@ -1,781 +1,23 @@
-#include "base/err.h"
-#include "base/text.h"
-#include "base/timestamp.h"
-#include "base/version.h"
-#include "conf/conf.h"
+/*
+ * selfright rollout: its commands, and what a person does to one that was started.
+ */
 #include "json/build.h"
 #include "json/json.h"
 #include "server-stub/cli/cli.h"
+#include "server-stub/cli/cmd_rollout.h"
 #include "server-stub/cli/fleet.h"
-#include "server-stub/rollout/plan.h"
-#include "server-stub/rollout/preflight.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { PATH_BYTES = 256, PLAN_MAX = 1024 * 1024 };
+enum { PATH_BYTES = 256 };
 
-static enum cli_colour colour_of(const char *state)
-{
-	static const struct {
-		const char *state;
-		enum cli_colour colour;
-	} colours[] = {
-		{ "good", CLI_GREEN },	    { "done", CLI_GREEN },     { "running", CLI_BOLD },
-		{ "failed", CLI_RED },	    { "lost", CLI_RED },       { "halted", CLI_RED },
-		{ "failed-node", CLI_RED }, { "blocked", CLI_YELLOW }, { "unproven", CLI_YELLOW },
-		{ "skipped", CLI_YELLOW },  { "paused", CLI_YELLOW },  { "quarantined", CLI_YELLOW },
-		{ "under-way", CLI_BOLD },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(colours); i++)
-		if (strcmp(state, colours[i].state) == 0)
-			return colours[i].colour;
-	return CLI_PLAIN;
-}
-
-/* --- start --- */
-
-static int add_stage(struct json_node *stages, const struct cli *c, const char *text)
-{
-	CLEANUP(buf_done)
-	struct buf copy = BUF_INIT(PLAN_MAX);
-	struct json_node *stage = node_object(stages, NULL), *nodes = NULL, *labels = NULL, *prefer = NULL;
-	char *rest, *item, *equals, *save = NULL;
-	int r = buf_add_str(&copy, text);
-
-	if (r < 0)
-		return cli_fail_error(c, r, "--stage");
-	rest = (char *) copy.data;
-	equals = rest ? strchr(rest, '=') : NULL;
-	if (!equals)
-		return cli_fail(
-			c, CLI_USAGE,
-			"--stage takes NAME=all or NAME=nodes:n1,n2,soak:1h or NAME=labels:site=oslo,share:25%%");
-	*equals = '\0';
-	node_string(stage, "name", rest);
-	/* A word without a colon goes on with the list before it. */
-	enum { NONE, NODES, LABELS, PREFER } list = NONE;
-	for (item = strtok_r(equals + 1, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
-		char *value = strchr(item, ':');
-
-		if (strcmp(item, "all") == 0 || strcmp(item, "by_zone") == 0) {
-			node_bool(stage, item, true);
-			list = NONE;
-			continue;
-		}
-		if (str_starts(item, "nodes:")) {
-			list = NODES;
-			item = value + 1;
-		} else if (str_starts(item, "labels:")) {
-			list = LABELS;
-			item = value + 1;
-		} else if (str_starts(item, "prefer:")) {
-			list = PREFER;
-			item = value + 1;
-		} else if (str_starts(item, "share:") || str_starts(item, "soak:") || str_starts(item, "count:") ||
-			   str_starts(item, "first_zone:")) {
-			*value = '\0';
-			node_string(stage, item, value + 1);
-			list = NONE;
-			continue;
-		}
-		equals = strchr(item, '=');
-		if (list == NODES) {
-			nodes = nodes ? nodes : node_array(stage, "nodes");
-			node_string(nodes, NULL, item);
-		} else if (list == LABELS && equals) {
-			*equals = '\0';
-			labels = labels ? labels : node_object(stage, "labels");
-			node_string(labels, item, equals + 1);
-		} else if (list == PREFER && equals) {
-			*equals = '\0';
-			prefer = prefer ? prefer : node_object(stage, "prefer");
-			node_string(prefer, item, equals + 1);
-		} else {
-			return cli_fail(
-				c, CLI_USAGE,
-				"--stage %s: '%s' is none of all, nodes:, labels:NAME=VALUE, share:25%%, count:5, "
-				"prefer:NAME=VALUE, soak:1h, by_zone, first_zone:ZONE",
-				text, item);
-		}
-	}
-	return -1;
-}
-
-struct start_options {
-	const char *id, *component, *version, *kind, *max_failures, *max_node_failures, *silent_after, *on_failure,
-		*min_age, *window, *notice, *spread, *disruption, *deadline, *profile;
-	const char *reason;
-	struct cli_values stages, with, blackouts, overrides;
-	bool dry_run, replace;
-};
-
-/* A blackout is a window's text, or two moments with a '/' between them, as ISO 8601 writes an interval. */
-static void add_blackout(struct json_node *list, const char *text)
-{
-	const char *slash = strchr(text, '/');
-	struct json_node *o;
-
-	if (!slash) {
-		node_string(list, NULL, text);
-		return;
-	}
-	o = node_object(list, NULL);
-	node_stringf(o, "from", "%.*s", (int) (slash - text), text);
-	node_string(o, "until", slash + 1);
-}
-
-/* -1: go on; else the exit code, after a complaint. */
-static int add_limits(struct json_node *root, const struct cli *c, const struct start_options *o)
-{
-	struct json_node *list;
-	const char *equals;
-
-	if (o->window)
-		node_string(root, "window", o->window);
-	list = o->blackouts.count ? node_array(root, "blackout") : NULL;
-	for (size_t i = 0; i < o->blackouts.count; i++)
-		add_blackout(list, o->blackouts.items[i]);
-	if (o->notice)
-		node_string(root, "notice", o->notice);
-	if (o->spread)
-		node_string(root, "spread", o->spread);
-	if (o->deadline)
-		node_string(root, "deadline", o->deadline);
-	list = NULL;
-	for (size_t i = 0; i < o->overrides.count; i++) {
-		if (preflight_item_parse(o->overrides.items[i]) >= 0)
-			continue; /* not what nodes pass over: add_preflight_overrides */
-		list = list ? list : node_array(root, "overrides");
-		node_string(list, NULL, o->overrides.items[i]);
-	}
-	if (o->disruption) {
-		equals = strrchr(o->disruption, '=');
-		if (!equals)
-			return cli_fail(c, CLI_USAGE, "--disruption takes LABEL=N, e.g. site=1; found '%s'",
-					o->disruption);
-		list = node_object(root, "disruption");
-		node_stringf(list, "label", "%.*s", (int) (equals - o->disruption), o->disruption);
-		node_string(list, "maximum", equals + 1);
-	}
-	return -1;
-}
-
-/* A plan written as options: the same document, read by the same code. */
-static int plan_from_options(const struct cli *c, const struct start_options *o, struct plan *ret)
-{
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(PLAN_MAX);
-	struct json_node *root = json_build_root(b), *stages, *gates;
-	struct conf_error e = { "" };
-	int r;
-
-	if (!o->component || !o->version || (o->stages.count == 0 && !o->profile))
-		return cli_fail(
-			c, CLI_USAGE,
-			"give a plan file, or --component, --version and --stage or --profile; see selfright "
-			"rollout start --help");
-	node_string(root, "component", o->component);
-	node_string(root, "version", o->version);
-	if (o->with.count > 0) {
-		struct json_node *with = node_object(root, "with");
-
-		for (size_t i = 0; i < o->with.count; i++) {
-			const char *equals = strchr(o->with.items[i], '=');
-			char name[ID_MAX + 1];
-
-			if (!equals || (size_t) (equals - o->with.items[i]) >= sizeof(name))
-				return cli_fail(c, CLI_USAGE, "--with takes COMPONENT=VERSION; found '%s'",
-						o->with.items[i]);
-			snprintf(name, sizeof(name), "%.*s", (int) (equals - o->with.items[i]), o->with.items[i]);
-			node_string(with, name, equals + 1);
-		}
-	}
-	if (o->kind)
-		node_string(root, "kind", o->kind);
-	if (o->profile)
-		node_string(root, "profile", o->profile);
-	stages = o->stages.count ? node_array(root, "stages") : NULL;
-	for (size_t i = 0; i < o->stages.count; i++) {
-		r = add_stage(stages, c, o->stages.items[i]);
-		if (r >= 0)
-			return r;
-	}
-	gates = node_object(root, "gates");
-	node_string(gates, "max_failures", o->max_failures);
-	node_string(gates, "max_node_failures", o->max_node_failures);
-	node_string(gates, "silent_after", o->silent_after);
-	node_string(gates, "on_failure", o->on_failure);
-	/* A profile brings its own. */
-	if (o->min_age || !o->profile)
-		node_string(root, "min_age", o->min_age ? o->min_age : "0");
-	r = add_limits(root, c, o);
-	if (r >= 0)
-		return r;
-	r = json_build_text(b, false, &text);
-	if (r == 0)
-		r = plan_parse(text.data, text.len, "options", ret, &e);
-	if (r < 0)
-		return cli_fail(c, CLI_USAGE, "%s", e.text[0] ? e.text : err_text(r));
-	return -1;
-}
-
-static int plan_from_file(const struct cli *c, const char *path, struct plan *ret)
-{
-	struct conf_error e = { "" };
-	int r = plan_load(path, ret, &e);
-
-	if (r < 0)
-		return cli_fail(c, CLI_USAGE, "%s%s%s", e.text[0] ? "" : path, e.text[0] ? "" : ": ",
-				e.text[0] ? e.text : err_text(r));
-	return -1;
-}
-
-/* What preflight holds against it and somebody answers for; -1: go on, else the exit code. */
-static int add_preflight_overrides(struct json_node *root, const struct cli *c, const struct start_options *o,
-				   bool is_file)
-{
-	struct json_node *list = NULL;
-
-	for (size_t i = 0; i < o->overrides.count; i++) {
-		if (preflight_item_parse(o->overrides.items[i]) < 0) {
-			if (is_file)
-				return cli_fail(c, CLI_USAGE,
-						"'%s' is nothing that preflight judges; what nodes may pass over "
-						"stands in the plan (overrides:)",
-						o->overrides.items[i]);
-			continue;
-		}
-		list = list ? list : node_array(root, "preflight_override");
-		node_string(list, NULL, o->overrides.items[i]);
-	}
-	if (list && (!o->reason || !*o->reason))
-		return cli_fail(c, CLI_USAGE, "say why with --reason TEXT: the audit log keeps it");
-	if (list)
-		node_string(root, "override_reason", o->reason);
-	return -1;
-}
-
-/* What preflight found, one line each; passes are not worth one. */
-static void say_preflight(const struct cli *c, const struct json *preflight)
-{
-	const struct json *releases = json_get(preflight, "releases");
-
-	for (size_t i = 0; i < json_count(releases); i++) {
-		const struct json *items = json_get(json_at(releases, i), "items");
-
-		for (size_t k = 0; k < json_count(items); k++) {
-			const struct json *findings = json_get(json_at(items, k), "findings");
-
-			for (size_t f = 0; f < json_count(findings); f++) {
-				const char *outcome = fleet_text(json_at(findings, f), "outcome");
-
-				cli_say(c, "%s%s%s: %s of %s: %s",
-					cli_colour(c, strcmp(outcome, "fail") == 0 ? CLI_RED : CLI_YELLOW),
-					outcome, cli_colour(c, CLI_PLAIN), fleet_text(json_at(items, k), "item"),
-					fleet_text(json_at(releases, i), "component"),
-					fleet_text(json_at(findings, f), "text"));
-			}
-		}
-	}
-}
-
-static void say_members(const struct cli *c, const struct json *stage)
-{
-	static const char *const headings[] = { "node", "state", "runs", "doing", "what" };
-	const struct json *nodes = json_get(stage, "nodes");
-	struct cli_table *t;
-
-	if (json_count(nodes) == 0)
-		return;
-	for (size_t i = 0; i < json_count(nodes); i++) {
-		const struct json *n = json_at(nodes, i);
-		char ago[60];
-
-		if (*fleet_text(n, "counts_from"))
-			cli_say(c, "  %s joined %s; its success counts from %s on (min_age)",
-				fleet_text(n, "node"), fleet_ago(n, "added", ago, sizeof(ago)),
-				fleet_text(n, "counts_from"));
-	}
-	t = cli_table_new(headings, ARRAY_LEN(headings));
-	for (size_t i = 0; i < json_count(nodes); i++) {
-		const struct json *n = json_at(nodes, i);
-		const char *state = fleet_text(n, "state");
-
-		cli_table_cell(t, CLI_PLAIN, "  %s", fleet_text(n, "node"));
-		cli_table_cell(t, colour_of(state), "%s%s", state,
-			       json_bool(json_get(n, "silent"), false) ? " (silent)" : "");
-		cli_table_cell(t, CLI_PLAIN, "%s", *fleet_text(n, "version") ? fleet_text(n, "version") : "-");
-		cli_table_cell(t, CLI_PLAIN, "%s", *fleet_text(n, "under_way") ? fleet_text(n, "under_way") : "-");
-		cli_table_cell(t, CLI_DIM, "%s", fleet_text(n, "detail"));
-	}
-	cli_table_print(c, t);
-}
-
-static void say_stages(const struct cli *c, const struct json *answer)
-{
-	const struct json *stages = json_get(answer, "stages");
-
-	for (size_t k = 0; k < json_count(stages); k++) {
-		const struct json *stage = json_at(stages, k);
-		char ago[60], span[40];
-		int64_t soak = 0, selects = 0;
-		bool open = json_bool(json_get(stage, "open"), false);
-
-		(void) json_integer(json_get(stage, "soak"), &soak);
-		(void) json_integer(json_get(stage, "selects"), &selects);
-		cli_say(c, "%sstage %s%s: %s%s, selects %lld node%s, soak %s", cli_colour(c, CLI_BOLD),
-			fleet_text(stage, "name"), cli_colour(c, CLI_PLAIN), open ? "opened " : "closed",
-			open ? fleet_ago(stage, "opened", ago, sizeof(ago)) : "", (long long) selects,
-			selects == 1 ? "" : "s", cli_span(span, sizeof(span), soak));
-		say_members(c, stage);
-	}
-}
-
-static void say_planned_gates(const struct cli *c, const struct json *gates)
-{
-	for (size_t i = 0; i < json_count(gates); i++) {
-		const struct json *g = json_at(gates, i);
-		const char *stage = fleet_text(g, "stage"), *question = fleet_text(g, "question");
-		const char *kind = fleet_text(g, "kind"), *name = fleet_text(g, "name");
-		int64_t deadline = 0;
-		bool has_deadline = json_integer(json_get(g, "deadline"), &deadline);
-		char span[40];
-
-		cli_say(c, "at the end of %s%s: the gate %s%s%s%s%s%s; if it cannot tell: %s%s%s",
-			*stage ? "stage " : "every stage", stage, name, strcmp(kind, name) == 0 ? "" : " (",
-			strcmp(kind, name) == 0 ? "" : kind, strcmp(kind, name) == 0 ? "" : ")",
-			*question ? ": " : "", question, fleet_text(g, "on_inconclusive"),
-			has_deadline ? ", for " : "", has_deadline ? cli_span(span, sizeof(span), deadline) : "");
-	}
-}
-
-/* Before anything starts: when at the earliest, by which gates, and whose approval. */
-static void say_preview(const struct cli *c, const struct json *answer)
-{
-	const struct json *earliest = json_get(answer, "earliest"), *asks = json_get(answer, "asks");
-
-	for (size_t i = 0; i < json_count(earliest); i++)
-		cli_say(c, "stage %s opens at %s at the earliest", fleet_text(json_at(earliest, i), "stage"),
-			fleet_text(json_at(earliest, i), "opens"));
-	say_planned_gates(c, json_get(answer, "gates"));
-	for (size_t i = 0; i < json_count(asks); i++) {
-		const struct json *o = json_at(asks, i);
-		const char *exempt = fleet_text(o, "exempt_label");
-
-		cli_say(c, "the policy of %s asks for the approval of %s in every stage%s%s",
-			fleet_text(o, "component"), fleet_text(o, "approver"),
-			*exempt ? ", but not on nodes labelled " : "", exempt);
-	}
-	if (json_count(asks) == 0)
-		cli_say(c, "nobody's approval is asked for");
-}
-
-static int start_or_preview(int argc, char **argv, bool preview)
-{
-	/* The options form is for people at a desk; a plan file has the careful default of a day. */
-	static struct start_options o = {
-		.max_failures = "0", .max_node_failures = "10", .silent_after = "30m", .on_failure = "halt"
-	};
-	static const struct cli_option options[] = {
-		{ .name = "component", .value = "NAME", .help = "what", .text = &o.component },
-		{ .name = "version", .value = "VERSION", .help = "which published release", .text = &o.version },
-		{ .name = "with",
-		  .value = "COMPONENT=VERSION",
-		  .help = "swap this one in the same rename, or none of them",
-		  .values = &o.with },
-		{ .name = "stage",
-		  .value = "NAME=WHO",
-		  .help = "in order: NAME=all, NAME=nodes:n1,n2,soak:1h, NAME=labels:site=oslo,share:25%",
-		  .values = &o.stages },
-		{ .name = "profile",
-		  .value = "NAME",
-		  .help = "weekly, train, patch or downgrade, instead of stages",
-		  .text = &o.profile },
-		{ .name = "id",
-		  .value = "ID",
-		  .help = "its id (default: made of component and version)",
-		  .text = &o.id },
-		{ .name = "kind", .value = "KIND", .help = "regular, patch or downgrade", .text = &o.kind },
-		{ .name = "max-failures",
-		  .value = "N",
-		  .help = "nodes the release may fail on (0)",
-		  .text = &o.max_failures },
-		{ .name = "max-node-failures",
-		  .value = "N",
-		  .help = "nodes that may fail by themselves (10)",
-		  .text = &o.max_node_failures },
-		{ .name = "silent-after",
-		  .value = "TIME",
-		  .help = "no report for so long is silence (30m)",
-		  .text = &o.silent_after },
-		{ .name = "on-failure", .value = "WHAT", .help = "halt or pause", .text = &o.on_failure },
-		{ .name = "min-age",
-		  .value = "TIME",
-		  .help = "nodes added later than this do not count (0; plan files: 24h)",
-		  .text = &o.min_age },
-		{ .name = "window",
-		  .value = "TEXT",
-		  .help = "swap only then, in each node's own time: 'Mon-Fri 22:00-04:00'",
-		  .text = &o.window },
-		{ .name = "blackout",
-		  .value = "TEXT|FROM/UNTIL",
-		  .help = "never then: 'Fri 12:00-24:00', or two times in UTC",
-		  .values = &o.blackouts },
-		{ .name = "notice",
-		  .value = "TIME",
-		  .help = "announce it on the node so long before the swap",
-		  .text = &o.notice },
-		{ .name = "spread",
-		  .value = "TIME",
-		  .help = "spread the starts over this time",
-		  .text = &o.spread },
-		{ .name = "disruption",
-		  .value = "LABEL=N",
-		  .help = "at most N nodes down of those with one value of LABEL: site=1",
-		  .text = &o.disruption },
-		{ .name = "override",
-		  .value = "WHAT",
-		  .help = "what a patch passes: window, blackout, notice, spread, deferral; or what check judges, "
-			  "with --reason",
-		  .values = &o.overrides },
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why a check that fails is overridden",
-		  .text = &o.reason },
-		{ .name = "deadline",
-		  .value = "WHEN",
-		  .help = "nobody begins after it (UTC)",
-		  .text = &o.deadline },
-		{ .name = "replace",
-		  .help = "cancel an unfinished rollout of the component first",
-		  .flag = &o.replace },
-		{ .name = "dry-run",
-		  .help = "show which nodes each stage selects and what they run; start nothing",
-		  .flag = &o.dry_run },
-		{ 0 },
-	};
-	static const struct cli_command previewing = {
-		.usage = "rollout plan PLAN.yaml | --component NAME --version VERSION --stage NAME=WHO...",
-		.summary = "what rollout start would do: which nodes, when at the earliest, whose approval",
-		.details = "Nothing starts. With the same --id, rollout start chooses the same nodes for the same "
-			   "fleet.",
-		.example = "selfright rollout plan --component web --version 1.1.0 --profile weekly",
-		.options = options,
-		.max_args = 1,
-	};
-	static const struct cli_command command = {
-		.usage = "rollout start PLAN.yaml | --component NAME --version VERSION --stage NAME=WHO...",
-		.summary = "bring a published release to the fleet, stage by stage",
-		.example = "selfright rollout start --component web --version 1.1.0 --stage "
-			   "canary=nodes:n1,soak:1h --stage rest=all",
-		.options = options,
-		.max_args = 1,
-	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	const struct json *warnings;
-	struct plan plan = { 0 };
-	struct cli c;
-	int r = cli_open(preview ? &previewing : &command, argc, argv, &c);
-
-	if (r >= 0)
-		return r;
-	o.dry_run = o.dry_run || preview;
-	if (c.arg_count == 1 && (o.component || o.version || o.stages.count || o.profile))
-		return cli_fail(&c, CLI_USAGE, "give a plan file or options, not both");
-	r = c.arg_count == 1 ? plan_from_file(&c, c.args[0], &plan) : plan_from_options(&c, &o, &plan);
-	if (r >= 0)
-		return r;
-	plan_write(&plan, node_object(json_build_root(b), "plan"));
-	if (c.arg_count == 1)
-		fleet_plan_lines(&plan, c.args[0], json_build_root(b));
-	plan_done(&plan);
-	r = add_preflight_overrides(json_build_root(b), &c, &o, c.arg_count == 1);
-	if (r >= 0)
-		return r;
-	if (o.id)
-		node_string(json_build_root(b), "id", o.id);
-	node_bool(json_build_root(b), "dry_run", o.dry_run);
-	node_bool(json_build_root(b), "replace", o.replace);
-	r = fleet_send(&c, "POST", "/v1/rollouts", b, &answer);
-	if (r != CLI_OK)
-		return r;
-	cli_say(&c, "rollout %s%s%s of %s %s%s", cli_colour(&c, CLI_BOLD), fleet_text(answer, "id"),
-		cli_colour(&c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
-		o.dry_run ? " would be this (nothing was started):" : " is started");
-	warnings = json_get(answer, "warnings");
-	for (size_t i = 0; i < json_count(warnings); i++)
-		cli_say(&c, "%swarning%s: %s", cli_colour(&c, CLI_YELLOW), cli_colour(&c, CLI_PLAIN),
-			json_string(json_at(warnings, i)));
-	say_preflight(&c, json_get(answer, "preflight"));
-	if (o.dry_run) {
-		say_stages(&c, answer);
-		say_preview(&c, answer);
-	} else
-		cli_say(&c, "follow it: selfright rollout show %s, or selfright watch", fleet_text(answer, "id"));
-	fleet_say_published(&c, answer);
-	return CLI_OK;
-}
-
-static int cmd_start(int argc, char **argv)
-{
-	return start_or_preview(argc, argv, false);
-}
-
-static int cmd_plan(int argc, char **argv)
-{
-	return start_or_preview(argc, argv, true);
-}
-
-/* --- show, list --- */
-
-/* Whose approval the component's policy asks for, stage by stage. */
-static void say_approvals(const struct cli *c, const struct json *answer)
-{
-	const struct json *list = json_get(answer, "approvals");
-
-	for (size_t i = 0; i < json_count(list); i++) {
-		const struct json *o = json_at(list, i);
-		const char *exempt = fleet_text(o, "exempt_label");
-		bool met = json_bool(json_get(o, "met"), false);
-		bool other = strcmp(fleet_text(o, "component"), fleet_text(answer, "component")) != 0;
-		int64_t valid = 0, threshold = 0;
-
-		(void) json_integer(json_get(o, "valid"), &valid); /* only shown */
-		(void) json_integer(json_get(o, "threshold"), &threshold); /* the same */
-		cli_say(c, "stage %s: %s%s%s of %s%s%s%s%s%s, %lld of %lld signatures%s%s", fleet_text(o, "stage"),
-			cli_colour(c, met ? CLI_GREEN : CLI_YELLOW),
-			met ? "has the approval" : "needs the approval", cli_colour(c, CLI_PLAIN),
-			fleet_text(o, "approver"), other ? " for " : "", other ? fleet_text(o, "component") : "",
-			*exempt ? " (not on nodes labelled " : "", exempt, *exempt ? ")" : "", (long long) valid,
-			(long long) threshold, met ? ", until " : "", met ? fleet_text(o, "expires") : "");
-		if (!json_bool(json_get(o, "known"), true))
-			cli_say(c, "  nobody is named %s: selfright repo approvers add %s --help",
-				fleet_text(o, "approver"), fleet_text(o, "approver"));
-	}
-}
-
-/* Nobody takes back by itself what halted: whoever looks is asked. */
-static void say_undo_is_asked(const struct cli *c, const char *id, const struct json *answer)
-{
-	const struct json *stages = json_get(answer, "stages");
-	size_t count = 0;
-
-	for (size_t k = 0; k < json_count(stages); k++) {
-		const struct json *nodes = json_get(json_at(stages, k), "nodes");
-
-		for (size_t i = 0; i < json_count(nodes); i++)
-			count += strcmp(fleet_text(json_at(nodes, i), "version"), fleet_text(answer, "version")) ==
-				 0;
-	}
-	if (count > 0)
-		cli_say(c,
-			"  %zu node%s run%s it still; shall they return? selfright rollout undo %s --reason TEXT "
-			"[--stage NAME]",
-			count, count == 1 ? "" : "s", count == 1 ? "s" : "", id);
-}
-
-static int show_one(const struct cli *c, const char *id)
-{
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES], ago[60];
-	const char *state;
-	int r = fleet_check_id(c, "rollout", id);
-
-	if (r >= 0)
-		return r;
-	snprintf(path, sizeof(path), "/v1/rollouts/%s", id);
-	r = fleet_send(c, "GET", path, NULL, &answer);
-	if (r != CLI_OK)
-		return r;
-	state = fleet_text(answer, "state");
-	cli_say(c, "rollout %s%s%s: %s %s (%s), %s%s%s since %s", cli_colour(c, CLI_BOLD), id,
-		cli_colour(c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
-		fleet_text(answer, "kind"), cli_colour(c, colour_of(state)), state, cli_colour(c, CLI_PLAIN),
-		fleet_ago(answer, "state_at", ago, sizeof(ago)));
-	for (size_t i = 0; i < json_count(json_get(answer, "with")); i++) {
-		const struct json *w = json_at(json_get(answer, "with"), i);
-
-		cli_say(c, "  with %s %s", fleet_text(w, "component"), fleet_text(w, "version"));
-	}
-	if (*fleet_text(answer, "reason"))
-		cli_say(c, "  reason: %s (%s)", fleet_text(answer, "reason"), fleet_text(answer, "by"));
-	if (strcmp(state, "running") == 0)
-		cli_say(c, "  next: %s", fleet_text(answer, "why"));
-	for (size_t i = 0; i < json_count(json_get(answer, "undo")); i++)
-		cli_say(c, "  undone: stage %s", json_string(json_at(json_get(answer, "undo"), i)));
-	if (strcmp(state, "halted") == 0 && json_count(json_get(answer, "undo")) == 0)
-		say_undo_is_asked(c, id, answer);
-	say_stages(c, answer);
-	say_approvals(c, answer);
-	return CLI_OK;
-}
-
-static int list_all(const struct cli *c)
-{
-	static const char *const headings[] = { "rollout", "component", "version", "state",
-						"stages",  "since",	"why" };
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	struct cli_table *t;
-	const struct json *list;
-	int r = fleet_send(c, "GET", "/v1/rollouts", NULL, &answer);
-
-	if (r != CLI_OK || c->json)
-		return r;
-	list = json_get(answer, "rollouts");
-	if (json_count(list) == 0) {
-		cli_say(c, "no rollouts yet; start one with: selfright rollout start --help");
-		return CLI_OK;
-	}
-	t = cli_table_new(headings, ARRAY_LEN(headings));
-	for (size_t i = 0; i < json_count(list); i++) {
-		const struct json *o = json_at(list, i), *stages = json_get(o, "stages");
-		const char *state = fleet_text(o, "state");
-		size_t open = 0;
-		char ago[60];
-
-		for (size_t k = 0; k < json_count(stages); k++)
-			open += json_bool(json_get(json_at(stages, k), "open"), false);
-		cli_table_cell(t, CLI_BOLD, "%s", fleet_text(o, "id"));
-		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "component"));
-		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(o, "version"));
-		cli_table_cell(t, colour_of(state), "%s", state);
-		cli_table_cell(t, CLI_PLAIN, "%zu of %zu open", open, json_count(stages));
-		cli_table_cell(t, CLI_PLAIN, "%s", fleet_ago(o, "state_at", ago, sizeof(ago)));
-		cli_table_cell(t, CLI_DIM, "%s",
-			       strcmp(state, "running") == 0 ? fleet_text(o, "why") : fleet_text(o, "reason"));
-	}
-	cli_table_print(c, t);
-	return CLI_OK;
-}
-
-static int cmd_show(int argc, char **argv)
-{
-	static const struct cli_command command = {
-		.usage = "rollout show [ID]",
-		.summary =
-			"stages, every node's state, and why the next stage is not open; without ID all rollouts",
-		.example = "selfright rollout show web-1-1-0",
-		.max_args = 1,
-	};
-	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
-
-	if (r >= 0)
-		return r;
-	return c.arg_count ? show_one(&c, c.args[0]) : list_all(&c);
-}
-
-static enum cli_colour colour_of_verdict(const char *verdict)
-{
-	return strcmp(verdict, "pass") == 0 ? CLI_GREEN : strcmp(verdict, "fail") == 0 ? CLI_RED : CLI_YELLOW;
-}
-
-/* What each gate answered, and by what. */
-static void say_gates(const struct cli *c, const struct json *gates)
-{
-	static const char *const headings[] = { "gate", "answer", "by" };
-	struct cli_table *t;
-
-	if (json_count(gates) == 0)
-		return;
-	t = cli_table_new(headings, ARRAY_LEN(headings));
-	for (size_t i = 0; i < json_count(gates); i++) {
-		const struct json *g = json_at(gates, i);
-		const char *verdict = fleet_text(g, "verdict");
-
-		cli_table_cell(t, CLI_PLAIN, "  %s", fleet_text(g, "name"));
-		cli_table_cell(t, colour_of_verdict(verdict), "%s", verdict);
-		cli_table_cell(t, CLI_DIM, "%s", fleet_text(g, "text"));
-	}
-	cli_table_print(c, t);
-}
-
-static int cmd_explain(int argc, char **argv)
-{
-	static const char *at;
-	static const struct cli_option options[] = {
-		{ .name = "at", .value = "TIME", .help = "then, as 2026-11-21T18:00:00Z (now)", .text = &at },
-		{ 0 },
-	};
-	static const struct cli_command command = {
-		.usage = "rollout explain ID [--at TIME]",
-		.summary = "why the next stage was, or is, not open: the decision of that time, made again",
-		.details = "What the scheduler was given is kept whenever it did something, and at most once a "
-			   "minute "
-			   "while it\nwaits; from it the same function says the same again.",
-		.example = "selfright rollout explain web-1-1-0 --at 2026-11-21T18:00:00Z",
-		.options = options,
-		.min_args = 1,
-		.max_args = 1,
-	};
-	static const char *const headings[] = { "node", "state", "good since", "what" };
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	const struct json *nodes;
-	struct cli_table *t;
-	char path[PATH_BYTES];
-	struct cli c;
-	int64_t when;
-	int r = cli_open(&command, argc, argv, &c);
-
-	if (r < 0)
-		r = fleet_check_id(&c, "rollout", c.args[0]);
-	if (r >= 0)
-		return r;
-	if (at && timestamp_parse(at, &when) < 0)
-		return cli_fail(&c, CLI_USAGE, "--at takes a time like 2026-11-21T18:00:00Z");
-	snprintf(path, sizeof(path), "/v1/rollouts/%s/explain%s%s", c.args[0], at ? "?at=" : "", at ? at : "");
-	r = fleet_send(&c, "GET", path, NULL, &answer);
-	if (r != CLI_OK || c.json)
-		return r;
-	cli_say(&c, "at %s, by what was known at %s:", fleet_text(answer, "at"), fleet_text(answer, "recorded"));
-	cli_say(&c, "  %s, stage %s: %s", fleet_text(answer, "action"), fleet_text(answer, "stage"),
-		fleet_text(answer, "why"));
-	say_gates(&c, json_get(answer, "gates"));
-	nodes = json_get(answer, "nodes");
-	t = cli_table_new(headings, ARRAY_LEN(headings));
-	for (size_t i = 0; i < json_count(nodes); i++) {
-		const struct json *n = json_at(nodes, i);
-
-		cli_table_cell(t, CLI_PLAIN, "  %s", fleet_text(n, "node"));
-		cli_table_cell(t, colour_of(fleet_text(n, "state")), "%s%s", fleet_text(n, "state"),
-			       json_bool(json_get(n, "silent"), false) ? " (silent)" : "");
-		cli_table_cell(t, CLI_PLAIN, "%s", fleet_text(n, "good_since"));
-		cli_table_cell(t, CLI_DIM, "%s", fleet_text(n, "detail"));
-	}
-	cli_table_print(&c, t);
-	return CLI_OK;
-}
-
-static int cmd_list(int argc, char **argv)
-{
-	static const struct cli_command command = {
-		.usage = "rollout list",
-		.summary = "all rollouts, newest first",
-		.example = "selfright rollout list",
-	};
-	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
-
-	return r >= 0 ? r : list_all(&c);
-}
-
-/* --- verbs --- */
-
+static const char *reason;
 static bool undo_anyway;
+static struct cli_values undo_stages;
 
-static int change(const struct cli_command *command, const char *verb, const char *const *reason,
-		  const struct cli_values *stages, int argc, char **argv)
+/* `stages`: of an undo, those named; else NULL. */
+static int change(const struct cli_command *command, const char *verb, const struct cli_values *stages, int argc,
+		  char **argv)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
@@ -783,18 +25,13 @@ static int change(const struct cli_command *command, const char *verb, const cha
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_parse(command, argc, argv, &c);
+	int r = fleet_open(command, argc, argv, "rollout", NULL, &c);
 
-	if (r >= 0)
-		return r;
-	r = cli_need_dir(&c);
 	if (r < 0)
-		r = fleet_check_id(&c, "rollout", c.args[0]);
+		r = fleet_need_reason(&c, reason);
 	if (r >= 0)
 		return r;
-	if (!*reason || !**reason)
-		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
-	node_string(json_build_root(b), "reason", *reason);
+	node_string(json_build_root(b), "reason", reason);
 	if (undo_anyway)
 		node_bool(json_build_root(b), "yes", true);
 	if (stages && stages->count) {
@@ -812,10 +49,8 @@ static int change(const struct cli_command *command, const char *verb, const cha
 	return CLI_OK;
 }
 
-static const char *reason;
-static struct cli_values undo_stages;
 static const struct cli_option verb_options[] = {
-	{ .name = "reason", .value = "TEXT", .help = "why, for the people who read it later", .text = &reason },
+	FLEET_REASON_OPTION(reason),
 	{ 0 },
 };
 
@@ -831,7 +66,7 @@ static const struct cli_option verb_options[] = {
 			.max_args = 1,                                                                            \
 		};                                                                                                \
                                                                                                                   \
-		return change(&command, #name, &reason, NULL, argc, argv);                                        \
+		return change(&command, #name, NULL, argc, argv);                                                 \
 	}
 
 VERB(pause, "nobody starts the swap until it is resumed; who is in probation finishes",
@@ -843,10 +78,7 @@ VERB(cancel, "take it out of force; nodes keep what they have", "'superseded'")
 static int cmd_undo(int argc, char **argv)
 {
 	static const struct cli_option options[] = {
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why, for the people who read it later",
-		  .text = &reason },
+		FLEET_REASON_OPTION(reason),
 		{ .name = "stage",
 		  .value = "NAME",
 		  .help = "only the nodes of this stage (repeat; default: all that opened)",
@@ -865,17 +97,14 @@ static int cmd_undo(int argc, char **argv)
 		.max_args = 1,
 	};
 
-	return change(&command, "undo", &reason, &undo_stages, argc, argv);
+	return change(&command, "undo", &undo_stages, argc, argv);
 }
 
 static int cmd_skip(int argc, char **argv)
 {
 	static bool withdraw;
 	static const struct cli_option options[] = {
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why, for the people who read it later",
-		  .text = &reason },
+		FLEET_REASON_OPTION(reason),
 		{ .name = "withdraw", .help = "wait for it again", .flag = &withdraw },
 		{ 0 },
 	};
@@ -896,16 +125,13 @@ static int cmd_skip(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = fleet_open(&command, argc, argv, "rollout", "node", &c);
 
-	if (r < 0)
-		r = fleet_check_id(&c, "rollout", c.args[0]);
-	if (r < 0)
-		r = fleet_check_id(&c, "node", c.args[1]);
 	if (r >= 0)
 		return r;
-	if (!reason || !*reason)
-		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	r = fleet_need_reason(&c, reason);
+	if (r >= 0)
+		return r;
 	node_string(json_build_root(b), "node", c.args[1]);
 	node_string(json_build_root(b), "reason", reason);
 	node_bool(json_build_root(b), "withdraw", withdraw);
@@ -931,10 +157,7 @@ static int cmd_answer(int argc, char **argv)
 		{ .name = "pass", .help = "go on, where the gate cannot tell", .flag = &pass },
 		{ .name = "fail", .help = "stop the rollout", .flag = &fail },
 		{ .name = "waive", .help = "go on whatever the gate says, in this stage", .flag = &waive },
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why, for the people who read it later",
-		  .text = &reason },
+		FLEET_REASON_OPTION(reason),
 		{ 0 },
 	};
 	static const struct cli_command command = {
@@ -954,16 +177,15 @@ static int cmd_answer(int argc, char **argv)
 	struct json *answer = NULL;
 	char path[PATH_BYTES];
 	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = fleet_open(&command, argc, argv, "rollout", NULL, &c);
 
-	if (r < 0)
-		r = fleet_check_id(&c, "rollout", c.args[0]);
 	if (r >= 0)
 		return r;
 	if (!gate || pass + fail + waive != 1)
 		return cli_fail(&c, CLI_USAGE, "say which --gate NAME, and one of --pass, --fail and --waive");
-	if (!reason || !*reason)
-		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	r = fleet_need_reason(&c, reason);
+	if (r >= 0)
+		return r;
 	node_string(json_build_root(b), "gate", gate);
 	if (stage)
 		node_string(json_build_root(b), "stage", stage);
@@ -981,12 +203,12 @@ static int cmd_answer(int argc, char **argv)
 int cmd_rollout(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
-		{ "plan", "what a rollout would do, before it starts", cmd_plan },
-		{ "start", "bring a published release to the fleet, stage by stage", cmd_start },
-		{ "show", "stages, nodes, and why the next stage is not open", cmd_show },
-		{ "explain", "why it did what it did, or waits, now or then", cmd_explain },
+		{ "plan", "what a rollout would do, before it starts", cmd_rollout_plan },
+		{ "start", "bring a published release to the fleet, stage by stage", cmd_rollout_start },
+		{ "show", "stages, nodes, and why the next stage is not open", cmd_rollout_show },
+		{ "explain", "why it did what it did, or waits, now or then", cmd_rollout_explain },
 		{ "answer", "say what a gate cannot", cmd_answer },
-		{ "list", "all rollouts", cmd_list },
+		{ "list", "all rollouts", cmd_rollout_list },
 		{ "pause", "nobody starts the swap until it is resumed", cmd_pause },
 		{ "resume", "go on", cmd_resume },
 		{ "halt", "stop it for good", cmd_halt },

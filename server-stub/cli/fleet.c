@@ -56,6 +56,25 @@ int fleet_check_id(const struct cli *c, const char *what, const char *id)
 			what);
 }
 
+int fleet_need_reason(const struct cli *c, const char *reason)
+{
+	if (reason && *reason)
+		return -1;
+	return cli_fail(c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+}
+
+int fleet_open(const struct cli_command *command, int argc, char **argv, const char *first, const char *second,
+	       struct cli *ret)
+{
+	int r = cli_open(command, argc, argv, ret);
+
+	if (r < 0)
+		r = fleet_check_id(ret, first, ret->args[0]);
+	if (r < 0 && second)
+		r = fleet_check_id(ret, second, ret->args[1]);
+	return r;
+}
+
 int fleet_send(const struct cli *c, const char *method, const char *path, struct json_build *body,
 	       struct json **ret)
 {

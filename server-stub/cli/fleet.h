@@ -28,6 +28,22 @@ NODISCARD int fleet_labels(const struct cli *c, const char *option, const struct
 /* Is it an id (of a node, component, rollout)? Negative: yes; else the exit code, said. */
 NODISCARD int fleet_check_id(const struct cli *c, const char *what, const char *id);
 
+/* The option that says why, into a static `const char *`; every command that changes something for others takes it. */
+#define FLEET_REASON_OPTION(target)                                                                               \
+	{                                                                                                         \
+		.name = "reason", .value = "TEXT", .help = "why, for the people who read it later",               \
+		.text = &(target)                                                                                 \
+	}
+/* Was it given? Negative: yes; else the exit code, said. */
+NODISCARD int fleet_need_reason(const struct cli *c, const char *reason);
+
+/*
+ * How a command about one thing of the fleet begins: cli_open(), and its first argument is the id of a `first`, the one after it
+ * of a `second` unless that is NULL. Negative: go on; else the exit code, said.
+ */
+NODISCARD int fleet_open(const struct cli_command *command, int argc, char **argv, const char *first,
+			 const char *second, struct cli *ret);
+
 /* Send what was built; with --json print the answer. CLI_OK and *ret (may be NULL), or the exit code. */
 NODISCARD int fleet_send(const struct cli *c, const char *method, const char *path, struct json_build *body,
 			 struct json **ret);

@@ -230,10 +230,7 @@ int cmd_node_collect(int argc, char **argv)
 	static uint64_t life;
 	static bool wait, withdraw;
 	static const struct cli_option options[] = {
-		{ .name = "reason",
-		  .value = "TEXT",
-		  .help = "why, for the people who read it later",
-		  .text = &reason },
+		FLEET_REASON_OPTION(reason),
 		{ .name = "for",
 		  .value = "TIME",
 		  .help = "how long the order stands: 1h ... 30d (7d)",
@@ -261,10 +258,8 @@ int cmd_node_collect(int argc, char **argv)
 		.max_args = 2,
 	};
 	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = fleet_open(&command, argc, argv, "node", NULL, &c);
 
-	if (r < 0)
-		r = fleet_check_id(&c, "node", c.args[0]);
 	if (r < 0 && c.arg_count == 2)
 		r = fleet_check_id(&c, "set", c.args[1]);
 	if (r < 0 && order)
@@ -279,7 +274,8 @@ int cmd_node_collect(int argc, char **argv)
 		return cli_fail(&c, CLI_USAGE, "--get takes what an order brought; it needs no SET");
 	if (withdraw)
 		return withdraw_order(&c, c.args[0], c.args[1]);
-	if (!reason || !*reason)
-		return cli_fail(&c, CLI_USAGE, "say why with --reason TEXT: it is what others read later");
+	r = fleet_need_reason(&c, reason);
+	if (r >= 0)
+		return r;
 	return ask(&c, c.args[0], c.args[1], reason, life, wait, output);
 }
