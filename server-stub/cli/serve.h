@@ -3,7 +3,9 @@
  *
  * serve_trust   signer process, repository, publications and what is announced of them
  * serve_broker  the private mosquitto: configuration, start, supervision; the connection to it
- * serve_control rollouts: who belongs to which stage, what happens next, documents
+ * serve_evaluate what a rollout is: who belongs to which stage, how each node stands, what comes next
+ * serve_control the loop: what the scheduler says is done, and published
+ * serve_documents what nodes read of it: rollouts, freezes, orders
  * serve_restore after a restored backup: what nodes have seen and we have not; rollouts come back paused
  * serve_approval signatures of approvers: taken, published with their stage, what is missing
  * serve_check   what must hold before one starts, and what commands outside said of a release
@@ -48,6 +50,7 @@ struct grant;
 struct lease;
 struct db;
 struct ingest_outcome;
+struct labels;
 struct mqtt;
 struct repo;
 struct signer_client;
@@ -195,7 +198,7 @@ void broker_publish(struct serve *s, const char *topic, const void *data, size_t
 /* A free TCP port on `address`, for a moment. */
 NODISCARD int broker_free_port(const char *address, unsigned *ret);
 
-/* --- serve_control.c --- */
+/* --- serve_evaluate.c --- */
 enum { ZONE_NAME_SIZE = 48 };
 struct evaluated_member {
 	struct schedule_member member;
@@ -219,18 +222,30 @@ struct evaluation {
 	struct schedule_decision decision;
 };
 /* What a rollout is now; with an id that is not in the database what it would be. */
-NODISCARD int control_evaluate(struct serve *s, const char *id, enum rollout_state state, const char *plan_json,
-			       struct evaluation *ret);
+NODISCARD int evaluation_make(struct serve *s, const char *id, enum rollout_state state, const char *plan_json,
+			      struct evaluation *ret);
 void evaluation_done(struct evaluation *e);
 /*
  * The first moment from `from` on at which a stage with a zone may open, as the plan's window and blackouts are there;
  * -1: unknown. A patch that overrides the window may at any time: `from`.
  */
-int64_t control_opens_at(const struct serve *s, const struct plan *p, size_t stage, int64_t from);
+int64_t evaluation_opens_at(const struct serve *s, const struct plan *p, size_t stage, int64_t from);
 /* What schedule() is asked of it; borrowed from e, but for ret->members, which are the caller's (free). */
-NODISCARD int control_input(const struct evaluation *e, enum rollout_state state, int64_t now,
-			    struct schedule_input *ret);
+NODISCARD int evaluation_input(const struct evaluation *e, enum rollout_state state, int64_t now,
+			       struct schedule_input *ret);
+/* Labels as the database holds them. */
+NODISCARD int serve_labels(const char *text, struct labels *ret);
 
+/* --- serve_documents.c --- */
+/* What differs from what is published is signed, published and announced. */
+NODISCARD int documents_publish_rollouts(struct serve *s);
+NODISCARD int documents_publish_orders(struct serve *s);
+/* The same for the orders of one node, at a cost that does not grow with the fleet; they are announced to it in any case. */
+NODISCARD int documents_publish_orders_of(struct serve *s, const char *node);
+/* The highest seq that was ever published here. */
+NODISCARD int documents_published_seq(struct serve *s, uint64_t *ret);
+
+/* --- serve_control.c --- */
 /* Look at the running rollouts and publish what changed, if anything did; cheap otherwise. */
 void control_tick(struct serve *s);
 void control_shorten(const struct serve *s, int *timeout_ms);
@@ -239,8 +254,6 @@ NODISCARD int control_publish_now(struct serve *s);
 /* The same for the orders of one node, at a cost that does not grow with the fleet. */
 NODISCARD int control_publish_orders(struct serve *s, const char *node);
 void control_done(struct serve *s);
-/* The highest seq that was ever published here. */
-NODISCARD int control_published_seq(struct serve *s, uint64_t *ret);
 
 /* --- serve_restore.c --- */
 /* `repo recover` was here: rollouts come back paused, orders are to be confirmed. Cheap otherwise. */

@@ -283,7 +283,7 @@ void rollout_verb_post(void *user, struct web_request *rq)
 	}
 	state = verb->state;
 	if (verb->undoes) {
-		r = control_evaluate(s, id, f.state, f.plan, &e);
+		r = evaluation_make(s, id, f.state, f.plan, &e);
 		if (r < 0) {
 			fail_database(s, rq, r);
 			free(f.plan);

@@ -466,7 +466,7 @@ static void check_rollout(struct serve *s, struct web_request *rq, const char *i
 		return;
 	}
 	if (r == 0)
-		r = control_evaluate(s, id, f.state, f.plan, &e);
+		r = evaluation_make(s, id, f.state, f.plan, &e);
 	free(f.plan);
 	if (r < 0) {
 		fail_database(s, rq, r);

@@ -153,11 +153,11 @@ static int decide_now(struct serve *s, struct explained *x)
 {
 	struct evaluation e;
 	struct schedule_input in;
-	int r = control_evaluate(s, x->id, ROLLOUT_RUNNING, x->plan_json, &e);
+	int r = evaluation_make(s, x->id, ROLLOUT_RUNNING, x->plan_json, &e);
 
 	if (r < 0)
 		return r;
-	r = control_input(&e, ROLLOUT_RUNNING, x->at, &in);
+	r = evaluation_input(&e, ROLLOUT_RUNNING, x->at, &in);
 	if (r == 0) {
 		node_time(x->o, "recorded", x->at);
 		node_string(x->o, "recorded_action", action_name(e.decision.action));

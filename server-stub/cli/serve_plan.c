@@ -50,13 +50,9 @@ static int grow(struct candidates *c)
 
 static int add_candidate(void *user, const struct db_node *row)
 {
-	CLEANUP(json_freep)
-	struct json *labels = NULL;
 	struct candidates *c = user;
 	int r = c->count == c->capacity ? grow(c) : 0;
 
-	if (r == 0)
-		r = json_parse(row->labels, strlen(row->labels), &json_limits_default, &labels);
 	if (r < 0)
 		return r;
 	c->labels[c->count] = (struct labels){ 0 };
@@ -68,7 +64,7 @@ static int add_candidate(void *user, const struct db_node *row)
 	snprintf(c->names[c->count], sizeof(*c->names), "%s", row->node);
 	r = plan_share(c->rollout, row->node, &c->items[c->count].share);
 	if (r == 0)
-		r = labels_parse(labels, &c->labels[c->count]);
+		r = serve_labels(row->labels, &c->labels[c->count]);
 	if (r == 0)
 		c->count++;
 	return r;
@@ -187,7 +183,7 @@ static void write_earliest(struct serve *s, struct json_node *o, const struct ev
 
 		node_string(stage, "stage", e->plan.stages[k].name);
 		if (e->plan.stages[k].zone) {
-			int64_t night = control_opens_at(s, &e->plan, k, at);
+			int64_t night = evaluation_opens_at(s, &e->plan, k, at);
 
 			at = night > at ? night : at;
 			counts = at + probation;

@@ -468,7 +468,7 @@ static int pause_all(struct serve *s, const struct ids *running, const struct id
 	static const char why[] = "restored from a backup: look at it, then resume or cancel it";
 	char text[400];
 	uint64_t floor = 0, seq;
-	int r = control_published_seq(s, &floor);
+	int r = documents_published_seq(s, &floor);
 
 	if (r == 0)
 		r = db_next_seq(s->db, floor + SEQ_GAP, &seq);

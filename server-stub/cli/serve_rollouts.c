@@ -173,7 +173,7 @@ void rollout_get(void *user, struct web_request *rq)
 
 	if (!rollout_is_known(s, rq, id, &f))
 		return;
-	r = control_evaluate(s, id, f.state, f.plan, &e);
+	r = evaluation_make(s, id, f.state, f.plan, &e);
 	if (r == 0)
 		r = node_json(f.o, "plan", f.plan);
 	free(f.plan);

@@ -163,7 +163,7 @@ static int store_rollout(struct serve *s, struct new_rollout *n, uint64_t *ret_s
 	uint64_t floor;
 	int r;
 
-	r = control_published_seq(s, &floor);
+	r = documents_published_seq(s, &floor);
 	if (r == 0)
 		r = db_begin(s->db);
 	if (r == 0)
@@ -362,7 +362,7 @@ static bool passes_preflight(struct serve *s, struct web_request *rq, const stru
 		if (!n->override_reason)
 			return false;
 	}
-	r = control_evaluate(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
+	r = evaluation_make(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
 	if (r < 0) {
 		fail_database(s, rq, r);
 		return false;
@@ -404,7 +404,7 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	}
 	if (!dry_run)
 		control_tick(s); /* opens the first stage and publishes */
-	r = control_evaluate(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
+	r = evaluation_make(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
 	if (r < 0) {
 		fail_database(s, rq, r);
 		return;

@@ -186,7 +186,7 @@ static struct schedule_decision step(struct bench *b)
 	struct evaluation e;
 	bool news = false;
 
-	assert_int_equal(control_evaluate(&b->serve, "web-1-1-0", ROLLOUT_RUNNING, b->plan, &e), 0);
+	assert_int_equal(evaluation_make(&b->serve, "web-1-1-0", ROLLOUT_RUNNING, b->plan, &e), 0);
 	assert_int_equal(db_begin(b->serve.db), 0);
 	assert_int_equal(gates_note(&b->serve, "web-1-1-0", &e, &news), 0);
 	assert_int_equal(db_commit(b->serve.db), 0);
