@@ -146,7 +146,8 @@ echo 0 >exit
 chmod 644 exit
 check "then it can" within 30 verdict second smoke pass
 check "a person is asked, last" within 30 says 0 "does the board agree?; a person is asked" selfright rollout show second
-check "once" eval "api 'http://x/v1/events?after=0&limit=1000' | holds '[.events[] | select(.kind == \"gate-asks\")] | length == 1'"
+asked_once() { api "http://x/v1/events?after=0&limit=1000" | holds "[.events[] | select(.kind == \"gate-asks\")] | length == 1"; }
+check "once" within 30 asked_once
 check "an answer has a reason" says 2 "say why" selfright rollout answer second --gate board --pass
 check "and a gate" says 3 "has no gate 'nobody'" selfright rollout answer second --gate nobody --pass --reason x
 check "what every stage has is not argued away" says 3 "and nothing else" selfright rollout answer second --gate soak --waive --reason x
