@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -576,6 +577,34 @@ static int read_stdin(size_t max, struct buf *ret)
 		if (r < 0)
 			return r;
 	}
+}
+
+static volatile sig_atomic_t stop_signal;
+static int stop_pipe[2] = { -1, -1 };
+
+static void on_signal(int sig)
+{
+	int saved = errno;
+
+	stop_signal = sig;
+	(void) !write(stop_pipe[1], "", 1); /* a full pipe wakes the loop as well */
+	errno = saved;
+}
+
+int cli_watch_stop(int *ret_fd)
+{
+	struct sigaction action = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+
+	if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0 || sigaction(SIGTERM, &action, NULL) < 0 ||
+	    sigaction(SIGINT, &action, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
+		return -errno;
+	*ret_fd = stop_pipe[0];
+	return 0;
+}
+
+int cli_stopped_by(void)
+{
+	return stop_signal;
 }
 
 int cli_read_file(const struct cli *c, const char *path, size_t max, struct buf *ret)

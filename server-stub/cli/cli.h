@@ -157,6 +157,11 @@ NODISCARD int cli_request(const struct cli *c, const char *method, const char *p
 /* Does a server answer on the control socket? */
 bool cli_server_runs(const struct cli *c);
 
+/* For commands that stay: from now on SIGTERM and SIGINT make *ret_fd readable, which stays ours, and SIGPIPE does nothing. */
+NODISCARD int cli_watch_stop(int *ret_fd);
+/* The signal that came since; 0: none. */
+int cli_stopped_by(void);
+
 /* The whole file, at most `max` bytes, appended; "-" is standard input. CLI_OK or CLI_FAILED, said. */
 NODISCARD int cli_read_file(const struct cli *c, const char *path, size_t max, struct buf *ret);
 /* Write it durably, with `mode`; "-" is standard output. */

@@ -14,10 +14,8 @@
 #include "server-stub/web/web.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,27 +27,6 @@ struct desk {
 	const struct cli *cli;
 	char key[2 * KEY_BYTES + 1];
 };
-
-static int stop_pipe[2] = { -1, -1 };
-
-static void on_signal(int sig)
-{
-	int saved = errno;
-
-	(void) sig;
-	(void) !write(stop_pipe[1], "", 1); /* a full pipe wakes the loop as well */
-	errno = saved;
-}
-
-static int watch_signals(void)
-{
-	struct sigaction action = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
-
-	if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0 || sigaction(SIGTERM, &action, NULL) < 0 ||
-	    sigaction(SIGINT, &action, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
-		return -errno;
-	return 0;
-}
 
 /* --- the page --- */
 
@@ -244,7 +221,7 @@ static int run(struct desk *d, uint64_t port)
 	struct buf text = BUF_INIT(4096);
 	char url[128];
 	unsigned at = 0;
-	int r = web_open(&o, &w);
+	int stop_fd = -1, r = web_open(&o, &w);
 
 	if (r == 0)
 		r = web_listen_local(w, (unsigned) port, &at);
@@ -254,7 +231,7 @@ static int run(struct desk *d, uint64_t port)
 				"a free one",
 				port);
 	if (r == 0)
-		r = watch_signals();
+		r = cli_watch_stop(&stop_fd);
 	if (r < 0)
 		return cli_fail_error(d->cli, r, "the page cannot be served");
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/#key=%s", at, d->key);
@@ -273,7 +250,7 @@ static int run(struct desk *d, uint64_t port)
 		int timeout = -1;
 		size_t n = web_poll_prepare(w, fds, &timeout);
 
-		fds[n] = (struct pollfd){ .fd = stop_pipe[0], .events = POLLIN };
+		fds[n] = (struct pollfd){ .fd = stop_fd, .events = POLLIN };
 		if (poll(fds, (nfds_t) n + 1, timeout) < 0 && errno != EINTR)
 			return cli_fail_error(d->cli, -errno, "the page cannot be served");
 		if (fds[n].revents)

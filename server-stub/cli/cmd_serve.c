@@ -23,28 +23,6 @@
 enum { CERTIFICATE_LIFE_MIN_S = 10, CERTIFICATE_LIFE_MAX_S = 90 * 86400 };
 enum { TICK_MS = 1000, FDS = WEB_LISTENERS_MAX + 2 };
 
-static volatile sig_atomic_t stop_signal;
-static int stop_pipe[2] = { -1, -1 };
-
-static void on_signal(int sig)
-{
-	int saved = errno;
-
-	stop_signal = sig;
-	(void) !write(stop_pipe[1], "", 1); /* a full pipe wakes the loop as well */
-	errno = saved;
-}
-
-static int watch_signals(void)
-{
-	struct sigaction action = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
-
-	if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0 || sigaction(SIGTERM, &action, NULL) < 0 ||
-	    sigaction(SIGINT, &action, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
-		return -errno;
-	return 0;
-}
-
 int64_t serve_now(const struct serve *s)
 {
 	return s->os->clock_real(s->os);
@@ -214,7 +192,7 @@ static int start_signer(struct serve *s)
 {
 	int r = trust_start(s);
 
-	for (unsigned waited = 0; is_on_its_way(s, r) && waited < SIGNER_WAIT_MS && !stop_signal;
+	for (unsigned waited = 0; is_on_its_way(s, r) && waited < SIGNER_WAIT_MS && !cli_stopped_by();
 	     waited += SIGNER_AGAIN_MS) {
 		const struct timespec moment = { 0, SIGNER_AGAIN_MS * 1000 * 1000 };
 
@@ -288,9 +266,9 @@ static int start(struct serve *s, const struct cli *c)
 	return -1;
 }
 
-static int loop(struct serve *s, const struct cli *c)
+static int loop(struct serve *s, const struct cli *c, int stop_fd)
 {
-	while (!stop_signal) {
+	while (!cli_stopped_by()) {
 		struct pollfd fds[FDS];
 		size_t web_count, mqtt_at = 0, stop_at;
 		int timeout = TICK_MS;
@@ -299,12 +277,12 @@ static int loop(struct serve *s, const struct cli *c)
 		mqtt_at = web_count;
 		mqtt_poll_prepare(s->mqtt, &fds[mqtt_at], &timeout);
 		stop_at = mqtt_at + 1;
-		fds[stop_at] = (struct pollfd){ .fd = stop_pipe[0], .events = POLLIN };
+		fds[stop_at] = (struct pollfd){ .fd = stop_fd, .events = POLLIN };
 		control_shorten(s, &timeout);
 		looks_shorten(s, &timeout);
 		if (poll(fds, stop_at + 1, timeout < 0 ? TICK_MS : timeout) < 0 && errno != EINTR)
 			return cli_fail_error(c, -errno, "poll");
-		if (stop_signal)
+		if (cli_stopped_by())
 			break;
 		mqtt_poll_done(s->mqtt, fds[mqtt_at].revents);
 		broker_settle(s);
@@ -348,14 +326,14 @@ static int run(const struct cli *c, const struct serve_options *options)
 			   .signer_backoff = { .base_ms = 500, .cap_ms = 30000 },
 			   .broker_backoff = { .base_ms = 500, .cap_ms = 30000 },
 			   .publish_backoff = { .base_ms = 1000, .cap_ms = 30000 } };
-	int r;
+	int stop_fd = -1, r;
 
 	r = cli_fleet_name(c, &fleet);
 	if (r >= 0)
 		return r;
 	snprintf(s.fleet, sizeof(s.fleet), "%s", buf_str(&fleet));
 	s.started_ms = serve_now_ms(&s);
-	r = watch_signals();
+	r = cli_watch_stop(&stop_fd);
 	if (r < 0)
 		return cli_fail_error(c, r, "signals");
 	r = open_folders(&s, c);
@@ -370,8 +348,8 @@ static int run(const struct cli *c, const struct serve_options *options)
 			       s.https_port, s.options.broker_host ? s.options.broker_host : serve_public_host(&s),
 			       s.broker_port);
 		fflush(stdout);
-		r = loop(&s, c);
-		log_notice("serve-stops", "ends by signal %d", (int) stop_signal);
+		r = loop(&s, c, stop_fd);
+		log_notice("serve-stops", "ends by signal %d", cli_stopped_by());
 	}
 	finish(&s);
 	return r;

@@ -326,6 +326,9 @@ void gates_moved(struct evaluation *e); /* the evaluation lies somewhere else no
 void gates_input(const struct evaluation *e, struct schedule_input *in);
 /* Since when they are asked, whom they ask, what they answered. Within a transaction. */
 NODISCARD int gates_note(struct serve *s, const char *id, const struct evaluation *e, bool *ret_news);
+/* What was seen of a gate, kept; the oldest of many is dropped. */
+NODISCARD int gates_keep_look(struct serve *s, const char *id, size_t position, const char *gate,
+			      const struct gate_look *l);
 /* Begin the looks outside that are due; when the next one is. */
 int64_t gates_look(struct serve *s, const char *id, const struct evaluation *e);
 

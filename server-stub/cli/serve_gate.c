@@ -345,7 +345,7 @@ static int note_answer(struct serve *s, const char *id, size_t position, const c
 	return r < 0 ? r : 0;
 }
 
-static int note_look(struct serve *s, const char *id, size_t position, const char *gate, const struct gate_look *l)
+int gates_keep_look(struct serve *s, const char *id, size_t position, const char *gate, const struct gate_look *l)
 {
 	char low[32], high[32];
 
@@ -395,7 +395,7 @@ int gates_note(struct serve *s, const char *id, const struct evaluation *e, bool
 
 		if (e->gates->fresh[i]) {
 			*ret_news = true;
-			r = note_look(s, id, position, g->name, &f->looks[f->look_count - 1]);
+			r = gates_keep_look(s, id, position, g->name, &f->looks[f->look_count - 1]);
 		}
 		if (r < 0 || !asked->asked)
 			continue;

@@ -180,32 +180,10 @@ static struct job *free_job(struct looker *l)
 	return NULL;
 }
 
-static int store(struct serve *s, const char *rollout, size_t position, const char *gate,
-		 const struct gate_look *l, const char *data)
-{
-	char low[32], high[32];
-
-	gate_number(low, l->low);
-	gate_number(high, l->high);
-	return db_gate_look_add(s->db,
-				&(struct db_gate_look){ .rollout = rollout,
-							.position = position,
-							.gate = gate,
-							.at = l->at,
-							.said = gate_verdict_name(l->said),
-							.low = low,
-							.high = high,
-							.samples = l->samples,
-							.since = l->since,
-							.text = l->text,
-							.data = data },
-				GATE_LOOKS_KEPT);
-}
-
 static void store_failure(struct serve *s, const char *rollout, size_t position, const char *gate, const char *why)
 {
 	const struct gate_look l = { .at = serve_now(s), .said = GATE_INCONCLUSIVE, .text = why };
-	int r = store(s, rollout, position, gate, &l, NULL);
+	int r = gates_keep_look(s, rollout, position, gate, &l);
 
 	log_warning("gate-look", "rollout=%s gate=%s: %s", rollout, gate, why);
 	if (r < 0)
@@ -436,7 +414,8 @@ static void take_answer(struct serve *s, struct job *job, int status)
 	}
 	if (json_get(doc, "data") && json_text(json_get(doc, "data"), &data) < 0)
 		buf_clear(&data); /* the numbers are what is judged */
-	r = store(s, job->rollout, job->position, job->gate, &look, data.len ? buf_str(&data) : NULL);
+	look.data = data.len ? buf_str(&data) : NULL;
+	r = gates_keep_look(s, job->rollout, job->position, job->gate, &look);
 	if (r < 0)
 		log_error("gate-look", "rollout=%s gate=%s could not be stored: %s (%s)", job->rollout, job->gate,
 			  err_text(r), db_error(s->db));

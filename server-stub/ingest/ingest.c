@@ -438,13 +438,29 @@ out:
 	return r;
 }
 
-int ingest_lease(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len, int64_t now,
-		 struct lease *ret, const char **ret_refusal)
+/* 1: `ret` is what the node signed, the caller's; 0: it did not, or is none of ours; negative: our own failure. */
+static int open_signed(struct db *db, const char *node, const void *bytes, size_t len, struct json **ret)
 {
 	CLEANUP(buf_done)
 	struct buf identity = BUF_INIT(16 * 1024);
 	CLEANUP(tuf_keyring_freep)
 	struct tuf_keyring *ring = NULL;
+	int r = db_node_identity(db, node, &identity);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = tuf_keyring_single(buf_str(&identity), &ring);
+	if (r < 0)
+		return r;
+	r = tuf_envelope_open(bytes, len, ring, ret);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	return 1;
+}
+
+int ingest_lease(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len, int64_t now,
+		 struct lease *ret, const char **ret_refusal)
+{
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 	struct lease lease;
@@ -458,15 +474,10 @@ int ingest_lease(struct db *db, const char *fleet, const char *node, const void 
 		*ret_refusal = "more requests in a minute than a node has to send";
 		return 0;
 	}
-	r = db_node_identity(db, node, &identity);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	r = tuf_keyring_single(buf_str(&identity), &ring);
-	if (r < 0)
+	r = open_signed(db, node, bytes, len, &doc);
+	if (r <= 0)
 		return r;
-	r = tuf_envelope_open(bytes, len, ring, &doc);
-	if (r == 0)
-		r = lease_parse(json_get(doc, "signed"), &lease);
+	r = lease_parse(json_get(doc, "signed"), &lease);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
 	if (!str_eq(lease.fleet, fleet) || !str_eq(lease.node, node))
@@ -482,10 +493,6 @@ int ingest_lease(struct db *db, const char *fleet, const char *node, const void 
 int ingest_collection(struct db *db, const char *fleet, const char *node, const void *bytes, size_t len,
 		      struct collection *ret, const char **ret_refusal)
 {
-	CLEANUP(buf_done)
-	struct buf identity = BUF_INIT(16 * 1024);
-	CLEANUP(tuf_keyring_freep)
-	struct tuf_keyring *ring = NULL;
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 	struct collection c;
@@ -494,15 +501,10 @@ int ingest_collection(struct db *db, const char *fleet, const char *node, const 
 	*ret_refusal = "not signed by a node of this fleet";
 	if (!guard_id(node) || len > COLLECTION_STATEMENT_MAX)
 		return 0;
-	r = db_node_identity(db, node, &identity);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	r = tuf_keyring_single(buf_str(&identity), &ring);
-	if (r < 0)
+	r = open_signed(db, node, bytes, len, &doc);
+	if (r <= 0)
 		return r;
-	r = tuf_envelope_open(bytes, len, ring, &doc);
-	if (r == 0)
-		r = collection_parse(json_get(doc, "signed"), &c);
+	r = collection_parse(json_get(doc, "signed"), &c);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
 	if (!str_eq(c.fleet, fleet) || !str_eq(c.node, node)) {
