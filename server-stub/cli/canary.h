@@ -3,8 +3,9 @@
  *
  * What is retained is only a cache, but one that nodes hear first; a broker that failed over, or whose
  * administrator swept it, may have lost it behind a connection that stands. Now and then one retained
- * message is asked for again; if it does not come, all are published anew. A broker that keeps nothing
- * at all is asked ever more seldom. No clock and no I/O of its own.
+ * message is asked for again; if it does not come, in 30 s or before the next question would be due, all
+ * are published anew. A broker that keeps nothing at all is asked ever more seldom. No clock and no I/O
+ * of its own.
  */
 #ifndef SELFRIGHT_CLI_CANARY_H
 #define SELFRIGHT_CLI_CANARY_H
@@ -16,7 +17,8 @@ enum { CANARY_EVERY_MS = 5 * 60 * 1000, CANARY_ANSWER_MS = 30 * 1000, CANARY_SEL
 
 struct canary {
 	uint64_t at_ms; /* the next step; 0: not on duty */
-	uint64_t every_ms;
+	uint64_t period_ms; /* how often it is asked while it keeps; 0: CANARY_EVERY_MS */
+	uint64_t every_ms; /* how often now */
 	bool asked;
 };
 

@@ -321,6 +321,7 @@ static int run(const struct cli *c, const struct serve_options *options)
 	struct buf fleet = BUF_INIT(ID_MAX);
 	struct serve s = { .os = &os_posix,
 			   .options = *options,
+			   .kept = { .period_ms = options->canary_s * 1000 },
 			   .serve_dirfd = -1,
 			   .repo_dirfd = -1,
 			   .signer_backoff = { .base_ms = 500, .cap_ms = 30000 },
@@ -376,7 +377,7 @@ static bool split_broker(char *text, const char **ret_host, unsigned *ret_port)
 int cmd_serve(int argc, char **argv)
 {
 	static const char *listen_on = "127.0.0.1", *broker, *broker_for_nodes, *broker_user, *broker_password;
-	static uint64_t http_port, broker_port, certificate_life;
+	static uint64_t http_port, broker_port, canary, certificate_life;
 	static bool verbose, no_signer;
 	static struct cli_values names;
 	static const struct cli_option options[] = {
@@ -409,6 +410,10 @@ int cmd_serve(int argc, char **argv)
 		  .value = "FILE",
 		  .help = "and the password",
 		  .text = &broker_password },
+		{ .name = "broker-check",
+		  .value = "TIME",
+		  .help = "how often the broker is asked whether it still keeps what is retained (default 5m)",
+		  .seconds = &canary },
 		{ .name = "no-signer",
 		  .help = "a selfright-signer runs there already, as a user of its own (its --client is ours)",
 		  .flag = &no_signer },
@@ -447,6 +452,10 @@ int cmd_serve(int argc, char **argv)
 	    (certificate_life < CERTIFICATE_LIFE_MIN_S || certificate_life > CERTIFICATE_LIFE_MAX_S))
 		return cli_fail(&c, CLI_USAGE, "a node's certificate lives for %d seconds to %d days",
 				CERTIFICATE_LIFE_MIN_S, CERTIFICATE_LIFE_MAX_S / 86400);
+	if (canary > CANARY_SELDOM_MS / 1000)
+		return cli_fail(&c, CLI_USAGE, "--broker-check takes at most %d hours",
+				CANARY_SELDOM_MS / 3600000);
+	o.canary_s = canary;
 	o.certificate_life_s = certificate_life;
 	o.dir = c.dir;
 	o.listen = listen_on;

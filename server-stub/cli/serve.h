@@ -76,6 +76,7 @@ struct serve_options {
 	unsigned external_port;
 	const char *nodes_host; /* where nodes reach it; the same unless it says otherwise */
 	unsigned nodes_port;
+	uint64_t canary_s; /* how often the broker is asked whether it keeps; 0: as canary.h says */
 	uint64_t certificate_life_s; /* of nodes; 0: the longest */
 	const char *broker_user, *broker_password_file; /* external only; may be NULL */
 	const char *names[SERVE_NAMES_MAX]; /* DNS names and addresses nodes use, besides `listen` */
@@ -102,6 +103,8 @@ struct serve {
 	/* serve_broker */
 	struct process broker;
 	struct mqtt *mqtt;
+	struct relay *relay; /* the road to somebody else's broker, */
+	struct tls *tls; /* and who may be at its end; NULL: the private one on loopback */
 	unsigned broker_port, control_port;
 	char broker_password[2 * 16 + 1];
 	uint64_t broker_retry_ms, broker_since_ms, connect_again_ms;

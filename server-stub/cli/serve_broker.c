@@ -1,5 +1,7 @@
 #include "base/err.h"
 #include "base/log.h"
+#include "fetch/relay.h"
+#include "fetch/tls.h"
 #include "json/json.h"
 #include "model/collection.h"
 #include "model/enrolment.h"
@@ -33,6 +35,8 @@ enum {
 	READY_MS = 5000,
 	STABLE_MS = 60000,
 	LOG_MAX = 1024 * 1024, /* of mosquitto.log, and of the one before it */
+	RETRY_OWN_MS = 2000, /* between attempts, at most: nothing is in the way to our own broker, */
+	RETRY_OUTSIDE_MS = 5000, /* and at any other we are one client, for whom a whole fleet waits */
 	COMPARE_MS = 15000, /* how long a start waits for a broker before it signs without having heard it */
 };
 
@@ -419,6 +423,10 @@ void broker_stop(struct serve *s)
 	s->acks = NULL;
 	mqtt_close(s->mqtt);
 	s->mqtt = NULL;
+	relay_stop(s->relay);
+	s->relay = NULL;
+	tls_free(s->tls);
+	s->tls = NULL;
 	if (s->broker.pid > 0) {
 		process_end(&s->broker, GRACE_MS);
 		(void) s->os->unlinkat(s->os, s->serve_dirfd, "mosquitto.pid", 0); /* a stale note is recognised */
@@ -793,6 +801,53 @@ static int read_password(struct serve *s, struct buf *ret)
 	return r;
 }
 
+static int make_tls(void *user, void **ret_ssl_ctx)
+{
+	struct serve *s = user;
+
+	return tls_context(s->tls, ret_ssl_ctx);
+}
+
+static void explain(void *user, char *out, size_t size, bool *ret_refused)
+{
+	struct serve *s = user;
+	struct relay_state road = { .step = RELAY_IDLE };
+
+	(void) ret_refused; /* a fleet waits for us: soon again, whatever it was */
+	relay_state(s->relay, &road);
+	if (tls_reason(s->tls)[0])
+		(void) snprintf(out, size, "%s", tls_reason(s->tls));
+	else if (road.failed && (road.step != RELAY_ENDED || mqtt_is_connected(s->mqtt)))
+		(void) snprintf(out, size, "%s", road.reason);
+}
+
+/*
+ * Somebody else's broker is reached through the relay, as nodes do: its name may resolve slowly, and nothing of that may
+ * hold up this loop. Its certificate is of the fleet's CA, as its nodes expect it.
+ */
+static int open_road(struct serve *s, struct mqtt_options *o)
+{
+	char ca[PATH_MAX];
+	const struct relay_options road = {
+		.os = s->os, .dirfd = s->serve_dirfd, .host = o->host, .port = o->port
+	};
+	const struct tls_options tls = { .host = o->host, .port = o->port, .ca_file = ca };
+	int r;
+
+	if (snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir) >= (int) sizeof(ca))
+		return -ENAMETOOLONG;
+	r = tls_new(&tls, &s->tls);
+	if (r == 0)
+		r = relay_start(&road, &s->relay);
+	if (r < 0)
+		return r;
+	o->road_path = relay_path(s->relay);
+	o->make_tls = make_tls;
+	o->free_tls = tls_context_free;
+	o->explain = explain;
+	return 0;
+}
+
 int broker_connect(struct serve *s)
 {
 	static const char *const filters[] = { "node/+/report", "node/+/event", "node/+/presence", "node/+/lease",
@@ -800,7 +855,7 @@ int broker_connect(struct serve *s)
 					       "announce",	CANARY };
 	CLEANUP(buf_done)
 	struct buf password = BUF_INIT(1024);
-	char topics[ARRAY_LEN(filters)][TOPIC_MAX], ca[PATH_MAX], client[ID_MAX + 24];
+	char topics[ARRAY_LEN(filters)][TOPIC_MAX], client[ID_MAX + 24];
 	const char *subscriptions[ARRAY_LEN(topics)];
 	bool external = s->options.broker_host != NULL;
 	struct mqtt_options o = {
@@ -812,7 +867,7 @@ int broker_connect(struct serve *s)
 		.password = external ? NULL : s->broker_password,
 		.keepalive_s = 30,
 		.session_expiry_s = 3600,
-		.retry_cap_ms = external ? 60000 : 2000,
+		.retry_cap_ms = external ? RETRY_OUTSIDE_MS : RETRY_OWN_MS,
 		.subscriptions = subscriptions,
 		.subscription_count = ARRAY_LEN(topics),
 		.on_state = on_state,
@@ -830,10 +885,9 @@ int broker_connect(struct serve *s)
 		subscriptions[i] = topics[i];
 	}
 	if (external) {
-		/* The outside broker's certificate is of the fleet's CA, as its nodes expect it. */
-		if (snprintf(ca, sizeof(ca), "%s/tls/ca.crt", s->serve_dir) >= (int) sizeof(ca))
-			return -ENAMETOOLONG;
-		o.ca_file = ca;
+		r = open_road(s, &o);
+		if (r < 0)
+			return r;
 		if (s->options.broker_password_file) {
 			r = read_password(s, &password);
 			if (r < 0)

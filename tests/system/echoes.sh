@@ -5,7 +5,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/system/fleet_lib.bash
 . "$here/fleet_lib.bash"
 
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 known() { selfright node show n1 >/dev/null && selfright node show n2 >/dev/null; }
 both_run() { runs n1 web "$1" && runs n2 web "$1"; }
 undone() { agent "$1" history --json | holds '[.history[] | select(.to == "1.2.0" and .name == "check-failed")] | length == 1'; }
@@ -22,15 +21,8 @@ ends_as() {
 check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
 check "a controller with a broker of its own, for a moment" start_serve
 stop_serve
-mkdir "$tmp/broker"
-cp "$SELFRIGHT_DIR"/serve/tls/{server.crt,server.key,ca.crt} "$tmp/broker"
-chmod 755 "$tmp/broker" && chmod 644 "$tmp/broker"/*
-plain=$(port) secure=$(port)
-printf 'listener %s 127.0.0.1\nlistener %s 127.0.0.1\ncafile %s/ca.crt\ncertfile %s/server.crt\nkeyfile %s/server.key\nallow_anonymous true\n' \
-	"$plain" "$secure" "$tmp/broker" "$tmp/broker" "$tmp/broker" >"$tmp/broker/conf"
-mosquitto -c "$tmp/broker/conf" >>"$tmp/broker/log" 2>&1 &
-pids+=($!)
-check "a broker on which everybody may speak" within 20 mosquitto_pub -p "$plain" -t started -m yes
+check "its certificate is lent to" make_broker
+check "a broker on which everybody may speak" start_broker
 python3 "$here/echoes.py" "$plain" demo n1 "$tmp/echoes" 2>>"$tmp/broker/log" &
 pids+=($!)
 check "a controller there" start_serve --broker "localhost:$secure"

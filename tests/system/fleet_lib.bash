@@ -127,6 +127,28 @@ waits_for() { agent "$1" why --json | holds --arg r "$2" '[.components[].reason]
 rollout_is() { selfright rollout show "$1" --json | holds --arg s "$2" '.state == $s'; }
 believes() { selfright node show "$1" --json | holds --arg c "$2" --arg v "$3" '.components[] | select(.component == $c).version == $v'; }
 
+# Somebody else's broker, which remembers nothing: the controller is given it with --broker "localhost:$secure", and what
+# looks into it uses $plain. Its certificate is that of a controller that was started once before.
+port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+make_broker() {
+	mkdir "$tmp/broker" && cp "$SELFRIGHT_DIR"/serve/tls/{server.crt,server.key,ca.crt} "$tmp/broker" &&
+		chmod 755 "$tmp/broker" && chmod 644 "$tmp/broker"/* || return 1
+	plain=$(port) secure=$(port)
+	printf 'listener %s 127.0.0.1\nlistener %s 127.0.0.1\ncafile %s/ca.crt\ncertfile %s/server.crt\nkeyfile %s/server.key\nallow_anonymous true\n' \
+		"$plain" "$secure" "$tmp/broker" "$tmp/broker" "$tmp/broker" >"$tmp/broker/conf"
+}
+start_broker() {
+	mosquitto -c "$tmp/broker/conf" >>"$tmp/broker/log" 2>&1 &
+	broker=$!
+	pids+=($!)
+	within 20 mosquitto_pub -p "$plain" -t started -m yes
+}
+kill_broker() {
+	kill -9 "$broker"
+	wait "$broker" 2>/dev/null
+	return 0
+}
+
 # A component of files only, that is good after a second.
 make_component() { # NAME
 	mkdir -p "$1/tree"

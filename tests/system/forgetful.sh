@@ -5,13 +5,6 @@ set -u
 # shellcheck source=tests/system/fleet_lib.bash
 . "$(dirname "$0")/fleet_lib.bash"
 
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-start_broker() {
-	mosquitto -c "$tmp/broker/conf" >>"$tmp/broker/log" 2>&1 &
-	broker=$!
-	pids+=($!)
-	within 20 mosquitto_pub -p "$plain" -t started -m yes
-}
 kept() { [ -n "$(mosquitto_sub -p "$plain" -t "selfright/v1/demo/$1" --retained-only -C 1 -W 1 2>/dev/null)" ]; }
 announced() { mosquitto_sub -p "$plain" -t selfright/v1/demo/node/n1/announce --retained-only -C 1 -W 1 | gunzip | grep -q 'nodes/.*n1'; }
 
@@ -28,12 +21,7 @@ head -c 1200000 /dev/zero | tr '\0' 'y' >>"$log"
 check "again" within 60 grep -q yyyy "$log.1"
 check "and no more than those two" eval '[ "$(ls "$SELFRIGHT_DIR"/serve/mosquitto | grep -c log)" = 2 ]'
 stop_serve
-mkdir "$tmp/broker"
-cp "$SELFRIGHT_DIR"/serve/tls/{server.crt,server.key,ca.crt} "$tmp/broker"
-chmod 755 "$tmp/broker" && chmod 644 "$tmp/broker"/*
-plain=$(port) secure=$(port)
-printf 'listener %s 127.0.0.1\nlistener %s 127.0.0.1\ncafile %s/ca.crt\ncertfile %s/server.crt\nkeyfile %s/server.key\nallow_anonymous true\n' \
-	"$plain" "$secure" "$tmp/broker" "$tmp/broker" "$tmp/broker" >"$tmp/broker/conf"
+check "its certificate is lent to" make_broker
 check "somebody else's broker, which remembers nothing" start_broker
 check "a controller with that one" start_serve --broker "localhost:$secure"
 check "which publishes there" within 20 kept timestamp
@@ -49,8 +37,22 @@ check "the timestamp is there again" within 30 kept timestamp
 check "and all else" within 30 announced
 check "said so" grep -q "broker-forgot" "$tmp/serve.log"
 
-kill -9 "$broker"
-wait "$broker" 2>/dev/null
+# --- in silence, behind a connection that stands: the canary ---
+# What replaces the timestamp expires a second later, and nobody is told; the next re-signing is hours away.
+stop_serve
+check "a controller that asks every two seconds whether all is kept" start_serve --broker "localhost:$secure" --broker-check 2s
+lost() { grep -c "broker-forgot: the broker lost what it retained" "$tmp/serve.log"; }
+check "what is kept is found there" within 20 kept timestamp
+before=$(lost) breaks=$(grep -c broker-lost "$tmp/serve.log")
+check "the timestamp is replaced by one that expires" mosquitto_pub -p "$plain" -V 5 -r -q 1 -t selfright/v1/demo/timestamp -m "{}" \
+	-D publish message-expiry-interval 1
+missed() { [ "$(lost)" -gt "$before" ]; }
+check "the canary misses it" within 60 missed
+check "and it is there again" within 60 kept timestamp
+check "as it was signed" eval 'mosquitto_sub -p "$plain" -t selfright/v1/demo/timestamp --retained-only -C 1 -W 1 | holds .signed'
+check "on the connection that there was" eval '[ "$(grep -c broker-lost "$tmp/serve.log")" = "$breaks" ]'
+
+kill_broker
 check "the broker starts again, without a memory" start_broker
 check "the timestamp is there again" within 90 kept timestamp
 check "and the node's order" within 30 announced
@@ -63,8 +65,7 @@ printf 'topic readwrite #\ntopic deny selfright/v1/demo/announce\ntopic deny sel
 chmod 644 "$tmp/broker/acl"
 echo "acl_file $tmp/broker/acl" >>"$tmp/broker/conf"
 forget() {
-	kill -9 "$broker"
-	wait "$broker" 2>/dev/null
+	kill_broker
 	start_broker
 }
 asks() { # WITH_BROKER WITHOUT: how often n1 asks
@@ -83,7 +84,19 @@ check "is found by asking" within 60 runs n1 web 1.0.0
 check "and done" within 60 rollout_is first done
 check "a node that asks once an hour, and every two seconds without a broker" asks 1h 2s
 check "another rollout" selfright rollout start --component web --version 1.1.0 --stage all=all --id second
-kill -9 "$broker"
-wait "$broker" 2>/dev/null
+kill_broker
 check "is found when the broker is gone" within 60 runs n1 web 1.1.0
+
+# --- a name that a resolver does not answer for holds up nothing ---
+if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
+	stop_serve
+	python3 -c 'import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.77", 53)); time.sleep(600)' &
+	pids+=($!)
+	echo "nameserver 127.0.0.77" >"$tmp/resolv.conf"
+	unshare --mount --propagation private sh -c 'mount --bind "$1" /etc/resolv.conf && exec selfright serve --broker "broker.test:$2"' sh \
+		"$tmp/resolv.conf" "$secure" >>"$tmp/serve.log" 2>&1 &
+	serve_pid=$!
+	check "a controller whose broker's name leads nowhere says so" within 60 grep -q "the resolver did not answer for broker.test" "$tmp/serve.log"
+	check "and answers" within 20 api http://x/v1/status
+fi
 ended

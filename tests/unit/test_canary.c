@@ -68,11 +68,34 @@ static void what_keeps_nothing_is_asked_ever_more_seldom(void **state)
 	assert_int_equal(canary_step(&c, UINT64_MAX), CANARY_NOTHING);
 }
 
+static void it_is_asked_as_often_as_somebody_wants(void **state)
+{
+	struct canary c = { .period_ms = 2000 };
+
+	(void) state;
+	for (int i = 0; i < 2; i++) {
+		canary_start(&c, 0);
+		assert_int_equal(canary_step(&c, 1999), CANARY_NOTHING);
+		assert_int_equal(canary_step(&c, 2000), CANARY_ASK);
+		canary_heard(&c, 2500);
+		assert_int_equal(canary_step(&c, 4499), CANARY_NOTHING);
+		assert_int_equal(canary_step(&c, 4500), CANARY_ASK);
+		/* The answer has no more time than lies between two questions. */
+		assert_int_equal(canary_step(&c, 6499), CANARY_NOTHING);
+		assert_int_equal(canary_step(&c, 6500), CANARY_LOST);
+		canary_start(&c, 6500);
+		assert_int_equal(canary_step(&c, 10499), CANARY_NOTHING);
+		assert_int_equal(canary_step(&c, 10500), CANARY_ASK);
+		canary_stop(&c); /* a new connection is as the first was */
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_kept_is_asked_for_now_and_then),
 		cmocka_unit_test(what_does_not_come_is_lost),
+		cmocka_unit_test(it_is_asked_as_often_as_somebody_wants),
 		cmocka_unit_test(what_keeps_nothing_is_asked_ever_more_seldom),
 	};
 
