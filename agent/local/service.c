@@ -902,6 +902,20 @@ int services_settled(const struct services *s, const char *component, const char
 	return settled ? 1 : 0;
 }
 
+bool services_are_leaving(const struct services *s, const char *component, const char **ret_name)
+{
+	for (size_t i = 0; i < SERVICES_MAX; i++) {
+		const struct slot *k = &s->slots[i];
+
+		if (!k->used || !str_eq(k->component, component) || (k->actual != STOPPING && k->actual != KILLING))
+			continue;
+		if (ret_name)
+			*ret_name = k->name;
+		return true;
+	}
+	return false;
+}
+
 static int tail_of(const struct services *s, const struct slot *k, struct buf *out)
 {
 	char name[2 * ID_MAX + 16], chunk[COMMAND_TAIL_MAX];

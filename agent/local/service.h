@@ -63,6 +63,9 @@ size_t services_prepare(const struct services *s, struct pollfd *fds, size_t max
  */
 NODISCARD int services_settled(const struct services *s, const char *component, const char **ret_name);
 
+/* Is a process of the component still there that was told to go? *ret_name as above. */
+bool services_are_leaving(const struct services *s, const char *component, const char **ret_name);
+
 /* The newest output of one of the component's services that failed, else of any; appended. */
 void services_log_tail(const struct services *s, const char *component, struct buf *out);
 

@@ -255,6 +255,21 @@ static int change(struct node *n)
 	return r;
 }
 
+/* What waits for an old process that not even SIGKILL ends (one in the kernel's hands) is not the release's fault. */
+static int late(struct node *n)
+{
+	const char *name = "";
+
+	for (size_t i = 0; i < update_part_count(n); i++) {
+		const struct part p = update_part(n, i);
+
+		if (services_are_leaving(n->services, p.component, &name))
+			return update_fail_as(n, RESULT_SERVICE_MANAGER, -ERR_DEADLINE,
+					      "the service %s of %s %s does not end", name, p.component, p.from);
+	}
+	return update_fail_as(n, RESULT_SERVICE_FAILED, -ERR_DEADLINE, "the services did not start in time");
+}
+
 static int start_services(struct node *n)
 {
 	struct attempt *a = &n->attempt;
@@ -283,8 +298,7 @@ static int start_services(struct node *n)
 		return update_fail_as(n, catalogue_blame(RESULT_SERVICE_FAILED, r), r,
 				      "the service %s did not start", name);
 	if (r == 0 && now - a->entered_ms > START_DEADLINE_MS)
-		return update_fail_as(n, RESULT_SERVICE_FAILED, -ERR_DEADLINE,
-				      "the services did not start in time");
+		return late(n);
 	if (r == 0) {
 		a->wake_ms = now + LOOK_MS;
 		return PHASE_AGAIN;

@@ -337,6 +337,7 @@ static void test_service_that_does_not_start(void **state)
 static void test_service_that_does_not_stop(void **state)
 {
 	struct release r = { .version = NULL };
+	const char *name = "";
 	int pid;
 
 	(void) state;
@@ -345,8 +346,15 @@ static void test_service_that_does_not_stop(void **state)
 	assert_int_equal(apply("1.0.0", &r), 0);
 	step_until(1, "web");
 	pid = status().pid;
+	assert_false(services_are_leaving(services, "web", NULL));
 	services_stop(services, "web", false);
+	(void) services_step(services, now_ms());
+	/* Until it is gone nobody else can be blamed for what waits. */
+	assert_true(services_are_leaving(services, "web", &name));
+	assert_string_equal(name, "app");
+	assert_false(services_are_leaving(services, "other", NULL));
 	step_until(1, "web"); /* killed after its second */
+	assert_false(services_are_leaving(services, "web", NULL));
 	assert_int_equal(services_count(services), 0);
 	assert_true(is_gone(pid));
 	release_done(&r);
