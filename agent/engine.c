@@ -479,9 +479,15 @@ static void turn(struct engine *e, int timeout_ms, bool nested)
 	count = prepare(e, fds, &control, &control_count, &timeout_ms);
 	t = (struct timespec){ .tv_sec = timeout_ms / 1000, .tv_nsec = (long) (timeout_ms % 1000) * 1000000 };
 	sigemptyset(&none);
-	if (ppoll(fds, count, timeout_ms < 0 ? NULL : &t, &none) < 0)
+	if (ppoll(fds, count, timeout_ms < 0 ? NULL : &t, &none) < 0) {
+		static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+
+		/* A kernel that lacks memory even for this must not cost a whole processor as well. */
+		if (errno != EINTR)
+			(void) nanosleep(&pause, NULL); /* cut short it is only tried sooner */
 		for (size_t i = 0; i < count; i++)
 			fds[i].revents = 0;
+	}
 	if (n->link && (fds[0].revents || frame_wants_write(&e->link_conn)))
 		pump_link(e, fds[0].revents);
 	control_step(e->control, fds + control, control_count, nested);
