@@ -976,6 +976,14 @@ static bool is_partial(const char *name)
 	return n > m && strcmp(name + n - m, PARTIAL) == 0;
 }
 
+static bool is_in(const char *name, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (str_eq(name, list[i]))
+			return true;
+	return false;
+}
+
 int data_collect(const struct os *os, const struct store_dirs *dirs, int64_t now, const char *const *claimed,
 		 size_t claimed_count, size_t *ret_removed)
 {
@@ -986,12 +994,9 @@ int data_collect(const struct os *os, const struct store_dirs *dirs, int64_t now
 
 	for (size_t i = 0; r == 0 && i < names.count; i++) {
 		const char *name = names.names[i];
-		bool is_claimed = false;
 		int64_t at = 0;
 
-		for (size_t k = 0; k < claimed_count; k++)
-			is_claimed = is_claimed || str_eq(name, claimed[k]);
-		if (is_claimed)
+		if (is_in(name, claimed, claimed_count))
 			continue;
 		if (is_partial(name) || name[0] == '.') {
 			r = tree_remove(os, dirs->saved, name);
@@ -1009,4 +1014,54 @@ int data_collect(const struct os *os, const struct store_dirs *dirs, int64_t now
 	if (ret_removed)
 		*ret_removed = removed;
 	return r;
+}
+
+/* Does every component of `rec` have a newer copy among `all`? */
+static bool has_newer(const struct record *rec, struct record *const *all, size_t count)
+{
+	for (size_t m = 0; m < rec->set.move_count; m++) {
+		bool newer = false;
+
+		for (size_t i = 0; !newer && i < count; i++)
+			for (size_t k = 0; all[i] && all[i] != rec && k < all[i]->set.move_count; k++)
+				newer = newer || (all[i]->set.at > rec->set.at &&
+						  str_eq(all[i]->set.moves[k].component, rec->set.moves[m].component));
+		if (!newer)
+			return false;
+	}
+	return true;
+}
+
+int data_give_up(const struct os *os, const struct store_dirs *dirs, const char *const *claimed, size_t claimed_count,
+		 char ret[static DATA_NAME_SIZE])
+{
+	CLEANUP(name_list_done)
+	struct name_list names = { NULL, 0 };
+	struct record **all;
+	size_t oldest = SIZE_MAX;
+	int r = dirs->saved < 0 ? 0 : dir_list(os, dirs->saved, ".", &names);
+
+	if (r < 0 || names.count == 0)
+		return r;
+	all = calloc(names.count, sizeof(struct record *));
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < names.count; i++) {
+		if (!name_is_fine(names.names[i]) || read_named(os, dirs, names.names[i], &all[i]) < 0 || !all[i]->restored)
+			continue; /* what cannot be read is nobody's to give up */
+		record_free(all[i]);
+		all[i] = NULL;
+	}
+	for (size_t i = 0; i < names.count; i++)
+		if (all[i] && !is_in(names.names[i], claimed, claimed_count) && has_newer(all[i], all, names.count) &&
+		    (oldest == SIZE_MAX || all[i]->set.at < all[oldest]->set.at))
+			oldest = i;
+	if (oldest < SIZE_MAX) {
+		(void) snprintf(ret, DATA_NAME_SIZE, "%s", names.names[oldest]); /* name_is_fine: fits */
+		r = data_remove(os, dirs, names.names[oldest]);
+	}
+	for (size_t i = 0; i < names.count; i++)
+		record_free(all[i]);
+	free(all);
+	return r < 0 ? r : oldest < SIZE_MAX;
 }

@@ -108,4 +108,12 @@ NODISCARD int data_remove(const struct os *os, const struct store_dirs *dirs, co
 NODISCARD int data_collect(const struct os *os, const struct store_dirs *dirs, int64_t now,
 			   const char *const *claimed, size_t claimed_count, size_t *ret_removed);
 
+/*
+ * Give up a copy before its time, for an update that would find no room: the oldest that was never put back, of
+ * whose components there are newer ones. What a restore displaced is not given up, nor the claimed names.
+ * 1: removed, and its name is in `ret`; 0: there is none to give up.
+ */
+NODISCARD int data_give_up(const struct os *os, const struct store_dirs *dirs, const char *const *claimed,
+			   size_t claimed_count, char ret[static DATA_NAME_SIZE]);
+
 #endif

@@ -204,6 +204,19 @@ void release_write(const struct release *r, struct json_node *object);
 /* The variables it uses anywhere, ${vars.NAME} -> NAME, added to `ret` once each. -ERR_FIELD_VALUE for an unknown ${...}. */
 NODISCARD int release_variables(const struct release *r, struct string_list *ret);
 
+/*
+ * Every command of a release: of its hooks, services and checks. `what` is words for people, "the hook
+ * notify", "the service app", "the check ready". Ends with the first answer below 0, which it returns.
+ */
+typedef int release_command_fn(void *context, const struct release_command *command, const char *what);
+int release_commands(const struct release *r, release_command_fn *f, void *context);
+
+/*
+ * The file in the release's own tree that a command runs: argv[0] with a '/' in it, or behind ${root}/.
+ * NULL: it runs a program of the node, or where it lies only the node knows (a variable). Borrowed.
+ */
+const char *release_command_file(const struct release_command *command);
+
 struct variables {
 	const struct labels *vars;
 	const char *node_id, *root;

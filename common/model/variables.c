@@ -108,12 +108,13 @@ static int names_of(const char *text, struct string_list *ret)
 	return 0;
 }
 
-static int names_of_command(const struct release_command *c, struct string_list *ret)
+static int names_of_command(void *names, const struct release_command *c, const char *what)
 {
 	int r = 0;
 
+	(void) what;
 	for (size_t i = 0; i < c->argv.count && r == 0; i++)
-		r = names_of(c->argv.items[i], ret);
+		r = names_of(c->argv.items[i], names);
 	return r;
 }
 
@@ -122,7 +123,7 @@ static int names_of_check(const struct release_check *c, struct string_list *ret
 	const char *texts[] = { c->http.host,	     c->http.port,   c->http.path,	  c->http.expect_body,
 				c->http.unix_socket, c->http.ca,     c->http.server_name, c->tcp.host,
 				c->tcp.port,	     c->metric.file, c->log.file,	  c->status.file };
-	int r = names_of_command(&c->exec, ret);
+	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(texts) && r == 0; i++)
 		r = names_of(texts[i], ret);
@@ -133,18 +134,8 @@ static int names_of_check(const struct release_check *c, struct string_list *ret
 
 int release_variables(const struct release *release, struct string_list *ret)
 {
-	const struct release_command *hooks[] = { &release->hooks.preflight, &release->hooks.before_swap,
-						  &release->hooks.after_swap, &release->hooks.after_rollback,
-						  &release->hooks.notify };
-	int r = 0;
+	int r = release_commands(release, names_of_command, ret);
 
-	for (size_t i = 0; i < release->service_count && r == 0; i++) {
-		r = names_of_command(&release->services[i].start, ret);
-		if (r == 0)
-			r = names_of_command(&release->services[i].reload, ret);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(hooks) && r == 0; i++)
-		r = names_of_command(hooks[i], ret);
 	for (size_t i = 0; i < release->check_count && r == 0; i++)
 		r = names_of_check(&release->checks[i], ret);
 	return r;

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct component {
 	char folder[PATH_MAX];
@@ -449,6 +451,32 @@ static int write_release(const struct component *c, const char *version, const s
 	return r < 0 ? r : json_build_text(b, true, ret);
 }
 
+struct programs {
+	const struct component *component;
+	struct conf_error *error;
+};
+
+/* A release whose programs were forgotten can pass no check; nodes refuse it, here it is found earlier. */
+static int judge_program(void *context, const struct release_command *command, const char *what)
+{
+	const struct programs *p = context;
+	const char *file = release_command_file(command);
+	char path[2 * PATH_MAX];
+	struct stat st;
+
+	if (!file)
+		return 0;
+	(void) snprintf(path, sizeof(path), "%s/%s/%s", p->component->folder, p->component->tree,
+			file); /* a cut one is not there */
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111))
+		return 0;
+	(void) snprintf(p->error->text, sizeof(p->error->text),
+			"%.200s/component.yaml: %.80s runs %.100s, which in %.60s is %s", p->component->folder, what,
+			file, p->component->tree,
+			access(path, F_OK) < 0 ? "missing" : "no executable file (chmod +x)");
+	return -ERR_CONFIG;
+}
+
 /* The reader of the nodes has the last word; its complaint names the field. */
 static int judge_release(const struct component *c, const char *version, const struct buf *text,
 			 struct conf_error *e)
@@ -481,11 +509,13 @@ static int judge_release(const struct component *c, const char *version, const s
 					c->folder, vars.items[i], vars.items[i]);
 			goto out;
 		}
-	if (r < 0) {
-		(void) snprintf(e->text, sizeof(e->text), "%.200s/component.yaml: %.250s", c->folder,
-				field ? field : err_text(r));
-		r = r == -ENOMEM ? r : -ERR_CONFIG;
+	if (r >= 0) {
+		r = release_commands(&release, judge_program, &(struct programs){ c, e });
+		goto out;
 	}
+	(void) snprintf(e->text, sizeof(e->text), "%.200s/component.yaml: %.250s", c->folder,
+			field ? field : err_text(r));
+	r = r == -ENOMEM ? r : -ERR_CONFIG;
 out:
 	string_list_done(&vars);
 	release_done(&release);

@@ -26,6 +26,7 @@ struct folder {
 
 static int setup(void **state)
 {
+	static const char *const programs[] = { "start", "check", "status", "test", "prepare" };
 	struct folder *f = calloc(1, sizeof(*f));
 	char tree[512];
 
@@ -35,6 +36,12 @@ static int setup(void **state)
 	assert_int_equal(0, mkdir(tree, 0755));
 	(void) snprintf(tree, sizeof(tree), "%s/tree/hello", f->path);
 	assert_int_equal(0, durable_write_file(os_quick(), AT_FDCWD, tree, "hello\n", 6, 0644));
+	(void) snprintf(tree, sizeof(tree), "%s/tree/bin", f->path);
+	assert_int_equal(0, mkdir(tree, 0755));
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
+		(void) snprintf(tree, sizeof(tree), "%s/tree/bin/%s", f->path, programs[i]);
+		assert_int_equal(0, durable_write_file(os_quick(), AT_FDCWD, tree, "#!/bin/sh\n", 10, 0755));
+	}
 	*state = f;
 	return 0;
 }
@@ -226,8 +233,8 @@ static void every_field_reaches_the_release(void **state)
 	assert_int_equal(120, r.expected_duration_s);
 	assert_string_equal("web/1.1.0/web.tar.zst", r.artifacts[0].path);
 	assert_string_equal("application/x-tar+zstd", r.artifacts[0].media);
-	assert_int_equal(1, r.files);
-	assert_int_equal(6, r.installed_size);
+	assert_int_equal(6, r.files);
+	assert_int_equal(56, r.installed_size);
 	assert_int_equal(0, release_agrees(&r, "web/1.1.0/release.json"));
 	release_done(&r);
 }
@@ -293,6 +300,12 @@ static void a_complaint_names_file_line_and_what_was_expected(void **state)
 		  "component.yaml:", "vars: [port]" },
 		{ "component: web\nteam: web\nservices:\n  - name: a\n    start: [x, \"${env.PATH}\"]\n",
 		  "component.yaml:", "${" },
+		{ "component: web\nteam: web\nchecks:\n  - name: ok\n    exec: {command: [bin/none]}\n",
+		  "component.yaml:", "the check ok runs bin/none, which in tree is missing" },
+		{ "component: web\nteam: web\nservices:\n  - name: app\n    start: [\"${root}/hello\"]\n",
+		  "component.yaml:", "the service app runs hello, which in tree is no executable file" },
+		{ "component: web\nteam: web\nhooks: {after_swap: {command: [./bin]}}\n", "component.yaml:",
+		  "the hook after_swap runs ./bin, which in tree is no executable file" },
 		{ "component: [web\n", "component.yaml:", "" },
 	};
 

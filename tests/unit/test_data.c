@@ -488,6 +488,99 @@ static void test_restoring_with_faults(void **state)
 	crash_test_run(&restoring_can_be_run_again, 8);
 }
 
+/* --- giving up --- */
+
+static int save_at(const struct os *os, const struct store_dirs *d, const char *name, int64_t at, const char *from)
+{
+	struct data_set set = one_move();
+
+	set.at = at;
+	set.moves[0].from = from;
+	return save(os, d, name, &set);
+}
+
+static void expect_given_up(const struct store_dirs *d, const char *name, const char *const *claimed)
+{
+	char given[DATA_NAME_SIZE] = "-";
+
+	assert_int_equal(data_give_up(os_quick(), d, claimed, claimed ? 1 : 0, given), name ? 1 : 0);
+	assert_string_equal(given, name ? name : "-");
+}
+
+static void test_for_want_of_room_the_oldest_that_are_not_the_last_go(void **state)
+{
+	static const char *const claimed[] = { "web-2" };
+	struct world *w = *state;
+	struct data_set other = one_move();
+
+	put_old(w->d.data);
+	expect_given_up(&w->d, NULL, NULL);
+	assert_int_equal(save_at(os_quick(), &w->d, "web-1", NOW, "1.0.0"), 0);
+	assert_int_equal(data_restore(os_quick(), &w->d, "web-1", false), 0); /* it displaced something */
+	assert_int_equal(save_at(os_quick(), &w->d, "web-4", NOW + 4, "1.3.0"), 0);
+	assert_int_equal(save_at(os_quick(), &w->d, "web-2", NOW + 2, "1.1.0"), 0);
+	assert_int_equal(save_at(os_quick(), &w->d, "web-3", NOW + 3, "1.2.0"), 0);
+	/* The only one of another component, though the oldest of those that may go. */
+	other.at = NOW + 1;
+	other.moves[other.move_count++].component = "base";
+	other.moves[1].from = other.moves[1].to = "1.0.0";
+	assert_int_equal(save(os_quick(), &w->d, "base-1", &other), 0);
+	assert_int_equal(mkdirat(w->d.saved, "web-9.partial", 0700), 0); /* collecting is for those */
+	assert_int_equal(mkdirat(w->d.saved, "web-8", 0700), 0); /* not to be read */
+	expect_given_up(&w->d, "web-3", claimed);
+	expect_given_up(&w->d, "web-2", NULL);
+	expect_given_up(&w->d, NULL, NULL);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(faccessat(w->d.saved, (const char *[]){ "web-1", "web-4", "base-1" }[i], F_OK, 0), 0);
+}
+
+static int prep_three(struct fault_case *c)
+{
+	int r = prep_old(c);
+	struct store_dirs d = dirs_of(c);
+
+	if (r == 0)
+		r = save_at(os_quick(), &d, "web-1", NOW, "1.0.0");
+	if (r == 0)
+		r = save_at(os_quick(), &d, "web-2", NOW + 1, "1.1.0");
+	dirs_close(&d);
+	return r;
+}
+
+static int body_give_up(struct fault_case *c)
+{
+	struct store_dirs d = dirs_of(c);
+	char given[DATA_NAME_SIZE];
+	int r = data_give_up(c->os, &d, NULL, 0, given);
+
+	dirs_close(&d);
+	return r == 0 ? -ENOENT : r < 0 ? r : 0; /* a record that could not be read is none to give up */
+}
+
+/* The old one is whole or out of sight; the newer one is never touched. */
+static void check_give_up(struct fault_case *c, int r)
+{
+	struct store_dirs d = dirs_of(c);
+
+	if (r == 0)
+		assert_int_equal(faccessat(d.saved, "web-1", F_OK, 0), -1);
+	if (faccessat(d.saved, "web-1", F_OK, 0) == 0)
+		expect(d.saved, "web-1/copy-0/table", "old");
+	expect(d.saved, "web-2/copy-0/table", "old");
+	assert_int_equal(data_collect(os_quick(), &d, NOW, NULL, 0, NULL), 0);
+	assert_int_equal(faccessat(d.saved, "web-1.partial", F_OK, 0), -1);
+	dirs_close(&d);
+}
+
+FAULT_TEST(giving_up){ .name = "giving up", .prep = prep_three, .body = body_give_up, .check = check_give_up };
+
+static void test_giving_up_with_faults(void **state)
+{
+	(void) state;
+	fault_test_run(&giving_up);
+	crash_test_run(&giving_up, 6);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -503,8 +596,10 @@ int main(void)
 		T(test_holes_and_many_bytes),
 		T(test_sockets_and_fifos_are_left_out),
 		T(test_kept_for_seven_days),
+		T(test_for_want_of_room_the_oldest_that_are_not_the_last_go),
 		cmocka_unit_test(test_saving_with_faults),
 		cmocka_unit_test(test_restoring_with_faults),
+		cmocka_unit_test(test_giving_up_with_faults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -532,6 +532,48 @@ static void test_the_variables_a_release_uses(void **state)
 	assert_int_equal(release_variables(&r, &names), -ERR_FIELD_VALUE);
 }
 
+static int note_command(void *context, const struct release_command *command, const char *what)
+{
+	const char *file = release_command_file(command);
+
+	assert_int_equal(buf_addf(context, "%s=%s ", what, file ? file : "-"), 0);
+	return strcmp(what, "the check stop") == 0 ? -ERR_REFUSED : 0;
+}
+
+static void test_every_command_and_its_file(void **state)
+{
+	CLEANUP(release_done)
+	struct release r = { 0 };
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(1000);
+	static const struct {
+		const char *program, *file;
+	} cases[] = {
+		{ "bin/a", "bin/a" },	   { "./a", "./a" },	     { "a", NULL },
+		{ "/bin/a", NULL },	   { "${root}/a/b", "a/b" }, { "${vars.where}/a", NULL },
+		{ "${root}/${vars.a}/b", NULL },
+	};
+
+	(void) state;
+	parse_good(good, &r);
+	assert_int_equal(release_commands(&r, note_command, &text), 0);
+	assert_string_equal(buf_str(&text), "the hook preflight=bin/pre the hook after_swap=bin/after "
+					    "the service nginx=bin/start the service nginx=bin/reload "
+					    "the check runs=bin/check ");
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *argv[] = { (char *) (uintptr_t) cases[i].program };
+		const struct release_command c = { .argv = { argv, 1 } };
+		const char *file = release_command_file(&c);
+
+		assert_string_equal(file ? file : "-", cases[i].file ? cases[i].file : "-");
+	}
+	/* Whoever has seen enough ends it. */
+	buf_clear(&text);
+	free(r.checks[2].name);
+	r.checks[2].name = strdup("stop");
+	assert_int_equal(release_commands(&r, note_command, &text), -ERR_REFUSED);
+}
+
 static void test_filling_in(void **state)
 {
 	static const struct {
@@ -696,6 +738,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_written_reads_back),
 		cmocka_unit_test(test_agreement_with_the_path),
 		cmocka_unit_test(test_the_variables_a_release_uses),
+		cmocka_unit_test(test_every_command_and_its_file),
 		cmocka_unit_test(test_filling_in),
 		cmocka_unit_test(test_names_of_kinds),
 		cmocka_unit_test(test_policies),
