@@ -907,7 +907,8 @@ bool services_are_leaving(const struct services *s, const char *component, const
 	for (size_t i = 0; i < SERVICES_MAX; i++) {
 		const struct slot *k = &s->slots[i];
 
-		if (!k->used || !str_eq(k->component, component) || (k->actual != STOPPING && k->actual != KILLING))
+		if (!k->used || !str_eq(k->component, component) ||
+		    (k->actual != STOPPING && k->actual != KILLING))
 			continue;
 		if (ret_name)
 			*ret_name = k->name;

@@ -173,14 +173,21 @@ static int check_variables(struct node *n, const struct release *rel)
 	return r;
 }
 
-static int check_command(struct node *n, const struct release *rel, const struct release_command *c,
-			 const char *what)
+struct asked {
+	struct node *n;
+	const struct release *release;
+};
+
+static int check_user(void *context, const struct release_command *c, const char *what)
 {
-	if (c->argv.count == 0 || config_allows_user(n->config, rel->component, c->user))
+	const struct asked *a = context;
+	const char *component = a->release->component;
+
+	if (config_allows_user(a->n->config, component, c->user))
 		return 0;
-	return update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
+	return update_fail_as(a->n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
 			      "%s wants to run as '%s', which components.d does not allow for %s", what, c->user,
-			      rel->component);
+			      component);
 }
 
 /* Lines of a unit's journal travel with reports: only of units this component may speak of. */
@@ -196,37 +203,19 @@ static int check_log_unit(struct node *n, const struct release *rel, const struc
 
 static int check_programs(struct node *n, const struct release *rel)
 {
-	const struct {
-		const struct release_command *command;
-		const char *name;
-	} hooks[] = {
-		{ &rel->hooks.preflight, "the hook preflight" },
-		{ &rel->hooks.before_swap, "the hook before_swap" },
-		{ &rel->hooks.after_swap, "the hook after_swap" },
-		{ &rel->hooks.after_rollback, "the hook after_rollback" },
-		{ &rel->hooks.notify, "the hook notify" },
-	};
 	const char *why = NULL;
-	int r = 0;
+	int r = release_commands(rel, check_user, &(struct asked){ n, rel });
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(hooks); i++)
-		r = check_command(n, rel, hooks[i].command, hooks[i].name);
 	for (size_t i = 0; r == 0 && i < rel->service_count; i++) {
-		const struct release_service *v = &rel->services[i];
+		const char *unit = rel->services[i].unit;
 
-		r = check_command(n, rel, &v->start, v->name);
-		if (r == 0)
-			r = check_command(n, rel, &v->reload, v->name);
-		if (r == 0 && v->unit &&
-		    !string_list_has(&config_component(n->config, rel->component)->units, v->unit))
+		if (unit && !string_list_has(&config_component(n->config, rel->component)->units, unit))
 			r = update_fail_as(n, RESULT_NOT_ALLOWED, -ERR_REFUSED,
-					   "the unit %s is not allowed for %s by components.d here", v->unit,
+					   "the unit %s is not allowed for %s by components.d here", unit,
 					   rel->component);
 	}
 	for (size_t i = 0; r == 0 && i < rel->check_count; i++) {
-		r = check_command(n, rel, &rel->checks[i].exec, rel->checks[i].name);
-		if (r == 0)
-			r = check_log_unit(n, rel, &rel->checks[i]);
+		r = check_log_unit(n, rel, &rel->checks[i]);
 		if (r == 0 && !probe_supported(&rel->checks[i], &why))
 			r = update_fail(n, -ERR_AGENT_TOO_OLD, "check %s: %s", rel->checks[i].name,
 					why ? why : "");

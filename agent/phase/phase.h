@@ -38,7 +38,6 @@ NODISCARD int phase_check(struct node *n);
 
 /* stage.c: the bytes into a sealed tree. */
 NODISCARD int phase_stage(struct node *n);
-NODISCARD int phase_prove(struct node *n); /* its own preflight */
 /*
  * Fetch a stored version again, from the bundle or the repository, and put it in the place of
  * its damaged tree. Waits for the end of it. Negative with a sentence in `words`.

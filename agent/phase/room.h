@@ -10,8 +10,12 @@ struct node;
 
 /*
  * Downloads, trees and the copy of the data of all parts, whose releases were read, against the file system and the
- * quota; what is staged is there already. What has no room is said with update_fail.
+ * quota; what is staged is there already. Where room is short, old copies of data make some (data_give_up). What
+ * has no room is said with update_fail.
  */
 NODISCARD int room_check(struct node *n);
+
+/* The same of the copy alone, right before it is made: what was free when the update was planned may not be now. */
+NODISCARD int room_check_copy(struct node *n);
 
 #endif

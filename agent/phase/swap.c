@@ -4,6 +4,7 @@
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/room.h"
 #include "agent/store/data.h"
 #include "agent/store/generation.h"
 #include "base/err.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 enum { STOP_DEADLINE_MS = 5 * 60 * 1000, START_DEADLINE_MS = 5 * 60 * 1000, LOOK_MS = 100, COPY_MS = 50 };
 
@@ -25,26 +25,6 @@ static bool asks_to_stop(const struct release *rel)
 		if (rel->services[i].stop_before_swap)
 			return true;
 	return false;
-}
-
-/* What was free when the update was planned may not be now: asked again while everything still runs. */
-static int check_room(struct node *n)
-{
-	struct data_size size;
-	struct statvfs v;
-	int r = update_measure_data(n, &size);
-
-	if (r < 0 || size.bytes == 0)
-		return r;
-	r = n->os->fstatvfs(n->os, n->dirs->saved, &v);
-	if (r < 0)
-		return update_fail(n, r, "the free space could not be read: %s", err_text(r));
-	if (size.bytes + SPACE_MARGIN_BYTES > (uint64_t) v.f_bavail * v.f_frsize)
-		return update_fail_as(n, RESULT_NO_SPACE, -ENOSPC,
-				      "copying the data takes %llu bytes and a margin; %llu are free",
-				      (unsigned long long) size.bytes,
-				      (unsigned long long) v.f_bavail * v.f_frsize);
-	return 0;
 }
 
 /* Does its data change hands, so that nothing of it may run? */
@@ -67,7 +47,7 @@ static int stop_begin(struct node *n, bool copy)
 	struct node_update *u = &n->state->update;
 	struct data_set set;
 	char name[DATA_NAME_SIZE];
-	int r = copy ? check_room(n) : 0;
+	int r = copy ? room_check_copy(n) : 0;
 
 	if (r < 0)
 		return r;

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum {
 	RECENT_POLL_MS = 5000, /* a poll this young is "right before the swap" */
@@ -103,6 +104,49 @@ static int wait_refresh(struct node *n)
 		return next_step(n, WAIT_AGAIN); /* no road; decide says whether what we have is fresh enough */
 	a->wake_ms = now + 1000;
 	return PHASE_AGAIN;
+}
+
+/*
+ * A check whose program did not come with the release fails before the swap and after it, which would excuse it. That
+ * the rest is there the swap shows, which goes back if it is not.
+ */
+static int judge_checks(struct node *n, const struct part *p)
+{
+	char *root = node_version_root(n, p->component, p->to), *path = NULL;
+	int r = root ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < p->release->check_count; i++) {
+		const struct release_check *check = &p->release->checks[i];
+		const char *file = release_command_file(&check->exec);
+
+		if (!check->required || !file)
+			continue;
+		if (asprintf(&path, "%s/%s", root, file) < 0) {
+			r = -ENOMEM;
+			break;
+		}
+		if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+			r = update_fail_as(n, RESULT_REQUIREMENT_MISSING, -ENOENT,
+					   "the check %s runs %s, which is not in the tree of %s %s", check->name,
+					   file, p->component, p->to);
+		free(path);
+	}
+	free(root);
+	return r;
+}
+
+static int wait_again(struct node *n)
+{
+	int r = 0;
+
+	n->attempt.refresh_asked_ms = 0;
+	for (size_t i = 0; r == 0 && n->state->update.cause == NODE_CAUSE_ROLLOUT && i < update_part_count(n);
+	     i++) {
+		const struct part p = update_part(n, i);
+
+		r = *p.has_release ? judge_checks(n, &p) : 0;
+	}
+	return r < 0 ? r : next_step(n, WAIT_LEASE);
 }
 
 static int wait_hook(struct node *n, const struct part *p, const struct release_command *hook, enum result number,
@@ -310,8 +354,7 @@ int phase_wait(struct node *n)
 	case WAIT_REFRESH:
 		return wait_refresh(n);
 	case WAIT_AGAIN:
-		a->refresh_asked_ms = 0;
-		return next_step(n, WAIT_LEASE);
+		return wait_again(n);
 	case WAIT_LEASE:
 		return then(n, lease_step(n), WAIT_PREFLIGHT);
 	case WAIT_PREFLIGHT:

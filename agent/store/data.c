@@ -1024,16 +1024,17 @@ static bool has_newer(const struct record *rec, struct record *const *all, size_
 
 		for (size_t i = 0; !newer && i < count; i++)
 			for (size_t k = 0; all[i] && all[i] != rec && k < all[i]->set.move_count; k++)
-				newer = newer || (all[i]->set.at > rec->set.at &&
-						  str_eq(all[i]->set.moves[k].component, rec->set.moves[m].component));
+				newer = newer ||
+					(all[i]->set.at > rec->set.at &&
+					 str_eq(all[i]->set.moves[k].component, rec->set.moves[m].component));
 		if (!newer)
 			return false;
 	}
 	return true;
 }
 
-int data_give_up(const struct os *os, const struct store_dirs *dirs, const char *const *claimed, size_t claimed_count,
-		 char ret[static DATA_NAME_SIZE])
+int data_give_up(const struct os *os, const struct store_dirs *dirs, const char *const *claimed,
+		 size_t claimed_count, char ret[static DATA_NAME_SIZE])
 {
 	CLEANUP(name_list_done)
 	struct name_list names = { NULL, 0 };
@@ -1047,13 +1048,15 @@ int data_give_up(const struct os *os, const struct store_dirs *dirs, const char 
 	if (!all)
 		return -ENOMEM;
 	for (size_t i = 0; i < names.count; i++) {
-		if (!name_is_fine(names.names[i]) || read_named(os, dirs, names.names[i], &all[i]) < 0 || !all[i]->restored)
+		if (!name_is_fine(names.names[i]) || read_named(os, dirs, names.names[i], &all[i]) < 0 ||
+		    !all[i]->restored)
 			continue; /* what cannot be read is nobody's to give up */
 		record_free(all[i]);
 		all[i] = NULL;
 	}
 	for (size_t i = 0; i < names.count; i++)
-		if (all[i] && !is_in(names.names[i], claimed, claimed_count) && has_newer(all[i], all, names.count) &&
+		if (all[i] && !is_in(names.names[i], claimed, claimed_count) &&
+		    has_newer(all[i], all, names.count) &&
 		    (oldest == SIZE_MAX || all[i]->set.at < all[oldest]->set.at))
 			oldest = i;
 	if (oldest < SIZE_MAX) {

@@ -471,8 +471,8 @@ static int judge_program(void *context, const struct release_command *command, c
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111))
 		return 0;
 	(void) snprintf(p->error->text, sizeof(p->error->text),
-			"%.200s/component.yaml: %.80s runs %.100s, which in %.60s is %s", p->component->folder, what,
-			file, p->component->tree,
+			"%.200s/component.yaml: %.80s runs %.100s, which in %.60s is %s", p->component->folder,
+			what, file, p->component->tree,
 			access(path, F_OK) < 0 ? "missing" : "no executable file (chmod +x)");
 	return -ERR_CONFIG;
 }

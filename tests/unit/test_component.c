@@ -304,8 +304,8 @@ static void a_complaint_names_file_line_and_what_was_expected(void **state)
 		  "component.yaml:", "the check ok runs bin/none, which in tree is missing" },
 		{ "component: web\nteam: web\nservices:\n  - name: app\n    start: [\"${root}/hello\"]\n",
 		  "component.yaml:", "the service app runs hello, which in tree is no executable file" },
-		{ "component: web\nteam: web\nhooks: {after_swap: {command: [./bin]}}\n", "component.yaml:",
-		  "the hook after_swap runs ./bin, which in tree is no executable file" },
+		{ "component: web\nteam: web\nhooks: {after_swap: {command: [./bin]}}\n",
+		  "component.yaml:", "the hook after_swap runs ./bin, which in tree is no executable file" },
 		{ "component: [web\n", "component.yaml:", "" },
 	};
 

@@ -531,7 +531,8 @@ static void test_for_want_of_room_the_oldest_that_are_not_the_last_go(void **sta
 	expect_given_up(&w->d, "web-2", NULL);
 	expect_given_up(&w->d, NULL, NULL);
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(faccessat(w->d.saved, (const char *[]){ "web-1", "web-4", "base-1" }[i], F_OK, 0), 0);
+		assert_int_equal(faccessat(w->d.saved, (const char *[]){ "web-1", "web-4", "base-1" }[i], F_OK, 0),
+				 0);
 }
 
 static int prep_three(struct fault_case *c)

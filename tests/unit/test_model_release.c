@@ -549,8 +549,12 @@ static void test_every_command_and_its_file(void **state)
 	static const struct {
 		const char *program, *file;
 	} cases[] = {
-		{ "bin/a", "bin/a" },	   { "./a", "./a" },	     { "a", NULL },
-		{ "/bin/a", NULL },	   { "${root}/a/b", "a/b" }, { "${vars.where}/a", NULL },
+		{ "bin/a", "bin/a" },
+		{ "./a", "./a" },
+		{ "a", NULL },
+		{ "/bin/a", NULL },
+		{ "${root}/a/b", "a/b" },
+		{ "${vars.where}/a", NULL },
 		{ "${root}/${vars.a}/b", NULL },
 	};
 

@@ -117,6 +117,19 @@ def what_failed_before_is_not_blamed(fleet, node):
 
 
 @story
+def a_check_whose_program_was_forgotten_is_no_excuse(fleet, node):
+    """It fails before the swap as well as after it; the release is refused before anything stops."""
+    install(fleet, node)
+    offer(fleet, node, "1.1.0", with_checks(check("looks", exec={"command": ["bin/looks"]})))
+    result = node.until_result("requirement-missing", to="1.1.0")
+    assert "the check looks runs bin/looks" in result["detail"] and result["class"] == "rejected", result
+    assert node.current() == "1.0.0" and node.running() == "1.0.0"
+    # Of one that only advises it is told, no more.
+    offer(fleet, node, "1.2.0", with_checks(check("looks", required=False, exec={"command": ["bin/looks"]})))
+    node.until_result("good", to="1.2.0")
+
+
+@story
 def the_state_of_each_check_is_told(fleet, node):
     install(fleet, node)
     offer(fleet, node, "1.1.0", with_checks(check("advice", required=False, **sh("exit 1")),

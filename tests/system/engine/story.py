@@ -2010,6 +2010,38 @@ def a_quota_holds_for_the_whole_folder(fleet, node):
     assert node.current() == "1.1.0" and not os.path.exists(node.root + "/store/web/1.2.0")
 
 
+@story
+def for_an_update_old_copies_of_data_are_given_up(fleet, node):
+    """Each copy is kept for seven days; a node that updates often must not be too full for the next."""
+    with open(node.etc + "/agent.yaml", "a") as f:
+        f.write("quota: 4M\n")
+    doc = dict(DATA, data_compatible_back=False)  # a copy that could share its blocks would take no room
+    install_with_data(fleet, node)
+    with open(node.root + "/data/web/db/blob", "wb") as f:
+        f.write(os.urandom(1 << 20))
+    def copies():
+        records = [open(f"{node.root}/saved/{s}/record").read() for s in os.listdir(node.root + "/saved")]
+        return sorted(re.search(r"^move web (\S+) ", r, re.M).group(1) for r in records)
+    def update(version, rollout, result):
+        fleet.release("web", version, data_files(version), doc=doc)
+        fleet.rollout(rollout, "web", version)
+        fleet.publish()
+        node.push()
+        return node.until_result(result, to=version)
+    update("1.1.0", "r2", "good")
+    update("1.2.0", "r3", "good")
+    assert copies() == ["-", "1.0.0", "1.1.0"], copies()
+    update("1.3.0", "r4", "good")
+    assert copies() == ["1.1.0", "1.2.0"], copies()
+    assert "copy-given-up" in open(node.home + "/agent.log").read()
+    # The last one stays, and none goes for what would find no room even so.
+    with open(node.root + "/data/web/db/blob", "wb") as f:
+        f.write(os.urandom(5 << 19))
+    result = update("1.4.0", "r5", "no-space")
+    assert "quota" in result["detail"] and result["class"] == "node", result
+    assert node.current() == "1.3.0" and "1.2.0" in copies(), copies()
+
+
 def failures_of(node, version):
     return [x for x in node.results().values() if x.get("to") == version and x["name"] == "check-failed"]
 
