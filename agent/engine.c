@@ -2,6 +2,9 @@
 
 #include "agent/console.h"
 #include "agent/install.h"
+#include "agent/phase/facts.h"
+#include "agent/phase/manifest.h"
+#include "agent/phase/outcome.h"
 #include "agent/rehearse.h"
 #include "agent/enrol.h"
 #include "agent/link/protocol.h"

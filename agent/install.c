@@ -1,5 +1,6 @@
 #include "agent/install.h"
 
+#include "agent/phase/facts.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
 #include "base/err.h"

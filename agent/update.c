@@ -1,8 +1,11 @@
 #include "agent/update.h"
 
 #include "agent/local/service.h"
+#include "agent/phase/dependants.h"
+#include "agent/phase/facts.h"
 #include "agent/phase/node.h"
 #include "agent/phase/obey.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
 #include "agent/probe/probe.h"

@@ -4,6 +4,7 @@
 #include "agent/local/witness.h"
 #include "agent/phase/lease.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/self.h"
 #include "agent/probe/probe.h"
 #include "base/err.h"

@@ -4,8 +4,11 @@
  * The signed releases of the update and of what it would go back to are read, and held against what this
  * node can do and allows, and against the room it has.
  */
+#include "agent/phase/dependants.h"
 #include "agent/phase/fit.h"
+#include "agent/phase/manifest.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/room.h"
 #include "agent/store/seal.h"

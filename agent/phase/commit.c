@@ -3,6 +3,7 @@
  */
 #include "agent/local/service.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/store/data.h"
 #include "agent/store/seal.h"

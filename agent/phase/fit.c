@@ -1,6 +1,8 @@
 #include "agent/phase/fit.h"
 
+#include "agent/phase/facts.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/self.h"
 #include "agent/probe/probe.h"
 #include "agent/store/agents.h"

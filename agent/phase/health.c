@@ -3,7 +3,9 @@
  */
 #include "agent/local/service.h"
 #include "agent/local/witness.h"
+#include "agent/phase/facts.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
 #include "agent/phase/watches.h"

@@ -1,5 +1,6 @@
 #include "agent/phase/measures.h"
 
+#include "agent/phase/manifest.h"
 #include "agent/phase/node.h"
 #include "agent/probe/hours.h"
 #include "agent/probe/probe.h"

@@ -275,19 +275,7 @@ struct node {
 };
 
 uint64_t node_now_ms(const struct node *n);
-
-/* --- turn.c --- */
-/* When the notice period of a rollout began here: now, or as the state remembers. */
-void turn_notice(const struct node *n, struct known_rollout *k);
-/* When the spread of its stage, and a notice period that is not kept yet, began: once a stage of it is open here. */
-void turn_spread(const struct node *n, const struct labels *labels, struct known_rollout *k);
-/* On the clock of node_now_ms(). */
-uint64_t turn_notice_ends(const struct known_rollout *k);
-uint64_t turn_spread_ends(const struct known_rollout *k);
-/* Keep what is known of its notice period, if the state does not know it: durable when it answers 0. */
-NODISCARD int turn_remember(struct node *n, const struct known_rollout *k);
-/* never goes back */
-int64_t node_now(const struct node *n); /* by which expiry is judged */
+int64_t node_now(const struct node *n); /* by which expiry is judged; never goes back */
 bool node_is_fresh(const struct node *n);
 
 /* Decide again at this time of node_now(), in an hour at the latest, unless it is done sooner anyway. */
@@ -308,41 +296,12 @@ char *node_version_root(const struct node *n, const char *component, const char 
 /* Is this version sealed in the store? */
 bool node_has_version(const struct node *n, const char *component, const char *version);
 
-/*
- * The manifest of a version that is in the store, kept beside it, strictly read
- * again. -ENOENT: none is kept.
- */
-NODISCARD int manifest_load(struct node *n, const char *component, const char *version, struct release *ret);
-/* Keep the verified bytes; durable on return. */
-NODISCARD int manifest_keep(struct node *n, const char *component, const char *version, const void *bytes,
-			    size_t len);
-/* Drop those whose tree is gone. */
-void manifest_collect(struct node *n);
-
-/* The facts of `decide` for a component, and its answer. Strings live until documents or state change. */
-struct decision node_decide(struct node *n, const char *component);
-/* The same with the waiting between attempts, until when, and a sentence for people; `detail` may be "". */
-struct why {
-	struct decision d;
-	enum reason reason;
-	int64_t until; /* 0: unknown */
-	char detail[640];
-};
-struct why node_why(struct node *n, const char *component);
-/* Why this rollout's window or blackout stops it, where and until when, in words. */
-/* For a rollout that waits for an approval: the file of its team that no road brings; else `out` stays as it is. */
-void node_explain_withheld(const struct node *n, const struct rollout *r, char *out, size_t size);
-void node_explain_window(const struct node *n, const struct rollout *r, char *out, size_t size);
-/* Who holds an inhibitor, since when and why, in words; "" if nobody does. */
-void node_explain_inhibitor(const struct node *n, char *out, size_t size);
 /* Is the zone database older than this node's configuration accepts? False where nothing is known of it. */
 bool node_zone_is_stale(const struct node *n);
 /* Keep what the checks of the update under way say now. */
 void node_see_checks(struct node *n);
 /* The same for one component's; NULL: there are none, and what was seen stays. */
 void node_see_set(struct node *n, const char *component, const struct probe_set *set);
-/* Every component that is installed, named by a rollout or by an order, sorted; string_list_done() it. */
-NODISCARD int node_components(struct node *n, struct string_list *ret);
 
 /* --- the update under way --- */
 bool update_is_active(const struct node *n);
@@ -367,14 +326,6 @@ void update_blame(struct node *n, const char *component);
 NODISCARD int part_checks_begin(struct node *n, const struct part *p, enum probe_mode mode);
 void part_checks_done(struct part_checks *c);
 
-/*
- * Who runs here and would miss what it needs once the update has moved goes along, to what it was before
- * (`back`: the parts move to `from`, as a way back does). Never the agent.
- */
-NODISCARD int update_add_dependants(struct node *n, bool back);
-/* The same as a refusal: a rollout that would break what runs here is not taken. Said with update_fail. */
-NODISCARD int update_check_dependants(struct node *n);
-
 /* What the update copies before its swap, and the name of that save below saved/. False: nothing. */
 bool update_data(struct node *n, struct data_set *ret, char name[static DATA_NAME_SIZE]);
 /* What that takes on the disk: no bytes where files can share them and are not to be rewritten. An error is said with update_fail. */
@@ -385,22 +336,6 @@ void node_collect_data(struct node *n);
 void node_collect_spool(struct node *n);
 /* What an update that has ended leaves to nobody: old generations but this one (0: none), old versions, leftovers. */
 void node_collect(struct node *n, uint64_t generation);
-
-/* Record the failure: number of the catalogue, a sentence; logged once. Returns r. */
-int update_fail(struct node *n, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* The same under a number of one's own choice. */
-int update_fail_as(struct node *n, enum result number, int r, const char *fmt, ...) PRINTF_LIKE(4, 5);
-
-/* The end of an update as a result of each of its components for the next reports, lines of the history, and of the log. */
-NODISCARD int update_end(struct node *n, enum result number, const char *detail);
-
-/*
- * Something outside an update was refused (a malformed document, metadata by the wrong
- * keys): a result for the next reports under an id of its own, once per sentence.
- * `component` NULL: the agent itself.
- */
-NODISCARD int update_note(struct node *n, enum result number, const char *component, const char *rollout,
-			  const char *detail);
 
 /* Read the manifests of the update's versions from the store's side again (after a restart). */
 NODISCARD int attempt_load(struct node *n);

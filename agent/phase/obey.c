@@ -1,6 +1,7 @@
 #include "agent/phase/obey.h"
 
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "base/log.h"
 
 #include <stdio.h>

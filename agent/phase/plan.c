@@ -4,9 +4,13 @@
  * `decide` answers what a component should be; this asks it for every one of them, takes what weighs
  * most, and notes it, with all that goes in the same rename, as the update under way.
  */
+#include "agent/phase/dependants.h"
+#include "agent/phase/facts.h"
+#include "agent/phase/manifest.h"
 #include "agent/phase/node.h"
 #include "agent/phase/obey.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/turn.h"
 #include "base/err.h"
 #include "base/log.h"
 

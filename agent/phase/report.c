@@ -2,9 +2,11 @@
  * report - the truth, signed, until the controller has signed that it knows it.
  */
 #include "agent/link/protocol.h"
+#include "agent/phase/facts.h"
 #include "agent/phase/measures.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/why.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
 #include "base/err.h"

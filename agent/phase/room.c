@@ -1,6 +1,7 @@
 #include "agent/phase/room.h"
 
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/store/data.h"
 #include "agent/store/space.h"
 #include "base/err.h"

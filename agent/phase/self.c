@@ -1,6 +1,7 @@
 #include "agent/phase/self.h"
 
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/store/agents.h"
 #include "base/err.h"
 #include "base/log.h"

@@ -6,7 +6,10 @@
  * the signed tree digest, and only then it has a name in the store.
  */
 #include "agent/link/protocol.h"
+#include "agent/phase/facts.h"
+#include "agent/phase/manifest.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/store/seal.h"
 #include "base/err.h"

@@ -8,8 +8,9 @@
  * The spread counts from the opening of the node's stage: as this node saw it, or, for one that it did not see (it
  * was off, it is new, the agent started again), as the document says by the time of day.
  */
-#include "agent/phase/node.h"
+#include "agent/phase/turn.h"
 
+#include "agent/phase/node.h"
 #include "os/os.h"
 
 enum { MS = 1000 };

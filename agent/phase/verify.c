@@ -6,7 +6,9 @@
  * Either all of it becomes the new truth or the last one stays.
  */
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
+#include "agent/phase/turn.h"
 #include "agent/store/agents.h"
 #include "base/err.h"
 #include "base/log.h"

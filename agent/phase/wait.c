@@ -5,10 +5,13 @@
  * leave to start, the release's own preflight, how things are before, and at last what the swap will rename.
  */
 #include "agent/phase/baseline.h"
+#include "agent/phase/facts.h"
 #include "agent/phase/lease.h"
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
+#include "agent/phase/turn.h"
 #include "agent/store/generation.h"
 #include "base/err.h"
 #include "base/log.h"

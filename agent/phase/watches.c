@@ -1,6 +1,7 @@
 #include "agent/phase/watches.h"
 
 #include "agent/local/service.h"
+#include "agent/phase/manifest.h"
 #include "agent/phase/node.h"
 #include "agent/probe/probe.h"
 #include "agent/store/agents.h"

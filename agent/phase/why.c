@@ -1,10 +1,13 @@
-/*
- * why - the one reason why a component is what it is, and the words around it, for the
- * console and for the report alike. The reason is decide()'s.
- */
-#include "agent/phase/node.h"
-#include "base/timestamp.h"
+#include "agent/phase/why.h"
 
+#include "agent/local/inhibit.h"
+#include "agent/phase/facts.h"
+#include "agent/phase/node.h"
+#include "base/err.h"
+#include "base/timestamp.h"
+#include "json/json.h"
+
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,6 +49,82 @@ static void explain_retry(const struct node_retry *retry, struct why *w)
 	w->until = retry->not_before;
 	(void) snprintf(w->detail, sizeof(w->detail), "%llu attempts failed; the next is due at %s",
 			(unsigned long long) retry->failures, at);
+}
+
+/* Who holds an inhibitor, since when and why; "" if nobody does. */
+static void explain_inhibitor(const struct node *n, char *out, size_t size)
+{
+	struct inhibitor list[INHIBIT_LIST_MAX];
+	size_t count = n->inhibitors ? inhibitors_list(n->inhibitors, list, ARRAY_LEN(list)) : 0;
+	char since[TIMESTAMP_LEN + 16] = "", at[TIMESTAMP_LEN + 1], more[32] = "";
+
+	out[0] = '\0';
+	if (count == 0)
+		return;
+	if (list[0].since > 0) {
+		timestamp_format(at, list[0].since);
+		(void) snprintf(since, sizeof(since), ", since %s", at);
+	}
+	if (count > 1)
+		(void) snprintf(more, sizeof(more), "; and %zu more", count - 1);
+	(void) snprintf(out, size, "%s (%s%s)%s", list[0].why[0] ? list[0].why : "no reason given", list[0].who,
+			since, more);
+}
+
+/* For a rollout that waits for an approval: the file of its team that no road brings; else `out` stays as it is. */
+static void explain_withheld(const struct node *n, const struct rollout *r, char *out, size_t size)
+{
+	const char *component = NULL;
+
+	for (size_t i = 0; r && !component && i <= r->with_count; i++) {
+		const struct release_ref *ref = i == 0 ? &r->release : &r->with[i - 1];
+		const struct known_policy *p = documents_policy(&n->docs, ref->component);
+
+		if (p && p->withheld)
+			component = ref->component;
+	}
+	for (size_t i = 0; r && !component && i < n->docs.rollout_count; i++)
+		if (n->docs.rollouts[i].withheld && str_eq(n->docs.rollouts[i].rollout.id, r->id))
+			component = r->component;
+	if (component)
+		(void) snprintf(out, size, "what the team of %s signed cannot be fetched: %s", component,
+				n->refresh_text[0] ? n->refresh_text : "it is asked for again");
+}
+
+/* Why this rollout's window or blackout stops it, where and until when. */
+static void explain_window(const struct node *n, const struct rollout *r, char *out, size_t size)
+{
+	const struct known_rollout *k = NULL;
+	struct opening_state s;
+	char when[TIMESTAMP_LEN + 80] = "", at[TIMESTAMP_LEN + 1];
+
+	for (size_t i = 0; !k && i < n->docs.rollout_count; i++)
+		if (r && str_eq(n->docs.rollouts[i].rollout.id, r->id))
+			k = &n->docs.rollouts[i];
+	if (!k)
+		return;
+	if (!n->docs.zone && opening_needs_zone(&k->opening)) {
+		(void) snprintf(out, size, "the zone '%s' of the label `zone` cannot be used here: %s",
+				n->docs.zone_name,
+				n->docs.zone_error == -ENOPKG	? "there is no zone database (install tzdata)"
+				: n->docs.zone_error == -ENOENT ? "no such zone"
+								: err_text(n->docs.zone_error));
+		return;
+	}
+	s = opening_judge(&k->opening, n->docs.zone, node_now(n));
+	if (s.opens > 0) {
+		timestamp_format(at, s.opens);
+		(void) snprintf(when, sizeof(when), "; it may go on at %s", at);
+	}
+	if (node_zone_is_stale(n))
+		(void) snprintf(when + strlen(when), sizeof(when) - strlen(when), " (by old zone data, %s)",
+				n->docs.zone_edition);
+	if (s.in_blackout)
+		(void) snprintf(out, size, "a blackout of the rollout, in the zone %s%s", n->docs.zone_name, when);
+	else
+		(void) snprintf(out, size, "outside the window %s in the zone %s%s",
+				k->opening.has_window ? json_string(k->rollout.window) : "", n->docs.zone_name,
+				when);
 }
 
 struct why node_why(struct node *n, const char *component)
@@ -94,7 +173,7 @@ struct why node_why(struct node *n, const char *component)
 		w.until = n->state->hold_until;
 		break;
 	case REASON_INHIBITED:
-		node_explain_inhibitor(n, w.detail, sizeof(w.detail));
+		explain_inhibitor(n, w.detail, sizeof(w.detail));
 		break;
 	case REASON_DEFERRED:
 		deferral = state_deferral(n->state, component, node_now(n));
@@ -104,10 +183,10 @@ struct why node_why(struct node *n, const char *component)
 					deferral->by[0] ? deferral->by : "somebody here");
 		break;
 	case REASON_WINDOW:
-		node_explain_window(n, w.d.rollout, w.detail, sizeof(w.detail));
+		explain_window(n, w.d.rollout, w.detail, sizeof(w.detail));
 		break;
 	case REASON_NOT_APPROVED:
-		node_explain_withheld(n, w.d.rollout, w.detail, sizeof(w.detail));
+		explain_withheld(n, w.d.rollout, w.detail, sizeof(w.detail));
 		break;
 	case REASON_LEASE:
 		(void) snprintf(w.detail, sizeof(w.detail), "%s", n->lease_refusal);

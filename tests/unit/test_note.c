@@ -1,5 +1,6 @@
-/* node.h, update_note: news without an update is told beside the updates' results, never instead of one. */
+/* outcome.h, update_note: news without an update is told beside the updates' results, never instead of one. */
 #include "agent/phase/node.h"
+#include "agent/phase/outcome.h"
 #include "base/text.h"
 
 #include <setjmp.h>
