@@ -251,6 +251,10 @@ static int start_services(struct node *n)
 	}
 	services_log_tail(n->services, p.component, &a->log_tail);
 	u->result = 0;
+	if (r == 0 && services_are_leaving(n->services, p.component, &name))
+		return update_fail_as(n, RESULT_STUCK, -ERR_DEADLINE,
+				      "%s %s is back, but a process of its service %s does not end", p.component,
+				      p.from, name);
 	return update_fail_as(n, RESULT_STUCK, r < 0 ? r : -ERR_DEADLINE,
 			      "%s %s is back, but its service %s does not start", p.component, p.from, name);
 }
