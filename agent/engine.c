@@ -8,6 +8,7 @@
 #include "agent/rehearse.h"
 #include "agent/enrol.h"
 #include "agent/link/protocol.h"
+#include "agent/local/asking.h"
 #include "agent/local/control.h"
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
@@ -54,8 +55,9 @@ enum {
 	INBOX_MAX = 64,
 	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
-	ASK_SPREAD_MS = 60 * 1000,
 	PUSH_SPACING_MS = 300,
+	LOG_BURST = 300, /* lines of one event at once, */
+	LOG_PER_MINUTE = 60, /* and then */
 	REPORT_SPACING_MS = 100,
 	REPORT_AGAIN_MS = 5000,
 	IDENTITY_MAX = 16 * 1024,
@@ -139,10 +141,21 @@ static void link_end(struct engine *e)
 	e->link = (struct process){ 0 };
 }
 
+/* Also when the link itself is gone: the next one may find no broker. */
+static void push_is_lost(struct engine *e)
+{
+	struct node *n = &e->node;
+
+	if (n->link_connected)
+		e->poll_at_ms = asking_when_lost(e->poll_at_ms, node_now_ms(n),
+						 e->config.poll.without_broker_s * 1000, random_u64(n->os));
+}
+
 static void link_lost(struct engine *e, const char *why)
 {
 	uint64_t now = node_now_ms(&e->node), wait;
 
+	push_is_lost(e);
 	link_end(e);
 	gather_link_lost(&e->node);
 	if (now - e->link_started_ms > LINK_STABLE_MS)
@@ -294,33 +307,6 @@ static void take_saved(struct node *n, const struct frame *f)
 		t->wake_ms = node_now_ms(n);
 }
 
-/*
- * What a broker retains is only a cache, which it may have lost: a node that has not asked for a while
- * asks once it is connected. Not all at once, when a broker comes back.
- */
-static void ask_soon(struct engine *e)
-{
-	struct node *n = &e->node;
-	const uint64_t often_ms = e->config.poll.without_broker_s * 1000;
-	uint64_t now = node_now_ms(n);
-	uint64_t at = now + random_u64(n->os) % (often_ms < ASK_SPREAD_MS ? often_ms : ASK_SPREAD_MS);
-
-	if (n->polled_ms != 0 && now - n->polled_ms < often_ms)
-		return;
-	if (at < e->poll_at_ms)
-		e->poll_at_ms = at;
-}
-
-/* Nothing is announced any more: asked for as often as without a broker, from now on. */
-static void push_is_lost(struct engine *e)
-{
-	const uint64_t often_ms = e->config.poll.without_broker_s * 1000;
-	uint64_t at = node_now_ms(&e->node) + often_ms - random_u64(e->node.os) % (often_ms / 10 + 1);
-
-	if (e->node.link_connected && at < e->poll_at_ms)
-		e->poll_at_ms = at;
-}
-
 static void take_state(struct engine *e, const struct frame *f)
 {
 	struct node *n = &e->node;
@@ -332,10 +318,11 @@ static void take_state(struct engine *e, const struct frame *f)
 		enrol_refused(&e->enrol);
 	if (connected && !n->link_connected) {
 		n->report_wanted = true; /* both sides may have moved on meanwhile */
-		ask_soon(e);
-	}
-	if (!connected)
+		e->poll_at_ms = asking_when_connected(e->poll_at_ms, node_now_ms(n), n->polled_ms,
+						      e->config.poll.without_broker_s * 1000, random_u64(n->os));
+	} else if (!connected) {
 		push_is_lost(e);
+	}
 	n->link_connected = connected;
 }
 
@@ -1315,6 +1302,8 @@ int engine_main(const char *config_dir)
 	r = start(e, config_dir);
 	if (r == 0) {
 		e->poll_at_ms = node_now_ms(n) + random_u64(n->os) % FIRST_POLL_JITTER_MS;
+		/* A broker may send what is worth a line as often as it likes. */
+		log_limit(LOG_BURST, LOG_PER_MINUTE);
 		log_notice("started", "node=%s fleet=%s version=%s root=%s", e->config.node, e->config.fleet,
 			   program_version, e->config.root);
 		loop(e);

@@ -27,7 +27,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CA_MAX = 64 * 1024, PATH_BYTES = 4096 };
+enum {
+	CA_MAX = 64 * 1024,
+	PATH_BYTES = 4096,
+	LOG_BURST = 30, /* lines of one event at once, */
+	LOG_PER_MINUTE = 20, /* and then: a broker may send what is worth a line as often as it likes */
+};
 
 static volatile sig_atomic_t stop;
 
@@ -260,6 +265,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	log_set_program("selfright-link");
+	log_limit(LOG_BURST, LOG_PER_MINUTE);
 	if (!a.doctor && (fstat(LINK_FD, &st) < 0 || !S_ISSOCK(st.st_mode))) {
 		fputs("selfright-link: descriptor 3 is no socket; selfright-agent starts this program\n", stderr);
 		return 2;

@@ -27,6 +27,12 @@ void log_set(log_sink *sink, void *user, enum log_level max);
 /* A prefix for standard error, e.g. "selfright-link"; borrowed for ever. */
 void log_set_program(const char *name);
 
+/*
+ * Of each event id at most `burst` lines at once and `per_minute` from then on; what is left out is counted, and the next
+ * line of that event says how many. 0: all of them. For processes whom others can make speak: a full disk is theirs then.
+ */
+void log_limit(unsigned burst, unsigned per_minute);
+
 void log_write(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -87,6 +87,45 @@ check "another rollout" selfright rollout start --component web --version 1.1.0 
 kill_broker
 check "is found when the broker is gone" within 60 runs n1 web 1.1.0
 
+# --- who was not connected for a while asks once it is: nothing was announced, and the next question is an hour away ---
+check "web 1.2.0" publish web 1.2.0
+check "a broker again" start_broker
+check "to which the node finds" within 60 online
+check "and the controller" within 60 serve_is_ready
+sleep 3 # what it asks once it is connected is behind it
+check "a third rollout" selfright rollout start --component web --version 1.2.0 --stage all=all --id third
+sleep 3 # and long enough ago to be asked again
+check "of which it has not heard" not runs n1 web 1.2.0
+link_of() { pgrep -P "$agent_n1" selfright-link; }
+kill -9 "$(link_of)"
+check "is found by a link that was killed and is back" within 60 runs n1 web 1.2.0
+check "and done" within 60 rollout_is third done
+check "over the broker, which was there" online
+check "a fourth" eval 'publish web 1.3.0 && selfright rollout start --component web --version 1.3.0 --stage all=all --id fourth'
+kill_broker
+kill -9 "$(link_of)"
+check "is found by a link that was killed and finds no broker any more" within 60 runs n1 web 1.3.0
+
+# --- a proxy that lets HTTPS through and refuses the broker ---
+proxy=$(port)
+printf 'Port %s\nListen 127.0.0.1\nConnectPort %s\n' "$proxy" "$(jq .https_port "$SELFRIGHT_DIR/serve/serve.json")" >"$tmp/tinyproxy.conf"
+tinyproxy -d -c "$tmp/tinyproxy.conf" >"$tmp/tinyproxy.log" 2>&1 &
+pids+=($!)
+check "the broker is there again" start_broker
+check "and the controller at it" within 60 serve_is_ready
+stop_agent n1
+echo "proxy: http://127.0.0.1:$proxy" >>"$tmp/nodes/n1/etc/agent.yaml"
+start_agent n1
+refused="the proxy 127.0.0.1:$proxy answered 403 to CONNECT localhost:$secure"
+says_refused() { agent n1 status --json | holds --arg r "$refused" '(.link.connected | not) and (.link.reason | contains($r))'; }
+check "a proxy that refuses the broker's address is named, with its number" within 60 says_refused
+check "a fifth rollout" eval 'publish web 1.4.0 && selfright rollout start --replace --component web --version 1.4.0 --stage all=all --id fifth'
+check "comes through it by asking" within 60 runs n1 web 1.4.0
+check "and is told through it" within 60 rollout_is fifth done
+check "the doctor names it too" says 1 "$refused" agent n1 doctor
+check "with what to ask for" grep -q "allow CONNECT to this address and port" said
+check "and says that HTTPS passes" eval "agent n1 doctor --json | holds '.failed == \"proxy\" and ([.steps[] | select(.step == \"https\" and .verdict == \"ok\")] | length == 1)'"
+
 # --- a name that a resolver does not answer for holds up nothing ---
 if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
 	stop_serve

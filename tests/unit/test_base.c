@@ -548,6 +548,43 @@ static void test_log_lines_reach_the_sink(void **state)
 	log_set(NULL, NULL, LOG_LEVEL_INFO);
 }
 
+static void test_log_lines_can_be_limited(void **state)
+{
+	static struct line l;
+	const struct timespec pause = { .tv_nsec = 150 * 1000 * 1000 };
+
+	(void) state;
+	log_set(keep_line, &l, LOG_LEVEL_NOTICE);
+	log_limit(3, 0);
+	for (int i = 0; i < 100; i++)
+		log_warning("noise", "line %d", i);
+	assert_int_equal(l.count, 3);
+	assert_string_equal(l.text, "line 2");
+	log_warning("news", "of another event");
+	assert_int_equal(l.count, 4);
+	log_limit(1, 600); /* ten a second */
+	l.count = 0;
+	for (int i = 0; i < 10000; i++)
+		log_warning("noise", "again");
+	assert_true(l.count < 10000);
+	nanosleep(&pause, NULL);
+	log_warning("noise", "later");
+	assert_non_null(strstr(l.text, "later (and "));
+	assert_non_null(strstr(l.text, " more like it, left out)"));
+	for (int i = 0; i < 1000; i++) {
+		char event[64];
+
+		(void) snprintf(event, sizeof(event), "event-%d-with-a-name-that-is-longer-than-most-are", i);
+		log_warning(event, "more events than fit");
+	}
+	log_limit(0, 0);
+	l.count = 0;
+	for (int i = 0; i < 100; i++)
+		log_warning("noise", "%d", i);
+	assert_int_equal(l.count, 100);
+	log_set(NULL, NULL, LOG_LEVEL_INFO);
+}
+
 static void test_standard_error(void **state)
 {
 	static char large[6000], out[16384];
@@ -612,6 +649,7 @@ int main(void)
 		cmocka_unit_test(test_backoff_doubles_to_its_cap),
 		cmocka_unit_test(test_backoff_at_the_edges),
 		cmocka_unit_test(test_log_lines_reach_the_sink),
+		cmocka_unit_test(test_log_lines_can_be_limited),
 		cmocka_unit_test(test_standard_error),
 		cmocka_unit_test(test_log_quote),
 	};
