@@ -35,6 +35,7 @@ enum {
 	RESEND_BASE_MS = 10 * 1000,
 	RESEND_CAP_MS = 15 * 60 * 1000,
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
+	BROKER_SILENT_MS = 30 * 1000, /* and for its acknowledgement, before it goes by both */
 	POST_ID = 0,
 	LEASE_ID,
 	PUT_ID,
@@ -80,6 +81,8 @@ struct link {
 	struct backoff resend;
 	uint64_t send_at_ms; /* when the waiting report goes out (again); 0: nothing waits */
 	uint64_t disconnected_since_ms;
+	uint64_t unheard_since_ms; /* the broker took reports, and the controller acknowledged none; 0: not so */
+	bool broker_answers; /* the last acknowledgement came over it, true or forged */
 	bool posting;
 	bool left; /* presence has said why */
 };
@@ -208,8 +211,10 @@ static void on_state(void *user, bool up, const char *reason)
 
 	if (up) {
 		log_notice("link-up", "connected to the broker: %s", reason);
+		relay_proved(l->relay);
 		publish_presence(l, NULL, true);
 		l->send_at_ms = l->outbox.sequence ? now_ms(l) : 0;
+		l->unheard_since_ms = 0;
 		backoff_reset(&l->resend);
 		blobs_connected(l->blobs);
 		puts_connected(l->puts);
@@ -279,6 +284,7 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	for (size_t i = 0; i < IN_COUNT; i++) {
 		if (strcmp(topic, l->topics[i]) != 0)
 			continue;
+		l->broker_answers = l->broker_answers || types[i] == LINK_ACK;
 		if (types[i] == LINK_ANNOUNCE)
 			hand_announcement(l, payload, len);
 		else if (len <= SMALL_MAX)
@@ -289,13 +295,25 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 
 /* --- reports and events --- */
 
+/*
+ * It takes what we say, and nobody answers: a broker behind which nobody listens, an access list that swallows (3.1.1
+ * does not tell), one in the wrong hands. HTTPS may know a way past it.
+ */
+static bool broker_is_silent(const struct link *l)
+{
+	return l->unheard_since_ms != 0 && now_ms(l) - l->unheard_since_ms >= BROKER_SILENT_MS;
+}
+
 static void schedule_resend(struct link *l)
 {
-	uint64_t random = 0;
+	uint64_t random = 0, at;
 
 	if (l->o->os->random(l->o->os, &random, sizeof(random)) < 0)
 		random = UINT64_MAX; /* the longest delay */
-	l->send_at_ms = now_ms(l) + RESEND_BASE_MS + backoff_next_ms(&l->resend, random);
+	at = now_ms(l) + RESEND_BASE_MS + backoff_next_ms(&l->resend, random);
+	if (l->unheard_since_ms != 0 && !broker_is_silent(l) && at > l->unheard_since_ms + BROKER_SILENT_MS)
+		at = l->unheard_since_ms + BROKER_SILENT_MS;
+	l->send_at_ms = at;
 }
 
 static void flush_events(struct link *l)
@@ -319,16 +337,21 @@ static void send_report(struct link *l)
 	}
 	if (connected(l)) {
 		flush_events(l); /* first, so that this report's ack covers them */
+		if (l->unheard_since_ms == 0)
+			l->unheard_since_ms = now_ms(l);
 		r = mqtt_publish(l->mqtt, l->report_topic, l->outbox.report.data, l->outbox.report.len, 1, true);
 		if (r == 0)
 			outbox_report_sent(&l->outbox);
 		else
 			log_warning("link-report", "the report was not handed to the broker: %s", err_text(r));
-		if (r != -ERR_TOO_LARGE) {
+		/* Brokers have limits of their own; HTTPS takes it. */
+		if (r != -ERR_TOO_LARGE && (!broker_is_silent(l) || l->o->url_count == 0)) {
 			schedule_resend(l);
 			return;
 		}
-		/* Brokers have limits of their own; HTTPS takes it. */
+		if (r == 0)
+			log_info("link-unheard",
+				 "no acknowledgement came over the broker: the report goes by HTTPS as well");
 	} else if (l->mqtt && l->disconnected_since_ms != 0 &&
 		   now_ms(l) - l->disconnected_since_ms < BROKER_GRACE_MS) {
 		l->send_at_ms = l->disconnected_since_ms + BROKER_GRACE_MS;
@@ -645,9 +668,13 @@ static int do_acked(struct link *l, const struct frame *f)
 
 	if (!take_u64(f, &sequence))
 		return -ERR_PROTOCOL;
+	if (!l->broker_answers && broker_is_silent(l))
+		outbox_connection_lost(&l->outbox); /* what it was told was told to nobody */
 	r = outbox_acked(&l->outbox, sequence);
 	if (r < 0)
 		log_warning("link-outbox", "an acknowledged report could not be deleted: %s", err_text(r));
+	if (l->broker_answers)
+		l->unheard_since_ms = 0;
 	if (l->outbox.sequence == 0)
 		l->send_at_ms = 0;
 	return 0;
@@ -655,11 +682,11 @@ static int do_acked(struct link *l, const struct frame *f)
 
 static void ask_lease(struct link *l, const struct frame *f)
 {
-	int r;
+	int r = -ENOTCONN;
 
 	if (connected(l))
 		r = mqtt_publish(l->mqtt, l->lease_topic, f->data, f->len, 1, false);
-	else
+	if (r < 0 || (broker_is_silent(l) && l->o->url_count > 0))
 		r = courier_post(l->courier, LEASE_ID, l->lease_path, f->data, f->len);
 	if (r < 0)
 		log_warning("link-lease", "the lease request was not handed over: %s", err_text(r));
@@ -787,6 +814,7 @@ static void take_results(struct link *l)
 			puts_posted(l->puts, result.error, result.body.data, result.body.len);
 		} else {
 			l->posting = false;
+			l->broker_answers = l->broker_answers && result.error != 0;
 			if (result.error == 0)
 				tell_engine(l, LINK_ACK, 0, buf_str(&result.body), result.body.len);
 			else

@@ -46,8 +46,9 @@ struct relay {
 	char path[64];
 	int listen_fd, stop_fd;
 	pthread_t thread;
-	pthread_mutex_t lock; /* guards state */
+	pthread_mutex_t lock; /* guards what follows */
 	struct relay_state state;
+	bool proved; /* by what was said over the connection there is */
 };
 
 /* One direction of a connection. */
@@ -63,6 +64,9 @@ struct passage {
 	CURL *curl;
 	long proxy_status, offers; /* what the proxy answered to CONNECT at first; CURLAUTH_ bits */
 	curl_socket_t fd;
+	char hop[RESOLVE_HOST_MAX + 1]; /* dialled, */
+	struct resolve_list list; /* at one of these */
+	bool kept;
 	struct flow up, down;
 };
 
@@ -71,8 +75,10 @@ struct passage {
 static void set_step(struct relay *r, enum relay_step step)
 {
 	(void) pthread_mutex_lock(&r->lock);
-	if (step == RELAY_RESOLVE)
+	if (step == RELAY_RESOLVE) {
 		r->state = (struct relay_state){ .step = step };
+		r->proved = false;
+	}
 	r->state.step = step;
 	(void) pthread_mutex_unlock(&r->lock);
 }
@@ -91,6 +97,13 @@ void relay_state(struct relay *r, struct relay_state *ret)
 {
 	(void) pthread_mutex_lock(&r->lock);
 	*ret = r->state;
+	(void) pthread_mutex_unlock(&r->lock);
+}
+
+void relay_proved(struct relay *r)
+{
+	(void) pthread_mutex_lock(&r->lock);
+	r->proved = r->state.step == RELAY_UP;
 	(void) pthread_mutex_unlock(&r->lock);
 }
 
@@ -323,8 +336,7 @@ static void say_why(struct passage *p, CURLcode code, const char *hop, unsigned 
 	(void) pthread_mutex_unlock(&r->lock);
 }
 
-/* What the road turned out to be: kept for times without a resolver. */
-static void note_success(struct passage *p, const char *hop, const struct resolve_list *list)
+static void note_success(struct passage *p, const struct resolve_list *list)
 {
 	struct relay *r = p->relay;
 	char *address = NULL;
@@ -332,11 +344,26 @@ static void note_success(struct passage *p, const char *hop, const struct resolv
 	(void) curl_easy_getinfo(p->curl, CURLINFO_PRIMARY_IP, &address); /* cannot fail */
 	if (!address)
 		return;
-	resolver_keep(r->resolver, hop, address, list);
+	p->list = *list;
 	(void) pthread_mutex_lock(&r->lock);
 	(void) snprintf(r->state.address, sizeof(r->state.address), "%s", address);
 	r->state.kept_address = !list->fresh;
 	(void) pthread_mutex_unlock(&r->lock);
+}
+
+/* What the road turned out to be: kept for times without a resolver. */
+static void keep_if_proved(struct passage *p)
+{
+	struct relay *r = p->relay;
+	bool proved;
+
+	(void) pthread_mutex_lock(&r->lock);
+	proved = r->proved;
+	(void) pthread_mutex_unlock(&r->lock);
+	if (!proved || p->kept)
+		return;
+	p->kept = true;
+	resolver_keep(r->resolver, p->hop, r->state.address, &p->list); /* written by this thread alone */
 }
 
 /* With the node's own Kerberos ticket, where the proxy wants one and no user is configured. */
@@ -353,9 +380,10 @@ static CURLcode dial_with_ticket(struct passage *p, CURLcode first)
 	return code == CURLE_OK ? curl_easy_perform(p->curl) : code;
 }
 
-static int dial_list(struct passage *p, const char *hop, unsigned port, const struct resolve_list *list)
+static int dial_list(struct passage *p, unsigned port, const struct resolve_list *list)
 {
 	struct relay *r = p->relay;
+	const char *hop = p->hop;
 	struct curl_slist *pinned = NULL;
 	char url[RESOLVE_HOST_MAX + 32], error[CURL_ERROR_SIZE] = "";
 	CURLcode code;
@@ -377,7 +405,7 @@ static int dial_list(struct passage *p, const char *hop, unsigned port, const st
 	if (code != CURLE_OK)
 		say_why(p, code, hop, port, error);
 	else
-		note_success(p, hop, list);
+		note_success(p, list);
 	(void) curl_easy_setopt(p->curl, CURLOPT_ERRORBUFFER, NULL); /* it ends with this function */
 	(void) curl_easy_setopt(p->curl, CURLOPT_RESOLVE, NULL);
 	curl_slist_free_all(pinned);
@@ -388,22 +416,21 @@ static int dial(struct passage *p)
 {
 	struct relay *r = p->relay;
 	struct resolve_list list = { .count = 0 };
-	char hop[RESOLVE_HOST_MAX + 1];
 	unsigned port = 0;
 	int e;
 
 	set_step(r, RELAY_RESOLVE);
-	e = first_hop(r, hop, &port);
+	e = first_hop(r, p->hop, &port);
 	if (e < 0) {
 		set_failure(r, RELAY_RESOLVE, 0, "the address of the proxy cannot be understood");
 		return e;
 	}
-	e = find_addresses(p, hop, &list);
+	e = find_addresses(p, p->hop, &list);
 	if (e < 0)
 		return e;
 	set_step(r, RELAY_DIAL);
 	p->curl = curl_easy_init();
-	return p->curl ? dial_list(p, hop, port, &list) : -ENOMEM;
+	return p->curl ? dial_list(p, port, &list) : -ENOMEM;
 }
 
 /* --- passing bytes --- */
@@ -486,6 +513,7 @@ static bool write_broker(struct passage *p)
 
 /*
  * Both ways until one side has ended and what it said is delivered. No more is read than was passed on.
+ * Proof is looked for whenever bytes have passed: what proves is followed by words of the client.
  * Told to stop it still delivers what the client said last: a DISCONNECT that is lost publishes the will.
  */
 static void pass(struct passage *p)
@@ -513,6 +541,7 @@ static void pass(struct passage *p)
 				continue;
 			return;
 		}
+		keep_if_proved(p);
 		if (fds[0].revents)
 			stop_at_ms = now + LAST_WORDS_MS;
 		if (fds[1].revents & (POLLIN | POLLHUP | POLLERR) && flow_has_room(&p->up))

@@ -43,6 +43,13 @@ NODISCARD int relay_start(const struct relay_options *o, struct relay **ret);
 /* Ends the connection there is and frees; the next start takes the socket's place. */
 void relay_stop(struct relay *r);
 
+/*
+ * Who answered on the connection there is was the broker: its certificate and its words said so. Only then its address
+ * is kept for times without a resolver; a captive portal, or a resolver that lies, shall not take the place of the last
+ * good ones. From any thread.
+ */
+void relay_proved(struct relay *r);
+
 /* Where libmosquitto connects to: a Unix socket's path, for this process. Borrowed. */
 const char *relay_path(const struct relay *r);
 

@@ -33,6 +33,8 @@ enum {
 	SILENT_LOSSES = 2, /* in a row prove that it is too long */
 	CEILING_MS = 24 * 60 * 60 * 1000, /* what was too long is not tried again for a day */
 	WILL_MAX = 1024,
+	NAMED_MAX = 64, /* publications whose topic is known when their answer comes */
+	TOPIC_SHOWN = 120,
 	PACKET_SLACK = 64 * 1024, /* TLS's own bytes around a packet */
 };
 
@@ -64,8 +66,13 @@ struct mqtt {
 	struct backoff backoff;
 	unsigned keepalive_s, silent_losses;
 	unsigned interval_s; /* the keepalive of this connection: the broker may want a shorter one */
+	bool pings_late; /* it wanted a longer one, which the library obeys */
 	uint64_t completed_bytes; /* read from the broker when the last packet was complete */
 	uint64_t ceiling_until_ms; /* the keepalive does not grow before then */
+	struct {
+		int mid;
+		char topic[TOPIC_SHOWN];
+	} named[NAMED_MAX]; /* the last ones, by their number */
 	struct mqtt_stats stats;
 };
 
@@ -149,10 +156,12 @@ static void on_connect(struct mosquitto *mosq, void *user, int rc, int flags, co
 	if (rc == 0) {
 		uint16_t wanted = 0;
 
-		/* The library takes it over; if it is shorter, ours would ping too late. */
-		if (mosquitto_property_read_int16(props, MQTT_PROP_SERVER_KEEP_ALIVE, &wanted, false) &&
-		    wanted > 0)
-			m->interval_s = wanted;
+		/* The library takes it over: if it is shorter, ours would ping too late; else the library does. */
+		if (mosquitto_property_read_int16(props, MQTT_PROP_SERVER_KEEP_ALIVE, &wanted, false)) {
+			m->pings_late = wanted == 0 || wanted > m->interval_s;
+			if (!m->pings_late)
+				m->interval_s = wanted;
+		}
 		m->phase = PHASE_SUBACK;
 		m->deadline_ms = now_ms(m) + SUBACK_TIMEOUT_MS;
 		m->awaited_subacks = 0;
@@ -232,12 +241,13 @@ static void on_message(struct mosquitto *mosq, void *user, const struct mosquitt
 static void on_publish(struct mosquitto *mosq, void *user, int mid, int rc, const mosquitto_property *props)
 {
 	struct mqtt *m = user;
+	const char *topic = m->named[mid % NAMED_MAX].mid == mid ? m->named[mid % NAMED_MAX].topic : "?";
 
 	(void) mosq;
 	(void) props;
 	m->completed_bytes = bytes_read(m);
 	if (rc >= 128)
-		log_warning("mqtt-refused", "the broker refused a message: number=%d reason='%s'", mid,
+		log_warning("mqtt-refused", "the broker refused a message: topic=%s reason='%s'", topic,
 			    mosquitto_reason_string(rc));
 }
 
@@ -446,6 +456,7 @@ static void begin_connection(struct mqtt *m)
 
 	m->heard_ms = m->sent_ms = now_ms(m);
 	m->interval_s = m->keepalive_s;
+	m->pings_late = false;
 	m->completed_bytes = 0;
 	if (rc != MOSQ_ERR_SUCCESS) {
 		m->failure = rc != MOSQ_ERR_NOMEM ? FAILURE_REFUSED : FAILURE_NETWORK;
@@ -570,6 +581,17 @@ static bool tcp_is_through(struct mqtt *m, short revents)
 }
 
 /*
+ * What forgets connections on the way does not know what the broker allows. To subscribe once more to what is subscribed
+ * to is always permitted and always answered; nothing retained is sent for it.
+ */
+static void ask_for_life(struct mqtt *m)
+{
+	if (m->o.subscription_count > 0)
+		(void) mosquitto_subscribe_v5(m->mosq, NULL, m->o.subscriptions[0], 1,
+					      MQTT_SUB_OPT_SEND_RETAIN_NEVER, NULL); /* silence ends it else */
+}
+
+/*
  * The library sends its ping once a keepalive has passed since the last packet, to the
  * second; waking up just then, and not before, is all an idle node does.
  */
@@ -583,6 +605,8 @@ static void plan_misc(struct mqtt *m)
 		return;
 	}
 	if (at <= now) { /* it was sent just now */
+		if (m->pings_late)
+			ask_for_life(m);
 		m->sent_ms = now;
 		at = now + interval_ms;
 	}
@@ -692,15 +716,18 @@ bool mqtt_is_connected(const struct mqtt *m)
 
 int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int qos, bool retain)
 {
-	int rc;
+	int rc, mid = 0;
 
 	if (m->phase != PHASE_UP || m->over)
 		return -ENOTCONN;
 	if (len > MQTT_MAX_PAYLOAD)
 		return -ERR_TOO_LARGE;
-	rc = mosquitto_publish_v5(m->mosq, NULL, topic, (int) len, payload, qos, retain, NULL);
+	rc = mosquitto_publish_v5(m->mosq, &mid, topic, (int) len, payload, qos, retain, NULL);
 	switch (rc) {
 	case MOSQ_ERR_SUCCESS:
+		m->named[mid % NAMED_MAX].mid = mid;
+		(void) snprintf(m->named[mid % NAMED_MAX].topic, TOPIC_SHOWN, "%s",
+				topic); /* a longer one is cut */
 		m->stats.messages_out++;
 		m->sent_ms = now_ms(m);
 		return 0;

@@ -13,8 +13,9 @@
  * MQTT 3.1.1 follows where MQTT 5 was refused, or hung up on without a word (RabbitMQ
  * before 3.13); after a connection that was up MQTT 5 is tried first again.
  *
- * A broker that names a keepalive of its own gets that one. The keepalive, if none is given, starts at 60 s, doubles up to 240 s where connections
- * hold, and halves down to 30 s after two losses in silence in a row.
+ * A broker that names a shorter keepalive of its own gets that one; one that names a longer one is asked for a sign of
+ * life as often as the road needs it. The keepalive, if none is given, starts at 60 s, doubles up to 240 s where
+ * connections hold, and halves down to 30 s after two losses in silence in a row.
  */
 #ifndef SELFRIGHT_MQTT_MQTT_H
 #define SELFRIGHT_MQTT_MQTT_H

@@ -606,6 +606,8 @@ static void on_state(void *user, bool connected, const char *reason)
 	canary_stop(&s->kept);
 	if (connected) {
 		log_notice("broker-connected", "connected to the broker");
+		if (s->relay)
+			relay_proved(s->relay);
 		s->refill = true;
 		s->refilled[0] = '\0';
 		send_canary(s);

@@ -15,6 +15,53 @@ def to(mimic, more=""):
 
 mute = socket.create_server(("127.0.0.1", 0), backlog=16)  # takes TCP, says nothing
 silent = Link("silent", broker("broker.test", mute.getsockname()[1], AT_HOME))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+make_certificate("site", "ca", "localhost", "DNS:localhost")
+context.load_cert_chain(path("site.crt"), path("site.key"))
+
+
+class Site:
+    """A controller that is reached by HTTPS: it says ACK to reports, and remembers what it was sent."""
+
+    def __init__(self):
+        posted = self.posted = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                posted.append(self.path)
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Length", "9")
+                self.end_headers()
+                self.wfile.write(b"by HTTPS!")
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.url = f"https://localhost:{server.server_address[1]}/"
+
+
+class Lax(Mimic):
+    """Content with a word a day, which what forgets connections on the way is not; then it falls silent."""
+
+    properties = b"\x13\xff\xff"
+    subscribed_to = 0
+
+    def on_subscribe(self, s, version, body):
+        self.subscribed_to += 1
+        if self.subscribed_to <= 7 + 2:  # its topics, and two signs of life
+            super().on_subscribe(s, version, body)
+
+
+lax_broker = Lax()
+lax = Link("lax", to(lax_broker, "keepalive: 5, "))
+unheard_broker, unheard_site = Mimic(), Site()  # takes everything, and nobody is behind it
+unheard = Link("unheard", to(unheard_broker), url=unheard_site.url)
+unheard.comes_up()
+unheard.send(REPORT, struct.pack(">Q", 7) + b"{}")
 if OWN_NETWORK:
     run("ip", "link", "add", "name", "hole", "type", "veth", "peer", "name", "bottom")  # what goes there is swallowed
     run("ip", "link", "set", "hole", "arp", "off", "up")
@@ -180,6 +227,26 @@ for code, words in ((0x8e, "another client took over this id: is this node's ima
     check(f"ended with {code:#x}: '{words}'", link.until(lambda: any(words.lower() in w.lower() for _, w in link.states)), link.states)
     link.end()
 
+
+
+class Leaves(Mimic):
+    """Is stopped in good order, once: says so, and closes."""
+
+    left = False
+
+    def on_publish(self, s, kind, body):
+        super().on_publish(s, kind, body)
+        if not self.left:
+            self.left = True
+            s.sendall(packet(0xe0, b"\x8b\0"))
+            raise EOFError
+
+
+mimic = Leaves()
+link = Link("leaves", to(mimic))
+check("a broker that says it is shutting down and closes is quoted, and found again", link.until(
+    lambda: mimic.left and link.up and len(mimic.connects) > 1) and any("Server shutting down" in w for _, w in link.states), link.states)
+link.end()
 mimic = Mimic()
 mimic.granted = 0x87
 link = Link("not-granted", to(mimic))
@@ -197,7 +264,8 @@ link = Link("denied", to(mimic))
 link.comes_up()
 link.send(REPORT, struct.pack(">Q", 7) + b"{}")
 check("a report that the broker refuses is told", link.until(
-    lambda: "the broker refused a message" in open(path(link.log)).read()), open(path(link.log)).read())
+    lambda: f"the broker refused a message: topic={TOPIC}report reason='Not authorized" in open(path(link.log)).read()),
+      open(path(link.log)).read())
 check("... and the report is kept", link.until(lambda: os.path.exists(path("denied/outbox/report"))))
 link.end()
 
@@ -248,6 +316,43 @@ for what, limit, words in (("", 0, "larger than was asked for"), (", also under 
     check("... is not taken into memory", peak() < 100, f"{peak()} MiB")
     check("... and the link tries again", link.until(lambda: len(mimic.connects) > 1), link.states)
     link.end()
+
+
+class Twice(Mimic):
+    """Messages of QoS 2, which nobody asked for, and never the word that they are complete: a client keeps them."""
+
+    sent, answered = 0, 0
+
+    def subscribed(self, s, version, body):
+        if b"/certificate" in body:
+            for i in range(1, 65536):
+                s.sendall(packet(0x34, text(TOPIC + "announce") + struct.pack(">H", i) + b"\0" + bytes(10000)))
+                self.sent += 10000
+
+
+mimic = Twice()
+link = Link("twice", to(mimic))
+check("messages that are never complete end the connection", link.says("protocol error"), link.states)
+check("... before much of them is in memory", peak() < 100, f"{peak()} MiB")
+link.end()
+
+
+class Noise(Mimic):
+    """Announcements that are none, as many as it can."""
+
+    def subscribed(self, s, version, body):
+        if b"/certificate" in body:
+            for _ in range(3000):
+                s.sendall(publication(TOPIC + "announce", b"no gzip"))
+            s.sendall(publication(TOPIC + "ack", b"at last"))
+
+
+mimic = Noise()
+link = Link("noise", to(mimic))
+link.until(lambda: (ACK, b"at last") in link.frames)
+lines = open(path(link.log)).read().count("link-announcement")
+check("a broker that sends rubbish does not fill the log", (ACK, b"at last") in link.frames and 0 < lines < 300, lines)
+link.end()
 
 
 class Garbage(Mimic):
@@ -317,33 +422,13 @@ for i in range(8):
 events = lambda: [p for t, p in mimic.published if t == TOPIC + "event"]
 check("a broker that takes one message at a time gets all of them so", link.until(lambda: len(events()) >= 8) and
       mimic.most == 1, f"{len(events())} {mimic.most}")
-posted = []
-
-
-class Site(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        posted.append(self.path)
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_):
-        pass
-
-
 link.end()
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-make_certificate("site", "ca", "localhost", "DNS:localhost")
-context.load_cert_chain(path("site.crt"), path("site.key"))
-site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
-site.socket = context.wrap_socket(site.socket, server_side=True)
-threading.Thread(target=site.serve_forever, daemon=True).start()
-link = Link("large", to(mimic), url=f"https://localhost:{site.server_address[1]}/")
+large_site = Site()
+link = Link("large", to(mimic), url=large_site.url)
 link.comes_up()
 link.send(REPORT, struct.pack(">Q", 7) + b'{"x":"' + b"y" * 4096 + b'"}')
-check("a report that is too large for this broker goes by HTTPS", link.until(lambda: "/v1/node/n1/report" in posted), posted)
+check("a report that is too large for this broker goes by HTTPS", link.until(
+    lambda: "/v1/node/n1/report" in large_site.posted), large_site.posted)
 link.end()
 
 # --- port 443 ---
@@ -403,6 +488,20 @@ closed.end()
 # --- what took a while ---
 check("a peer that takes TCP and never says a word is given up and named", silent.says("no answer", 60), silent.states)
 silent.end()
+check("a broker that is content with less is asked for a sign of life all the same, and given up when it gives none",
+      lax.until(lambda: any("nothing was heard" in w for _, w in lax.states), 60) and lax.states[0][0] and
+      lax_broker.subscribed_to > 7 + 2, (lax_broker.subscribed_to, lax.states))
+lax.end()
+check("what a broker takes and nobody acknowledges goes by HTTPS as well", unheard.until(
+    lambda: (ACK, b"by HTTPS!") in unheard.frames, 90), (unheard_site.posted, unheard.states))
+before = len(unheard_site.posted)
+unheard.send(ACKED, struct.pack(">Q", 7))
+unheard.send(REPORT, struct.pack(">Q", 8) + b"{}")
+check("... the next one at once, by both", unheard.until(lambda: len(unheard_site.posted) > before) and unheard.until(
+    lambda: [t for t, _ in unheard_broker.published].count(TOPIC + "report") >= 3), (unheard_site.posted, unheard_broker.published))
+unheard.send(LEASE, b"{}")
+check("... and a request for a lease", unheard.until(lambda: "/v1/node/n1/lease" in unheard_site.posted), unheard_site.posted)
+unheard.end()
 if OWN_NETWORK:
     check("a firewall that swallows is given up and named", swallowed.says("in 10000 ms: a firewall?", 60), swallowed.states)
     swallowed.end()

@@ -5,7 +5,7 @@ import atexit, glob, hashlib, http.server, json, os, re, resource, select, shuti
 BUILD = os.path.abspath(sys.argv[1])
 OWN_NETWORK = "--own-network" in sys.argv
 LINK = os.path.join(BUILD, "bin/selfright-link")
-FETCH, REPORT, RETRY, FETCHED, ACK, STATE = 1, 2, 6, 16, 19, 21
+FETCH, REPORT, LEASE, ACKED, RETRY, FETCHED, ACK, STATE = 1, 2, 4, 5, 6, 16, 19, 21
 SANITIZED = b"__asan_init" in open(LINK, "rb").read()
 TMP = tempfile.mkdtemp(prefix="selfright-roads.")
 os.chmod(TMP, 0o755)
@@ -403,13 +403,13 @@ def repository():
     return files
 
 
-def doctor(name, config, url="https://127.0.0.1:1/", connected=False):
+def doctor(name, config, url="https://127.0.0.1:1/", connected=False, environment=None):
     link = Link(name, config, url=url)
     link.child.kill()
     link.child.wait()
     argv = [LINK, "--config-dir", link.root, "--doctor", "--json"] + (["--connected"] if connected else [])
     ended = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
-                           env={"PATH": os.environ["PATH"]})
+                           env={"PATH": os.environ["PATH"], **(environment or {})})
     try:
         answer = json.loads(ended.stdout)
     except ValueError:

@@ -260,6 +260,54 @@ static void bytes_pass_both_ways_and_an_end_is_an_end(void **state)
 	relay_stop(r);
 }
 
+static int keeps(struct fixture *f, const char *text)
+{
+	CLEANUP(buf_done)
+	struct buf b = BUF_INIT(4096);
+	int r = file_read(&os_posix, f->dirfd, "addresses", b.max, &b);
+
+	return text ? r == 0 && strcmp(buf_str(&b), text) == 0 : r == -ENOENT;
+}
+
+static void only_the_address_of_a_proven_broker_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct relay *r = start(f, "broker.test", NULL, lookup_loopback);
+	char got[16] = "";
+
+	for (int proven = 0; proven < 2; proven++) {
+		int client = enter(relay_path(r)), broker;
+
+		assert_int_equal(write(client, "who?", 4), 4);
+		broker = accept(f->listener, NULL, NULL);
+		assert_int_equal(read(broker, got, sizeof(got)), 4);
+		assert_int_equal(write(broker, "I", 1), 1);
+		assert_int_equal(read(client, got, sizeof(got)), 1);
+		if (proven)
+			relay_proved(r);
+		assert_int_equal(write(client, "well", 4), 4);
+		assert_int_equal(read(broker, got, sizeof(got)), 4);
+		close(client);
+		assert_int_equal(read(broker, got, sizeof(got)), 0); /* it is done with this one */
+		close(broker);
+		assert_true(keeps(f, proven ? "broker.test 127.0.0.1\n" : NULL));
+	}
+	/* What was said of an earlier connection is no word about the next one. */
+	relay_proved(r);
+	assert_int_equal(unlinkat(f->dirfd, "addresses", 0), 0);
+	{
+		int client = enter(relay_path(r)), broker = accept(f->listener, NULL, NULL);
+
+		assert_int_equal(write(client, "who?", 4), 4);
+		assert_int_equal(read(broker, got, sizeof(got)), 4);
+		close(client);
+		assert_int_equal(read(broker, got, sizeof(got)), 0);
+		close(broker);
+	}
+	relay_stop(r);
+	assert_true(keeps(f, NULL));
+}
+
 static void much_passes_through_small_buffers(void **state)
 {
 	struct fixture *f = *state;
@@ -604,6 +652,7 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test(lines_that_are_none_are_passed_over),
 		cmocka_unit_test_setup_teardown(bytes_pass_both_ways_and_an_end_is_an_end, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(only_the_address_of_a_proven_broker_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(much_passes_through_small_buffers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(why_there_is_no_road_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_slow_resolver_is_waited_for, set_up, tear_down),
