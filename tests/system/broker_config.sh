@@ -82,6 +82,8 @@ check "a folder is needed" says 2 "-o DIR" selfright broker-config --name x
 check "no such kind" says 2 "mosquitto or rabbitmq" selfright broker-config -o broker --kind emqx
 check "a certificate needs a name" says 2 "--name" write
 check "the folder is written" says 0 "--broker-user _controller" write --name 127.0.0.1
+check "no bridge is among it, nor in the private broker's settings" not grep -rqE '^(connection|address|topic .* (in|out|both) )' \
+	broker/mosquitto.conf "$SELFRIGHT_DIR/serve/mosquitto"
 check "it is up to date" says 0 "as it would be made now" write --check
 check "the password is the owner's" [ "$(stat -c %a broker/controller.password)" = 600 ]
 check "and not in mosquitto's file" not grep -qF "$(cat broker/controller.password)" broker/passwords

@@ -197,6 +197,25 @@ link_ends_up("... and is back with it", through)
 link_says("a port the proxy does not allow is its 403, in words",
           Link("tiny-port", broker("localhost", ended) + f"proxy: http://joe:secret@127.0.0.1:{tiny_port}\n"),
           f"answered 403 to CONNECT localhost:{ended}: it must allow that address and port")
+
+# --- a proxy that lets HTTPS through and nothing else ---
+allowed = Https("site", files=repository())
+stop(tiny)
+tiny, tiny_port = start_tinyproxy([allowed.port])
+proxy = f"http://joe:secret@127.0.0.1:{tiny_port}"
+link = Link("only-https", broker("localhost", port) + f"proxy: {proxy}\n", url=allowed.url, environment={"https_proxy": proxy})
+check("a proxy that refuses the broker's address says so with its number", link.says(
+    f"the proxy 127.0.0.1:{tiny_port} answered 403 to CONNECT localhost:{port}: it must allow that address and port"), link.states)
+got = fetches(link)
+check("... while files come through it", got[:4] == bytes(4) and b"snapshot.json" in got, got)
+link.end()
+code, answer, steps = doctor("doctor-only-https", broker("localhost", port) + f"proxy: {proxy}\n", allowed.url, environment={"https_proxy": proxy})
+check("... and the doctor names the proxy, its answer, and what to ask for", code == 1 and answer.get("failed") == "proxy" and
+      f"answered 403 to CONNECT localhost:{port}" in steps["proxy"]["detail"] and "allow CONNECT" in steps["proxy"].get("advice", ""), answer)
+check("... and that HTTPS passes", steps.get("https", {}).get("verdict") == "ok", answer)
+stop(tiny)
+tiny, tiny_port = start_tinyproxy([port])
+
 socks = Socks5()
 link_ends_up("through SOCKS5 with a password",
              Link("socks", broker("broker.test", port) + f"proxy: socks5h://joe:secret@127.0.0.1:{socks.port}\n"))
@@ -204,6 +223,10 @@ check("... which was given the name, not an address", ("broker.test", port) in s
 link_says("through it with a wrong one: named",
           Link("socks-wrong", broker("broker.test", port) + f"proxy: socks5h://joe:no@127.0.0.1:{socks.port}\n"),
           f"the proxy 127.0.0.1:{socks.port}: ")
+
+# --- whose address is kept ---
+check("what answered and was not the broker is not kept for times without a resolver",
+      not os.path.exists(path("inspected-link/outbox/addresses")) and not os.path.exists(path("name/outbox/addresses")))
 
 # --- a resolver that hangs ---
 if OWN_NETWORK:
@@ -360,6 +383,13 @@ check("... and no growth of memory (2 MiB of slack)", link.resident() < resident
       f"{resident} -> {link.resident()} KiB")
 print(f"# reconnect after a cut: median {sorted(times)[len(times) // 2] * 1000:.0f} ms; resident {link.resident()} KiB",
       flush=True)
+link.send(RETRY)
+link.comes_up()
+stop(real, signal.SIGTERM)
+check("a broker that is stopped in good order is noticed", link.until(lambda: not link.up), link.states[-3:])
+check("... and said so, since 2.0.11 says nothing itself", "closed" in link.words or "lost" in link.words, link.words)
+real = start_broker(port)
+check("... and found again without being told", link.comes_up(), link.states[-3:])
 stop(real)
 check("the broker is killed: noticed", link.until(lambda: not link.up), link.states[-3:])
 real = start_broker(port)

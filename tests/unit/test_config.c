@@ -254,6 +254,7 @@ static void test_the_road_to_the_broker(void **state)
 	assert_string_equal(config_proxy(&c, "b.example"), "socks5h://joe:x@p:1080");
 	config_done(&c);
 	refused(MINIMAL "broker: {host: a, addresses: [here]}\n", "agent.yaml:3", "here");
+	refused(MINIMAL "broker: {host: a, tls: no}\n", "agent.yaml:3", "tls"); /* always, and by the fleet's CA */
 	refused(MINIMAL "broker: {host: a, keepalive: 1}\n", "agent.yaml:3", "5 s");
 	refused(MINIMAL "broker: {host: a, retry: {base: 0}}\n", "agent.yaml:3", "caps");
 	refused(MINIMAL "broker: {host: a, retry: {cap: 1, base: 2}}\n", "agent.yaml:3", "caps");
