@@ -2,6 +2,7 @@
  * What nodes read of what was decided: the index and the rollouts in it, and the orders to one node.
  */
 #include "base/err.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "conf/conf.h"
 #include "crypto/digest.h"
@@ -9,6 +10,7 @@
 #include "model/labels.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/repo/plans.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/documents.h"
 
@@ -112,6 +114,7 @@ struct listed {
 	int64_t opened_at[PLAN_STAGES_MAX];
 	struct json *approvals[PLAN_STAGES_MAX];
 	char *id, *component, *path, *plan_json;
+	char plan_sha256[SHA256_HEX + 1];
 };
 
 struct listing {
@@ -294,6 +297,18 @@ static int add_document(struct publication *p, struct listed *it, const char *pa
 	return r < 0 ? r : set_document(p, path, &text);
 }
 
+/* A full disk must not keep a halt from being published: without its plan a rollout would be rebuilt with defaults. */
+static void keep_plan(struct serve *s, struct listed *it)
+{
+	int r = plans_keep(s->os, s->repo_dirfd, it->id, it->plan_json, strlen(it->plan_json), it->plan_sha256);
+
+	if (r < 0)
+		log_error("plan-not-kept", "rollout=%s its plan is not beside what is published: %s", it->id,
+			  err_text(r));
+	else
+		it->document.plan_sha256 = it->plan_sha256;
+}
+
 static int add_rollout(struct publication *p, struct listed *it, struct index_entry *entry)
 {
 	CLEANUP(buf_done)
@@ -314,6 +329,7 @@ static int add_rollout(struct publication *p, struct listed *it, struct index_en
 	if (r < 0)
 		return r;
 	it->document.approvals = it->approvals;
+	keep_plan(p->serve, it);
 	r = document_rollout_path(it->id, &path);
 	if (r == 0)
 		r = add_document(p, it, buf_str(&path));
@@ -358,6 +374,25 @@ static int fill_rollouts(struct publication *p, struct listing *l, struct rollou
 	return r < 0 ? r : set_document(p, "rollouts/index.json", &text);
 }
 
+static bool is_in_index(const void *user, const char *id)
+{
+	const struct rollout_index *index = user;
+
+	for (size_t i = 0; i < index->entry_count; i++)
+		if (str_eq(index->entries[i].id, id))
+			return true;
+	return false;
+}
+
+static void sweep_plans(struct serve *s, const struct rollout_index *index)
+{
+	int r = plans_sweep(s->os, s->repo_dirfd, is_in_index, index);
+
+	if (r < 0)
+		log_warning("plans-not-swept", "plans of rollouts that are over lie there until the next time: %s",
+			    err_text(r));
+}
+
 int documents_publish_rollouts(struct serve *s)
 {
 	struct publication p = { .serve = s };
@@ -385,6 +420,9 @@ int documents_publish_rollouts(struct serve *s)
 		r = publish(&p, "rollouts");
 	if (r == 0 && p.set_count + p.removed_count > 0)
 		trust_announce(s, NULL);
+	/* Only when no document names them any more. */
+	if (r == 0 && p.removed_count > 0)
+		sweep_plans(s, &index);
 	for (size_t i = 0; i < index.entry_count; i++) {
 		string_list_done(&index.entries[i].components);
 		free(index.entries[i].path);

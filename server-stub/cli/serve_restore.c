@@ -12,6 +12,7 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/repo/plans.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/rebuild.h"
 #include "server-stub/signer/client.h"
@@ -342,15 +343,35 @@ static int find_open(void *user, const struct db_stage *row)
 	return 0;
 }
 
-static const char adopted_why[] = "rebuilt from what is published: soaks and gates are not known, look at it";
+/* Why a rollout that the backup does not know is as it is. */
+static const char with_plan[] = "rebuilt from what is published, with its plan: look at it",
+		  without_plan[] = "rebuilt from what is published: soaks and gates are not known, look at it";
 
-static int add_rollout(struct serve *s, const struct rollout *d)
+/* The plan that the signed document names, if it lies there, else what the document alone says. */
+static int find_plan(struct serve *s, const struct rollout *d, const char *sha256, struct buf *ret,
+		     const char **ret_why)
+{
+	int r = sha256 ? plans_read(s->os, s->repo_dirfd, d->id, sha256, ret) : -ENOENT;
+
+	if (r == 0 && !rebuild_agrees(d, buf_str(ret), ret->len))
+		r = -ERR_DISAGREE;
+	*ret_why = r == 0 ? with_plan : without_plan;
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	if (sha256)
+		log_warning("plan-not-found", "rollout=%s soaks and gates are the defaults: %s", d->id,
+			    err_text(r));
+	buf_clear(ret);
+	return rebuild_plan(d, ret);
+}
+
+static int add_rollout(struct serve *s, const struct rollout *d, const char *plan_sha256, const char **ret_why)
 {
 	CLEANUP(buf_done)
-	struct buf plan = BUF_INIT(ROLLOUT_MAX_BYTES * 2);
+	struct buf plan = BUF_INIT(PLAN_FILE_MAX);
 	const char *names[ROLLOUT_STAGES_MAX];
 	char sha256[SHA256_HEX + 1];
-	int r = rebuild_plan(d, &plan);
+	int r = find_plan(s, d, plan_sha256, &plan, ret_why);
 
 	if (r < 0) {
 		log_warning("rollout-not-rebuilt", "rollout=%s: %s; it is left out", d->id, err_text(r));
@@ -367,7 +388,7 @@ static int add_rollout(struct serve *s, const struct rollout *d)
 				      .kind = rollout_kind_name(d->kind),
 				      .state = rollout_state_name(rebuild_state(ROLLOUT_RUNNING, d->state)),
 				      .seq = d->seq,
-				      .reason = adopted_why,
+				      .reason = *ret_why,
 				      .by = "controller",
 				      .created_at = serve_now(s),
 				      .plan = buf_str(&plan),
@@ -376,17 +397,18 @@ static int add_rollout(struct serve *s, const struct rollout *d)
 			      names, d->stage_count);
 }
 
-static int adopt_rollout(struct serve *s, const struct rollout *d)
+static int adopt_rollout(struct serve *s, const struct rollout *d, const char *plan_sha256)
 {
 	CLEANUP(buf_done)
 	struct buf undo = BUF_INIT(ROLLOUT_MAX_BYTES);
 	struct adopted a = { .document = d, .state = ROLLOUT_RUNNING };
 	enum rollout_state state;
+	const char *why = NULL;
 	char text[500];
 	int r = db_rollouts(s->db, d->id, find_rollout, &a);
 
 	if (r == -ENOENT)
-		r = add_rollout(s, d);
+		r = add_rollout(s, d, plan_sha256, &why);
 	else if (r == 0)
 		r = db_stages(s->db, d->id, find_open, &a);
 	if (r < 0)
@@ -408,7 +430,7 @@ static int adopt_rollout(struct serve *s, const struct rollout *d)
 	if (r < 0 || a.known)
 		return r;
 	snprintf(text, sizeof(text), "rollout %s, which the backup does not know, is %s: %s", d->id,
-		 rollout_state_name(state), adopted_why);
+		 rollout_state_name(state), why);
 	return serve_record(s, "rollout-found", NULL, d->component, text, "controller", "rollout-found", d->id);
 }
 
@@ -437,7 +459,7 @@ static int adopt_listed(struct serve *s, const char *path)
 		free(error);
 		return r == -ENOMEM ? r : 0;
 	}
-	r = adopt_rollout(s, &d);
+	r = adopt_rollout(s, &d, json_string(json_get(doc, "plan_sha256")));
 	rollout_done(&d);
 	return r;
 }

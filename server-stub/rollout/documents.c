@@ -100,6 +100,8 @@ int document_rollout(const struct document_rollout *in, struct buf *out)
 	doc.deadline = limits.deadline;
 	if (r == 0)
 		r = rollout_write(&doc, json_build_root(b));
+	if (in->plan_sha256)
+		node_string(json_build_root(b), "plan_sha256", in->plan_sha256);
 	if (r == 0)
 		r = json_build_text(b, false, out);
 	for (size_t i = 0; i < plan->stage_count; i++)

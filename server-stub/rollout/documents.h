@@ -27,6 +27,8 @@ struct document_rollout {
 	const struct release_ref *with; /* as many as plan->with_count, in its order */
 	const struct string_list *undo; /* stage names; NULL: none */
 	struct json *const *approvals; /* by stage, each an array or NULL; NULL: none at all */
+	const char *
+		plan_sha256; /* of the plan that lies beside it (repo/plans.h): for a controller that lost its own; NULL: none */
 };
 NODISCARD int document_rollout(const struct document_rollout *in, struct buf *out);
 

@@ -86,6 +86,43 @@ int rebuild_plan(const struct rollout *d, struct buf *ret)
 	return buf_add(ret, text.data, text.len);
 }
 
+static bool same_stages(const struct rollout *d, const struct plan *p)
+{
+	if (d->stage_count != p->stage_count)
+		return false;
+	for (size_t i = 0; i < p->stage_count; i++)
+		if (!str_eq(d->stages[i].name, p->stages[i].name))
+			return false;
+	return true;
+}
+
+static bool same_with(const struct rollout *d, const struct plan *p)
+{
+	if (d->with_count != p->with_count)
+		return false;
+	for (size_t i = 0; i < p->with_count; i++) {
+		const struct release_ref *ref = rollout_release(d, p->with[i].component);
+
+		if (!ref || !str_eq(ref->version, p->with[i].version))
+			return false;
+	}
+	return true;
+}
+
+bool rebuild_agrees(const struct rollout *d, const char *plan, size_t len)
+{
+	struct conf_error e;
+	struct plan p;
+	bool agrees;
+
+	if (plan_parse(plan, len, "plan", &p, &e) < 0)
+		return false;
+	agrees = str_eq(d->component, p.component) && str_eq(d->release.version, p.version) && d->kind == p.kind &&
+		 same_stages(d, &p) && same_with(d, &p);
+	plan_done(&p);
+	return agrees;
+}
+
 int rebuild_undo(const struct string_list *undo, struct buf *ret)
 {
 	int r = buf_add_str(ret, "[");

@@ -2,8 +2,8 @@
  * rebuild - a rollout as its published document tells it, for a controller that came back from an old backup, or
  * without one (DESIGN.md section 4 "Versions and restored backups").
  *
- * What nodes obey stands in the document: releases, stages, windows, limits. Soaks, gates and what is borne do not;
- * they are the careful defaults then, and a person decides whether it goes on.
+ * What nodes obey stands in the document: releases, stages, windows, limits. Soaks, gates and what is borne stand in the
+ * plan, which lies beside it (repo/plans.h); without that they are the careful defaults. A person decides whether it goes on.
  */
 #ifndef SELFRIGHT_ROLLOUT_REBUILD_H
 #define SELFRIGHT_ROLLOUT_REBUILD_H
@@ -14,8 +14,11 @@
 
 #include <stdbool.h>
 
-/* The plan as JSON (plan.h reads it), appended. */
+/* The plan as JSON (plan.h reads it), appended: of the document alone. */
 NODISCARD int rebuild_plan(const struct rollout *document, struct buf *ret);
+
+/* Is this text a plan of the rollout that the document tells: the same releases, of the same kind, in the same stages? */
+bool rebuild_agrees(const struct rollout *document, const char *plan, size_t len);
 
 /* The stages to be undone as a JSON list. */
 NODISCARD int rebuild_undo(const struct string_list *undo, struct buf *ret);

@@ -39,14 +39,20 @@ sleep 2 # versions are seconds
 check "a rollout is started after the backup, and halted" eval "selfright rollout start --id bad --component dns --version 1.0.0 --stage one=nodes:n1 --stage rest=all >/dev/null &&
 	selfright rollout halt bad --reason 'it is bad' >/dev/null"
 check "another one runs, with a window and its first stage open" selfright rollout start --id late --component dns --version 1.1.0 \
-	--stage one=nodes:n1,soak:2h --stage rest=all --window 00:00-24:00 --disruption site=1
+	--stage one=nodes:n1,soak:2h --stage rest=all --window 00:00-24:00 --disruption site=1 --max-failures 3 --silent-after 45m
+check "its plan lies beside it, for the folder's owner alone" eval "[ \"\$(stat -c %a fleet/repo/plans/late.json)\" = 640 ] &&
+	api 'http://x/v1/target?path=rollouts/late.json' | holds --arg s \"\$(sha256sum <fleet/repo/plans/late.json | cut -d' ' -f1)\" '.plan_sha256 == \$s'"
+check "and is handed to nobody" eval "[ \"\$(curl -s -o /dev/null -w '%{http_code}' --cacert fleet/serve/tls/ca.crt \
+	https://127.0.0.1:\$(jq .https_port fleet/serve/serve.json)/plans/late.json)\" = 404 ]"
 check "an order is given after the backup" selfright node hold n1 --for 2h --reason "after the backup"
 check "something else is published after the backup" selfright freeze --all --reason "after the backup" --until 1h
 check "the nodes have it" eval 'within 60 caught_up n1 && within 60 caught_up n2'
 seen=$(trusted n1)
 check "the controller is lost" stop_serve
 
-# --- signer and serve come back from the backup, the published folder is as it was ---
+# --- signer and serve come back from the backup, the published folder is as it was, but for what a thief did ---
+check "somebody makes a plan softer" sed -i 's/"max_failures":[0-9]*/"max_failures":1000/' fleet/repo/plans/bad.json
+check "and it is softer" grep -q 1000 fleet/repo/plans/bad.json
 restore() { # PART...
 	for part; do rm -rf "fleet/$part" && cp -a "backup/$part" fleet/ || return 1; done
 	rm -f fleet/signer/signer.sock fleet/serve/control.sock
@@ -68,6 +74,10 @@ check "the one that was halted after the backup is halted" rollout_is bad halted
 check "the one that was started after it is known again, and paused" rollout_is late paused
 check "with its open stage, its window and its limit" eval "selfright rollout show late --json |
 	holds '.stages[0].open and (.stages[1].open | not) and .plan.window == \"00:00-24:00\" and .plan.disruption.maximum == 1 and (.reason | test(\"rebuilt\"))'"
+check "and with its soak and what it bears, which nodes are not told" eval "selfright rollout show late --json |
+	holds '.stages[0].soak == 7200 and .plan.gates.max_failures == 3 and .plan.gates.silent_after == 2700 and (.reason | test(\"with its plan\"))'"
+check "a plan that somebody changed meanwhile is not taken" eval "selfright rollout show bad --json |
+	holds '.plan.gates.max_failures < 1000 and (.stages | length) == 2 and (.reason | test(\"not known\"))' && grep -q 'plan-not-found.*rollout=bad' serve.log"
 check "and that is in the timeline" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"rollout-found\") | .text] | length == 2'"
 check "nodes still read it by its own number" eval "api 'http://x/v1/target?path=rollouts/late.json' | holds '.state == \"paused\" and .stages[0].open and .opened.one'"
 check "the order is to be confirmed" eval "api 'http://x/v1/events?after=0' | holds '[.events[] | select(.kind == \"order-to-confirm\")] | length == 2'"
@@ -84,6 +94,7 @@ check "and withdraws the other" says 0 "withdrawn" selfright node confirm "$(ord
 check "none waits any more" says 0 "no order waits" selfright node confirm
 check "each is in the audit trail" eval "api http://x/v1/audit | holds '[.entries[].action | select(. == \"order-confirm\" or . == \"order-withdraw\")] | length == 2'"
 check "it happens once" not test -e fleet/serve/recovered
+check "what is over leaves no plan behind" eval "selfright rollout cancel bad --reason 'it is over' >/dev/null && within 10 not test -e fleet/repo/plans/bad.json && test -e fleet/repo/plans/late.json"
 check "the nodes take the new metadata" eval 'within 60 ahead n1 && within 60 ahead n2'
 check "n2 has not moved" runs n2 web 1.0.0
 check "a new rollout gets a seq far above" eval "selfright rollout cancel second --reason 'look again' >/dev/null &&

@@ -423,6 +423,33 @@ static void a_plan_is_rebuilt_from_its_document(void **state)
 	in.plan = &q;
 	assert_int_equal(document_rollout(&in, &second), 0);
 	assert_string_equal(buf_str(&first), buf_str(&second));
+	/* The plan that lies beside the document is one of it; another rollout's, or none, is not. */
+	assert_true(rebuild_agrees(&r, buf_str(&plan), plan.len));
+	assert_true(rebuild_agrees(&r, whole, strlen(whole)));
+	static const char *const others[][2] = { { "version: 1.1.0", "version: 1.1.1" },
+						 { "component: web", "component: api" },
+						 { "kind: patch", "kind: regular" },
+						 { "name: oslo", "name: lima" },
+						 { "dns: 1.2.3", "dns: 1.2.4" },
+						 { "waf: 2.0.0, ", "" },
+						 { "stages:", "stages: [" } };
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		CLEANUP(buf_done)
+		struct buf other = BUF_INIT(ROLLOUT_MAX_BYTES);
+		const char *at = strstr(whole, others[i][0]);
+
+		assert_non_null(at);
+		assert_int_equal(buf_addf(&other, "%.*s%s%s", (int) (at - whole), whole, others[i][1],
+					  at + strlen(others[i][0])),
+				 0);
+		if (rebuild_agrees(&r, buf_str(&other), other.len))
+			fail_msg("'%s' instead of '%s' passes", others[i][1], others[i][0]);
+	}
+	in.plan = &p;
+	in.plan_sha256 = "00";
+	buf_clear(&second);
+	assert_int_equal(document_rollout(&in, &second), 0);
+	assert_non_null(strstr(buf_str(&second), "\"plan_sha256\":\"00\""));
 	/* What nodes are not told is careful again. */
 	assert_int_equal(q.max_failures, 0);
 	assert_int_equal(q.min_age_s, 24 * 3600);
