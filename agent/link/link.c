@@ -28,6 +28,7 @@
 
 enum {
 	ANNOUNCE_MAX = 1024 * 1024, /* inflated: DESIGN.md section 12 */
+	MESSAGE_MAX = 1024 * 1024, /* more than a broker may send us at once */
 	SMALL_MAX = 64 * 1024, /* timestamp, ack, grant */
 	TOPIC_MAX = 256,
 	SESSION_EXPIRY_S = 3600, /* helps over short gaps, never needed */
@@ -35,6 +36,8 @@ enum {
 	RESEND_BASE_MS = 10 * 1000,
 	RESEND_CAP_MS = 15 * 60 * 1000,
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
+	HINTS_AT_ONCE = 20, /* of one topic, */
+	HINT_EVERY_MS = 500, /* and one each so often: the engine verifies them all */
 	BROKER_SILENT_MS = 30 * 1000, /* and for its acknowledgement, before it goes by both */
 	POST_ID = 0,
 	LEASE_ID,
@@ -45,6 +48,13 @@ enum {
 
 /* The topics of DESIGN.md section 7 this node reads, in the order of enum inbound. */
 enum inbound { IN_ANNOUNCE, IN_TIMESTAMP, IN_NODE_ANNOUNCE, IN_ACK, IN_GRANT, IN_BLOB, IN_CERTIFICATE, IN_COUNT };
+
+/* A topic whose messages the engine looks at: a carrier shall not keep it busy with them. */
+struct hints {
+	unsigned spent; /* of HINTS_AT_ONCE */
+	uint64_t since_ms; /* one comes back each HINT_EVERY_MS from then on */
+	struct buf newest; /* the one that waits; empty: none */
+};
 
 /* A fetch of the engine, on the roads it may still take. */
 struct request {
@@ -72,6 +82,7 @@ struct link {
 	uint64_t counter; /* of this process, above all earlier ones */
 	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
+	struct hints hints[IN_COUNT];
 	char report_topic[TOPIC_MAX], event_topic[TOPIC_MAX], lease_topic[TOPIC_MAX], presence_topic[TOPIC_MAX];
 	char get_topic[TOPIC_MAX], put_topic[TOPIC_MAX], enrol_topic[TOPIC_MAX];
 	struct buf enrol_request; /* until it is answered by HTTPS or sent to the broker */
@@ -261,12 +272,77 @@ static void take_certificate(struct link *l, const void *payload, size_t len)
 		tell_enrolled(l, id, 200, payload, len);
 }
 
-static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
+static void hand_hint(struct link *l, enum inbound in, const void *payload, size_t len)
 {
 	static const enum link_frame types[IN_COUNT] = {
 		[IN_ANNOUNCE] = LINK_ANNOUNCE, [IN_TIMESTAMP] = LINK_TIMESTAMP, [IN_NODE_ANNOUNCE] = LINK_ANNOUNCE,
 		[IN_ACK] = LINK_ACK,	       [IN_GRANT] = LINK_GRANT,
 	};
+
+	l->broker_answers = l->broker_answers || in == IN_ACK;
+	if (types[in] == LINK_ANNOUNCE)
+		hand_announcement(l, payload, len);
+	else if (len <= SMALL_MAX)
+		tell_engine(l, types[in], 0, payload, len);
+}
+
+static void give_back(struct hints *h, uint64_t now)
+{
+	uint64_t back = (now - h->since_ms) / HINT_EVERY_MS;
+
+	if (back >= h->spent) {
+		h->spent = 0;
+		h->since_ms = now;
+	} else {
+		h->spent -= (unsigned) back;
+		h->since_ms += back * HINT_EVERY_MS;
+	}
+}
+
+/* When there are too many the newest waits and takes the place of those before it: each says where things stand by itself. */
+static void take_hint(struct link *l, enum inbound in, const void *payload, size_t len)
+{
+	struct hints *h = &l->hints[in];
+
+	give_back(h, now_ms(l));
+	if (h->spent < HINTS_AT_ONCE) {
+		h->spent++;
+		hand_hint(l, in, payload, len);
+		return;
+	}
+	buf_clear(&h->newest);
+	if (buf_add(&h->newest, payload, len) < 0)
+		buf_clear(&h->newest); /* lost, as on the way */
+}
+
+static void hand_waiting_hints(struct link *l)
+{
+	for (size_t i = 0; i < IN_COUNT; i++) {
+		struct hints *h = &l->hints[i];
+
+		if (h->newest.len == 0)
+			continue;
+		give_back(h, now_ms(l));
+		if (h->spent >= HINTS_AT_ONCE)
+			continue;
+		h->spent++;
+		hand_hint(l, (enum inbound) i, h->newest.data, h->newest.len);
+		buf_done(&h->newest);
+	}
+}
+
+static uint64_t next_hint_ms(const struct link *l)
+{
+	uint64_t at = UINT64_MAX;
+
+	for (size_t i = 0; i < IN_COUNT; i++)
+		if (l->hints[i].newest.len > 0 && l->hints[i].since_ms + HINT_EVERY_MS < at)
+			at = l->hints[i].since_ms + HINT_EVERY_MS;
+	return at;
+}
+
+static void on_message(void *user, const char *topic, const void *payload, size_t len, bool retained)
+{
 	struct link *l = user;
 
 	(void) retained;
@@ -282,14 +358,10 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		return;
 	}
 	for (size_t i = 0; i < IN_COUNT; i++) {
-		if (strcmp(topic, l->topics[i]) != 0)
-			continue;
-		l->broker_answers = l->broker_answers || types[i] == LINK_ACK;
-		if (types[i] == LINK_ANNOUNCE)
-			hand_announcement(l, payload, len);
-		else if (len <= SMALL_MAX)
-			tell_engine(l, types[i], 0, payload, len);
-		return;
+		if (strcmp(topic, l->topics[i]) == 0) {
+			take_hint(l, (enum inbound) i, payload, len);
+			return;
+		}
 	}
 }
 
@@ -1016,6 +1088,8 @@ static void tear_down(struct link *l)
 	outbox_close(&l->outbox);
 	frame_conn_done(&l->engine);
 	buf_done(&l->enrol_request);
+	for (size_t i = 0; i < IN_COUNT; i++)
+		buf_done(&l->hints[i].newest);
 }
 
 static int serve_engine(struct link *l, short revents)
@@ -1058,6 +1132,7 @@ static int loop(struct link *l)
 		if (l->blobs)
 			shorten(&timeout, blobs_next_ms(l->blobs), now);
 		shorten(&timeout, puts_next_ms(l->puts), now);
+		shorten(&timeout, next_hint_ms(l), now);
 		if (l->send_at_ms != 0) {
 			uint64_t wait = l->send_at_ms > now ? l->send_at_ms - now : 0;
 
@@ -1080,6 +1155,7 @@ static int loop(struct link *l)
 			blobs_step(l->blobs, connected(l));
 		}
 		puts_step(l->puts, connected(l));
+		hand_waiting_hints(l);
 		if (l->send_at_ms != 0 && now_ms(l) >= l->send_at_ms)
 			send_report(l);
 	}
@@ -1095,6 +1171,8 @@ int link_run(const struct link_options *o)
 	int r;
 
 	buf_init(&l.enrol_request, SMALL_MAX);
+	for (size_t i = 0; i < IN_COUNT; i++)
+		buf_init(&l.hints[i].newest, MESSAGE_MAX);
 	tls_clock_init(&l.clock, o->os, o->time_floor);
 	frame_conn_init(&l.engine, o->engine_fd, LINK_FRAME_MAX);
 	r = set_up(&l);
