@@ -132,20 +132,6 @@ static size_t split_lines(char *text, const char **ret, size_t max)
 	return n;
 }
 
-static int read_input(struct buf *ret)
-{
-	char chunk[4096];
-	ssize_t n;
-	int r = 0;
-
-	while (r == 0 && (n = read(STDIN_FILENO, chunk, sizeof(chunk))) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		r = n < 0 ? -errno : buf_add(ret, chunk, (size_t) n);
-	}
-	return r;
-}
-
 /* "https://host:port" and "/path"; with a server name, that instead of the host and the host to connect to. */
 static int split_url(const struct look *l, struct buf *base, struct buf *connect_to, const char **ret_path)
 {
@@ -189,7 +175,7 @@ static int ask(const struct look *l)
 		.cut_body = true,
 		.headers = headers,
 	};
-	int r = read_input(&input);
+	int r = buf_read(&input, STDIN_FILENO);
 
 	if (r < 0)
 		return complain(STATUS_FAILED, "the headers cannot be read: %s", err_text(r));

@@ -384,20 +384,6 @@ static void run_command(const struct question *q, struct seen *s)
 
 /* --- question and answer --- */
 
-static int read_input(struct buf *ret)
-{
-	char chunk[4096];
-	ssize_t n;
-	int r = 0;
-
-	while (r == 0 && (n = read(STDIN_FILENO, chunk, sizeof(chunk))) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		r = n < 0 ? -errno : buf_add(ret, chunk, (size_t) n);
-	}
-	return r;
-}
-
 static int read_number(const struct conf *map, const char *name, int64_t *ret, struct conf_error *e)
 {
 	uint64_t value = 0;
@@ -488,7 +474,7 @@ int main(int argc, char **argv)
 		fputs(usage, help ? stdout : stderr);
 		return help ? EXIT_SUCCESS : STATUS_USAGE;
 	}
-	r = read_input(&input);
+	r = buf_read(&input, STDIN_FILENO);
 	if (r == 0)
 		r = conf_parse(input.data, input.len, "question", &f, &e);
 	if (r == 0)

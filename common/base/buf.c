@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void buf_init(struct buf *b, size_t max)
 {
@@ -115,4 +116,18 @@ char *buf_take(struct buf *b)
 	b->data = NULL;
 	b->len = b->capacity = 0;
 	return data;
+}
+
+int buf_read(struct buf *b, int fd)
+{
+	char chunk[4096];
+	ssize_t n;
+	int r = 0;
+
+	while (r == 0 && (n = read(fd, chunk, sizeof(chunk))) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		r = n < 0 ? -errno : buf_add(b, chunk, (size_t) n);
+	}
+	return r;
 }

@@ -38,6 +38,9 @@ NODISCARD int buf_add_str(struct buf *b, const char *s);
 NODISCARD int buf_add_byte(struct buf *b, uint8_t byte);
 NODISCARD int buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* All that comes from a descriptor until its end. -errno; what came before it is there. */
+NODISCARD int buf_read(struct buf *b, int fd);
+
 /* Room for `len` more bytes; write them at data + len, then add to len. */
 NODISCARD int buf_reserve(struct buf *b, size_t len);
 

@@ -9,47 +9,33 @@
 #include "json/build.h"
 #include "json/json.h"
 #include "os/durable.h"
-#include "server-stub/cli/cli.h"
+#include "server-stub/cli/helper.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
+#include "server-stub/cli/watched_file.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/rollout/sources.h"
 #include "server-stub/rollout/staffed.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 enum {
 	JOBS_MAX = 8,
 	ANSWER_MAX = 512 * 1024,
 	QUESTION_MAX = 256 * 1024,
 	GRACE_MS = 5000, /* beyond a look's own deadlines */
-	BUSY_MS = 50, /* how often running ones are looked after */
 	FILE_MAX = 1024 * 1024,
 };
 
 struct job {
-	struct process process; /* pid 0: free */
-	int fd; /* its answer */
-	struct buf answer;
+	struct helper helper;
 	char rollout[ID_MAX + 1], gate[ID_MAX + 1];
 	size_t position;
-	uint64_t end_ms;
-};
-
-/* A file that is read again when it changes. */
-struct watched_file {
-	bool there, broken;
-	int64_t size, changed_s, changed_ns;
-	uint64_t inode;
 };
 
 struct looker {
@@ -68,25 +54,6 @@ static struct looker *looker_of(struct serve *s)
 
 /* --- the files --- */
 
-/* Is it another file than before? Then the note says what it is now. */
-static bool has_changed(const char *path, struct watched_file *w)
-{
-	struct stat st;
-	struct watched_file now = { .there = stat(path, &st) == 0 };
-
-	if (now.there) {
-		now.size = (int64_t) st.st_size;
-		now.changed_s = (int64_t) st.st_mtim.tv_sec;
-		now.changed_ns = (int64_t) st.st_mtim.tv_nsec;
-		now.inode = (uint64_t) st.st_ino;
-	}
-	if (now.there == w->there && now.size == w->size && now.changed_s == w->changed_s &&
-	    now.changed_ns == w->changed_ns && now.inode == w->inode)
-		return false;
-	*w = now;
-	return true;
-}
-
 static int file_path(const struct serve *s, const char *name, char ret[static PATH_MAX])
 {
 	return snprintf(ret, PATH_MAX, "%s/%s", s->options.dir, name) < PATH_MAX ? 0 : -ENAMETOOLONG;
@@ -101,21 +68,25 @@ static void read_files(struct serve *s, struct looker *l)
 	char path[PATH_MAX];
 	int r;
 
-	if (file_path(s, "gates.yaml", path) == 0 && has_changed(path, &l->sources_file)) {
+	if (watched_file_changed(&l->sources_file, s->options.dir, "gates.yaml")) {
 		sources_done(&l->sources);
-		r = l->sources_file.there ? conf_load(path, &f, &e) : 0;
+		r = l->sources_file.there ? file_path(s, "gates.yaml", path) : 0;
+		if (r == 0 && l->sources_file.there)
+			r = conf_load(path, &f, &e);
 		if (r == 0 && f)
 			r = sources_read(conf_root(f), &l->sources, &e);
 		l->sources_file.broken = r < 0;
 		if (r < 0)
 			log_error("gates-file", "nothing of it is used: %s", e.text[0] ? e.text : err_text(r));
 	}
-	if (file_path(s, "calendar.yaml", path) == 0 && has_changed(path, &l->calendar_file)) {
+	if (watched_file_changed(&l->calendar_file, s->options.dir, "calendar.yaml")) {
 		conf_file_free(f);
 		f = NULL;
 		staffed_free(l->calendar);
 		l->calendar = NULL;
-		r = l->calendar_file.there ? conf_load(path, &f, &e) : 0;
+		r = l->calendar_file.there ? file_path(s, "calendar.yaml", path) : 0;
+		if (r == 0 && l->calendar_file.there)
+			r = conf_load(path, &f, &e);
 		if (r == 0 && f)
 			r = staffed_read(s->os, conf_root(f), &l->calendar, &e);
 		l->calendar_file.broken = r < 0;
@@ -166,7 +137,7 @@ bool looks_possible(struct serve *s, struct web_request *rq, const struct plan *
 static struct job *find_job(struct looker *l, const char *rollout, size_t position, const char *gate)
 {
 	for (size_t i = 0; i < JOBS_MAX; i++)
-		if (l->jobs[i].process.pid > 0 && l->jobs[i].position == position &&
+		if (l->jobs[i].helper.busy && l->jobs[i].position == position &&
 		    strcmp(l->jobs[i].rollout, rollout) == 0 && strcmp(l->jobs[i].gate, gate) == 0)
 			return &l->jobs[i];
 	return NULL;
@@ -175,7 +146,7 @@ static struct job *find_job(struct looker *l, const char *rollout, size_t positi
 static struct job *free_job(struct looker *l)
 {
 	for (size_t i = 0; i < JOBS_MAX; i++)
-		if (l->jobs[i].process.pid == 0)
+		if (!l->jobs[i].helper.busy)
 			return &l->jobs[i];
 	return NULL;
 }
@@ -239,27 +210,6 @@ static int write_question(struct serve *s, struct looker *l, const char *id, con
 	return json_build_text(b, false, out);
 }
 
-/* A descriptor from which the text is read; in memory, so that nobody waits for the reader. */
-static int text_fd(const struct buf *text)
-{
-	int fd = memfd_create("question", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
-	size_t done = 0;
-
-	while (r == 0 && done < text->len) {
-		ssize_t n = write(fd, text->data + done, text->len - done);
-
-		if (n > 0)
-			done += (size_t) n;
-		else if (errno != EINTR)
-			r = n < 0 ? -errno : -EIO;
-	}
-	if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
-		r = -errno;
-	if (r < 0 && fd >= 0)
-		(void) close(fd); /* only memory */
-	return r < 0 ? r : fd;
-}
-
 static uint64_t timeout_of(const struct gate *g)
 {
 	switch (g->kind) {
@@ -276,31 +226,6 @@ static uint64_t timeout_of(const struct gate *g)
 	}
 }
 
-static int start_program(int question, struct job *job)
-{
-	CLEANUP(buf_done)
-	struct buf program = BUF_INIT(PATH_MAX);
-	const char *argv[] = { NULL, NULL };
-	struct process_options o = {
-		.argv = argv, .killed_with_parent = true, .stdin_fd = question, .stderr_fd = STDERR_FILENO
-	};
-	int pipe_fds[2], r = cli_program("selfright-gate", &program);
-
-	if (r < 0)
-		return r;
-	argv[0] = buf_str(&program);
-	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
-	o.stdout_fd = pipe_fds[1];
-	r = process_start(&o, &job->process);
-	(void) close(pipe_fds[1]); /* the child has its own */
-	if (r < 0)
-		(void) close(pipe_fds[0]); /* nothing was written to it */
-	else
-		job->fd = pipe_fds[0];
-	return r;
-}
-
 static void start_look(struct serve *s, struct looker *l, struct job *job, const char *id,
 		       const struct evaluation *e, size_t position, const struct gate *g,
 		       const struct gate_facts *f)
@@ -308,7 +233,7 @@ static void start_look(struct serve *s, struct looker *l, struct job *job, const
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(QUESTION_MAX);
 	char why[512];
-	int question = -1, r;
+	int r;
 
 	/* The file may have changed since the rollout was started. */
 	if (!sources_allow(&l->sources, g, why, sizeof(why))) {
@@ -317,22 +242,16 @@ static void start_look(struct serve *s, struct looker *l, struct job *job, const
 	}
 	r = write_question(s, l, id, e, position, g, f, &text);
 	if (r == 0)
-		r = question = text_fd(&text);
-	if (r >= 0)
-		r = start_program(question, job);
-	if (question >= 0)
-		(void) close(question); /* the child has its own */
+		r = helper_start("selfright-gate", &text, ANSWER_MAX,
+				 serve_now_ms(s) + timeout_of(g) * 1000 + GRACE_MS, &job->helper);
 	if (r < 0) {
-		job->process = (struct process){ 0 };
 		snprintf(why, sizeof(why), "the program that looks does not start: %s", err_text(r));
 		store_failure(s, id, position, g->name, why);
 		return;
 	}
-	buf_init(&job->answer, ANSWER_MAX);
 	snprintf(job->rollout, sizeof(job->rollout), "%s", id);
 	snprintf(job->gate, sizeof(job->gate), "%s", g->name);
 	job->position = position;
-	job->end_ms = serve_now_ms(s) + timeout_of(g) * 1000 + GRACE_MS;
 }
 
 int64_t looks_begin(struct serve *s, const char *id, const struct evaluation *e, size_t position,
@@ -407,7 +326,7 @@ static void take_answer(struct serve *s, struct job *job, int status)
 		store_failure(s, job->rollout, job->position, job->gate, why);
 		return;
 	}
-	r = read_answer(&job->answer, &look, &doc);
+	r = read_answer(&job->helper.answer, &look, &doc);
 	if (r < 0) {
 		store_failure(s, job->rollout, job->position, job->gate, "the program that looks gave no answer");
 		return;
@@ -421,56 +340,30 @@ static void take_answer(struct serve *s, struct job *job, int status)
 			  err_text(r), db_error(s->db));
 }
 
-static void end_job(struct job *job)
-{
-	(void) close(job->fd); /* read only */
-	buf_done(&job->answer);
-	job->process = (struct process){ 0 };
-}
-
-/* What it has said so far; more than it may say is as good as nothing. */
-static void hear(struct job *job)
-{
-	char chunk[16 * 1024];
-	ssize_t n;
-
-	while ((n = read(job->fd, chunk, sizeof(chunk))) > 0)
-		if (buf_add(&job->answer, chunk, (size_t) n) < 0) {
-			process_kill(&job->process, SIGKILL);
-			return;
-		}
-}
-
 void looks_tick(struct serve *s)
 {
 	for (size_t i = 0; s->looker && i < JOBS_MAX; i++) {
 		struct job *job = &s->looker->jobs[i];
 		int status = 0, ended;
 
-		if (job->process.pid == 0)
+		if (!job->helper.busy)
 			continue;
-		hear(job);
-		ended = process_poll(&job->process, &status);
-		if (ended == 0) {
-			/* Its own deadlines have failed it; it is reaped in a later round. */
-			if (serve_now_ms(s) > job->end_ms)
-				process_kill(&job->process, SIGKILL);
+		ended = helper_poll(&job->helper, serve_now_ms(s), &status);
+		if (ended == 0)
 			continue;
-		}
-		hear(job);
 		if (ended > 0)
 			take_answer(s, job, status);
 		else
 			store_failure(s, job->rollout, job->position, job->gate, "the program that looks is lost");
-		end_job(job);
+		helper_done(&job->helper);
 	}
 }
 
 void looks_shorten(const struct serve *s, int *timeout_ms)
 {
 	for (size_t i = 0; s->looker && i < JOBS_MAX; i++)
-		if (s->looker->jobs[i].process.pid > 0 && *timeout_ms > BUSY_MS)
-			*timeout_ms = BUSY_MS;
+		if (s->looker->jobs[i].helper.busy && *timeout_ms > HELPER_BUSY_MS)
+			*timeout_ms = HELPER_BUSY_MS;
 }
 
 void looks_done(struct serve *s)
@@ -478,10 +371,7 @@ void looks_done(struct serve *s)
 	if (!s->looker)
 		return;
 	for (size_t i = 0; i < JOBS_MAX; i++)
-		if (s->looker->jobs[i].process.pid > 0) {
-			process_end(&s->looker->jobs[i].process, 0);
-			end_job(&s->looker->jobs[i]);
-		}
+		helper_done(&s->looker->jobs[i].helper);
 	sources_done(&s->looker->sources);
 	staffed_free(s->looker->calendar);
 	free(s->looker);

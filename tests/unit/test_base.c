@@ -627,9 +627,36 @@ static void test_log_quote(void **state)
 		assert_true(strlen(log_quote(out, size, "\x01\x02\"\\\x03 text \x04\x05\x06")) < size);
 }
 
+static void test_all_of_a_stream(void **state)
+{
+	struct buf b = BUF_INIT(10000), small = BUF_INIT(3);
+	char text[9000];
+	int fds[2];
+
+	(void) state;
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], text, sizeof(text)), sizeof(text));
+	assert_int_equal(close(fds[1]), 0);
+	assert_int_equal(buf_add_str(&b, "before"), 0);
+	assert_int_equal(buf_read(&b, fds[0]), 0);
+	assert_int_equal(b.len, sizeof(text) + 6);
+	assert_int_equal(close(fds[0]), 0);
+	assert_int_equal(buf_read(&b, fds[0]), -EBADF);
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "four", 4), 4);
+	assert_int_equal(buf_read(&small, fds[0]), -ERR_TOO_LARGE);
+	assert_int_equal(small.len, 0);
+	assert_int_equal(close(fds[0]), 0);
+	assert_int_equal(close(fds[1]), 0);
+	buf_done(&b);
+	buf_done(&small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_of_a_stream),
 		cmocka_unit_test(test_every_error_has_its_words),
 		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_buf_grows_to_its_limit),
