@@ -33,6 +33,7 @@ static const struct row rows[] = {
 	{ "bundle", cmd_bundle, "Roll out", "what nodes without a network need, on a USB stick" },
 	{ "watch", cmd_watch, "Roll out", "what happens in the fleet, live" },
 	{ "desk", cmd_desk, "Roll out", "the fleet on a web page" },
+	{ "notify", cmd_notify, "Roll out", "tell a chat, or any webhook, what happens" },
 	{ "tuf", cmd_tuf, "Look closer", "a client for any TUF repository" },
 };
 

@@ -4,9 +4,12 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct sha256 {
 	EVP_MD_CTX *context;
@@ -75,5 +78,18 @@ int sha256_hex(const void *data, size_t len, char ret[static SHA256_HEX + 1])
 	if (r < 0)
 		return r;
 	hex_encode(ret, digest, sizeof(digest));
+	return 0;
+}
+
+int hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t ret[static SHA256_BYTES])
+{
+	uint8_t mac[SHA256_BYTES];
+	unsigned size = sizeof(mac);
+
+	if (key_len > INT_MAX)
+		return -ERR_TOO_LARGE;
+	if (!HMAC(EVP_sha256(), key, (int) key_len, data, len, mac, &size))
+		return failed();
+	memcpy(ret, mac, sizeof(mac));
 	return 0;
 }

@@ -24,6 +24,10 @@ DEFINE_FREEP(struct sha256 *, sha256_free)
 NODISCARD int sha256_of(const void *data, size_t len, uint8_t ret[static SHA256_BYTES]);
 NODISCARD int sha512_of(const void *data, size_t len, uint8_t ret[static 64]);
 
+/* HMAC-SHA-256 (RFC 2104) with a key of any length. */
+NODISCARD int hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+			  uint8_t ret[static SHA256_BYTES]);
+
 /* Lower-case hex in one call. */
 NODISCARD int sha256_hex(const void *data, size_t len, char ret[static SHA256_HEX + 1]);
 

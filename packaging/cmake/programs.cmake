@@ -18,8 +18,9 @@ target_compile_definitions(selfright-recover PRIVATE SELFRIGHT_BINDIR="${CMAKE_I
 program(selfright server-stub/main_selfright.c sr_cli)
 program(selfright-signer server-stub/main_signer.c sr_signer)
 program(selfright-gate server-stub/main_gate.c sr_rollout sr_fetch sr_os)
-# It is started by the other.
-add_dependencies(selfright selfright-gate)
+program(selfright-notify server-stub/main_notify.c sr_rollout sr_fetch sr_os)
+# They are started by the other.
+add_dependencies(selfright selfright-gate selfright-notify)
 
 # install_programs(COMPONENT DESTINATION names...); the components are the packages of deb.cmake.
 function(install_programs component destination)
@@ -34,7 +35,7 @@ install_programs(agent ${CMAKE_INSTALL_BINDIR} selfright-agent)
 install_programs(agent ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-link selfright-log selfright-stage
 	selfright-probe selfright-recover)
 install_programs(controller ${CMAKE_INSTALL_BINDIR} selfright)
-install_programs(controller ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-signer selfright-gate)
+install_programs(controller ${CMAKE_INSTALL_LIBEXECDIR}/selfright selfright-signer selfright-gate selfright-notify)
 
 # selfright-results(7) is printed from the tables of common/model, by a program that must run here.
 if(TARGET sr_model AND NOT CMAKE_CROSSCOMPILING)
@@ -61,7 +62,7 @@ endfunction()
 install_pages(agent selfright-agent.yaml.5 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-probe.8
 	selfright-recover.8 selfright-stage.8)
 install_pages(controller selfright.1 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-preflight.yaml.5
-	selfright-signer.8 selfright-gate.8)
+	selfright-notify.yaml.5 selfright-signer.8 selfright-gate.8 selfright-notify.8)
 
 # Where systemd looks for units and users of packages is the same on every architecture.
 foreach(unit selfright selfright-agent selfright-recover selfright-signer)

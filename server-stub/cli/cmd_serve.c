@@ -280,6 +280,7 @@ static int loop(struct serve *s, const struct cli *c, int stop_fd)
 		fds[stop_at] = (struct pollfd){ .fd = stop_fd, .events = POLLIN };
 		control_shorten(s, &timeout);
 		looks_shorten(s, &timeout);
+		notify_shorten(s, &timeout);
 		if (poll(fds, stop_at + 1, timeout < 0 ? TICK_MS : timeout) < 0 && errno != EINTR)
 			return cli_fail_error(c, -errno, "poll");
 		if (cli_stopped_by())
@@ -296,6 +297,7 @@ static int loop(struct serve *s, const struct cli *c, int stop_fd)
 		broker_tick(s);
 		trust_tick(s);
 		looks_tick(s);
+		notify_tick(s);
 		control_tick(s);
 	}
 	return CLI_OK;
@@ -305,6 +307,7 @@ static void finish(struct serve *s)
 {
 	web_close(s->web);
 	looks_done(s);
+	notify_done(s);
 	control_done(s);
 	broker_stop(s);
 	trust_stop(s);

@@ -15,6 +15,7 @@
  * serve_orders  orders of support to one node, and those of a restored backup, confirmed or withdrawn one by one
  * serve_gate    what the gates of a rollout know, and what they answered
  * serve_look    looks outside for them, and the calendar
+ * serve_notify  tells hooks outside what happens
  * serve_held    nodes that are left behind, and by whom
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_enrol   one-time secrets, certificates of nodes, new keys that wait for a person
@@ -59,6 +60,7 @@ struct db_order;
 struct db_rollout;
 struct gate_memory;
 struct looker;
+struct notifier;
 struct json;
 struct json_node;
 
@@ -135,6 +137,7 @@ struct serve {
 	struct backoff publish_backoff;
 	int64_t events_told; /* last event that waiting requests were woken for */
 	struct looker *looker; /* of serve_look; NULL: nothing was looked at yet */
+	struct notifier *notifier; /* of serve_notify; NULL: not yet */
 };
 
 /* Where nodes reach us: the first name, else the address. */
@@ -347,6 +350,14 @@ void looks_done(struct serve *s);
 void looks_duty(struct serve *s, struct gate_duty *ret);
 /* May the plan's gates be looked at, by DIR/gates.yaml? false: a complaint was sent. */
 bool looks_possible(struct serve *s, struct web_request *rq, const struct plan *p);
+
+/* --- serve_notify.c --- */
+/* Tell the hooks of DIR/notify.yaml what stands in the timeline. Never waits. */
+void notify_tick(struct serve *s);
+void notify_shorten(const struct serve *s, int *timeout_ms);
+void notify_done(struct serve *s);
+/* How many hooks do not get through; a file that cannot be read is one. */
+unsigned notify_failing(const struct serve *s);
 
 /* --- serve_orders.c --- */
 /* An order as every answer shows it. */

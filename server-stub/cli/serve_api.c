@@ -67,6 +67,8 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/freeze", WEB_UNIX, SERVE_BODY_MAX, freeze_post, 0 },
 	{ "DELETE", "/v1/freeze", WEB_UNIX, SERVE_BODY_MAX, freeze_delete, 0 },
 	{ "GET", "/v1/events", WEB_UNIX, 0, events_get, 0 },
+	{ "GET", "/v1/notify", WEB_UNIX, 0, notify_get, 0 },
+	{ "POST", "/v1/notify/*/test", WEB_UNIX, SERVE_BODY_MAX, notify_test_post, 0 },
 	{ "GET", "/v1/audit", WEB_UNIX, 0, audit_get, 0 },
 	{ NULL, NULL, 0, 0, NULL, 0 },
 };

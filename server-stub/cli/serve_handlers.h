@@ -134,6 +134,11 @@ void freezes_get(void *user, struct web_request *rq);
 void freeze_post(void *user, struct web_request *rq);
 void freeze_delete(void *user, struct web_request *rq);
 
+/* --- serve_notify.c --- */
+/* GET /v1/notify: the hooks, and what does not get through; POST /v1/notify/<hook>/test {"by"}: a message, to be looked for there. */
+void notify_get(void *user, struct web_request *rq);
+void notify_test_post(void *user, struct web_request *rq);
+
 /* --- serve_events.c --- */
 /* GET /v1/events?after=ID&wait=SECONDS; GET /v1/audit?after=ID */
 void events_get(void *user, struct web_request *rq);

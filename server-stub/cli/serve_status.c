@@ -93,6 +93,7 @@ void metrics_get(void *user, struct web_request *rq)
 			     "# TYPE selfright_nodes_quarantined gauge\nselfright_nodes_quarantined %u\n"
 			     "# TYPE selfright_nodes_silent_1d gauge\nselfright_nodes_silent_1d %u\n"
 			     "# TYPE selfright_rollouts_running gauge\nselfright_rollouts_running %u\n"
+			     "# TYPE selfright_hooks_failing gauge\nselfright_hooks_failing %u\n"
 			     "# TYPE selfright_broker_connected gauge\nselfright_broker_connected %d\n"
 			     "# TYPE selfright_broker_messages_in counter\nselfright_broker_messages_in %" PRIu64
 			     "\n"
@@ -101,7 +102,7 @@ void metrics_get(void *user, struct web_request *rq)
 			     "# TYPE selfright_http_requests counter\nselfright_http_requests %" PRIu64 "\n"
 			     "# TYPE selfright_http_failures counter\nselfright_http_failures %" PRIu64 "\n"
 			     "# TYPE selfright_http_connections gauge\nselfright_http_connections %u\n",
-			     c.nodes, c.online, c.quarantined, c.silent, c.running,
+			     c.nodes, c.online, c.quarantined, c.silent, c.running, notify_failing(s),
 			     s->mqtt && mqtt_is_connected(s->mqtt), mqtt.messages_in, mqtt.messages_out,
 			     web.requests, web.failures, web.connections);
 	if (r < 0)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 14, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
+enum { STATEMENTS_MAX = 112, SCHEMA_VERSION = 15, SEEN_KEPT = 256, STRANGERS_KEPT = 1000, ERROR_BYTES = 256 };
 
 /* A day of a metric: for each hour its mean, as a 32 bit float, and how many samples, both little-endian. */
 enum { DAY_HOURS = 24, HOUR_BYTES = 6, DAY_BYTES = DAY_HOURS * HOUR_BYTES };
@@ -158,6 +158,11 @@ static const char *const migrations[] = {
 	"NOT "
 	"NULL,"
 	" PRIMARY KEY (series, day)) STRICT, WITHOUT ROWID;",
+	"CREATE TABLE hooks (name TEXT PRIMARY KEY, event INTEGER NOT NULL, sent INTEGER NOT NULL, left_out "
+	"INTEGER NOT "
+	"NULL, failures INTEGER NOT NULL, sent_at INTEGER NOT NULL, failing_since INTEGER NOT NULL, error TEXT "
+	"NOT NULL)"
+	" STRICT;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 
@@ -2182,6 +2187,57 @@ int db_events_after(struct db *db, int64_t id, size_t limit, int (*each)(void *u
 		      "SELECT id, at, kind, node, component, text, detail FROM events WHERE id > ?1 ORDER BY id "
 		      "LIMIT ?2",
 		      give_event, &e, "ii", id, (int64_t) limit);
+
+	return r > 0 ? 0 : r;
+}
+
+/* --- hooks --- */
+
+int db_hook_set(struct db *db, const struct db_hook *h)
+{
+	return change(
+		db,
+		"INSERT INTO hooks (name, event, sent, left_out, failures, sent_at, failing_since, error)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (name) DO UPDATE SET event = ?2, sent = ?3,"
+		" left_out = ?4, failures = ?5, sent_at = ?6, failing_since = ?7, error = ?8",
+		NULL, "siuuuiis", h->name, h->event, h->sent, h->left_out, h->failures, h->sent_at,
+		h->failing_since, h->error);
+}
+
+int db_hook_remove(struct db *db, const char *name)
+{
+	return change(db, "DELETE FROM hooks WHERE name = ?1", NULL, "s", name);
+}
+
+struct each_hook {
+	int (*each)(void *user, const struct db_hook *row);
+	void *user;
+};
+
+static int give_hook(void *context, sqlite3_stmt *row)
+{
+	struct each_hook *e = context;
+	struct db_hook h = {
+		.name = text_at(row, 0),
+		.event = sqlite3_column_int64(row, 1),
+		.sent = (uint64_t) sqlite3_column_int64(row, 2),
+		.left_out = (uint64_t) sqlite3_column_int64(row, 3),
+		.failures = (uint64_t) sqlite3_column_int64(row, 4),
+		.sent_at = sqlite3_column_int64(row, 5),
+		.failing_since = sqlite3_column_int64(row, 6),
+		.error = text_at(row, 7),
+	};
+
+	return e->each(e->user, &h);
+}
+
+int db_hooks(struct db *db, int (*each)(void *user, const struct db_hook *row), void *user)
+{
+	struct each_hook e = { each, user };
+	int r = query(db,
+		      "SELECT name, event, sent, left_out, failures, sent_at, failing_since, error FROM hooks"
+		      " ORDER BY name",
+		      give_hook, &e, "");
 
 	return r > 0 ? 0 : r;
 }

@@ -448,6 +448,20 @@ NODISCARD int db_event_add(struct db *db, const struct db_event *e);
 /* Those after `id`, oldest first, at most `limit`. */
 NODISCARD int db_events_after(struct db *db, int64_t id, size_t limit,
 			      int (*each)(void *user, const struct db_event *row), void *user);
+
+/* --- who outside is told: each hook's place in the timeline --- */
+struct db_hook {
+	const char *name;
+	int64_t event; /* told up to this one */
+	uint64_t sent, left_out,
+		failures; /* events told, events never told; messages in a row that were not taken */
+	int64_t sent_at, failing_since; /* 0: never, not now */
+	const char *error; /* of the newest failure; "": it works */
+};
+/* Durable, like every change: after 0 what was told is not told again by a start. */
+NODISCARD int db_hook_set(struct db *db, const struct db_hook *h);
+NODISCARD int db_hook_remove(struct db *db, const char *name);
+NODISCARD int db_hooks(struct db *db, int (*each)(void *user, const struct db_hook *row), void *user);
 int64_t db_last_event(const struct db *db);
 
 /* Each entry holds the hash of the one before: nobody changes one unseen without rewriting all that follow. */

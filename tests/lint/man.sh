@@ -39,8 +39,8 @@ commands_of() {
 }
 
 declare -A texts
-for page in selfright.1 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-stage.8 selfright-probe.8 selfright-recover.8 selfright-signer.8 selfright-gate.8 \
-	selfright-agent.yaml.5 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-preflight.yaml.5; do
+for page in selfright.1 selfright-agent.8 selfright-link.8 selfright-log.8 selfright-stage.8 selfright-probe.8 selfright-recover.8 selfright-signer.8 selfright-gate.8 selfright-notify.8 \
+	selfright-agent.yaml.5 selfright-component.yaml.5 selfright-plan.yaml.5 selfright-preflight.yaml.5 selfright-notify.yaml.5; do
 	if [ ! -s "$man/$page" ]; then
 		complain "$page is missing"
 		continue
@@ -53,7 +53,7 @@ for page in selfright.1 selfright-agent.8 selfright-link.8 selfright-log.8 selfr
 	done
 done
 
-for program in selfright selfright-agent selfright-link selfright-log selfright-stage selfright-probe selfright-recover selfright-signer selfright-gate; do
+for program in selfright selfright-agent selfright-link selfright-log selfright-stage selfright-probe selfright-recover selfright-signer selfright-gate selfright-notify; do
 	[ -x "$bin/$program" ] || { echo "no $bin/$program; was the build complete?"; exit 1; }
 done
 
@@ -84,7 +84,7 @@ for name in $(grep -oE 'selfright_[a-z_]+' "$SELFRIGHT_SOURCE/agent/metrics.c" |
 	grep -qE "(^|[^a-z_])$name([^a-z_]|\$)" <<<"${texts[selfright-agent.8]}" || complain "selfright-agent.8 does not name $name"
 done
 
-for program in selfright selfright-agent selfright-link selfright-log selfright-stage selfright-probe selfright-recover selfright-signer selfright-gate; do
+for program in selfright selfright-agent selfright-link selfright-log selfright-stage selfright-probe selfright-recover selfright-signer selfright-gate selfright-notify; do
 	page=$program.8
 	[ $program = selfright ] && page=selfright.1
 	check_options $program $page

@@ -1172,6 +1172,43 @@ static void a_month_of_metrics_has_its_size(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+static int note_hook(void *user, const struct db_hook *row)
+{
+	char *out = user;
+	size_t len = strlen(out);
+
+	(void) snprintf(out + len, 400 - len, "%s %lld %llu/%llu/%llu %lld %lld '%s';", row->name,
+			(long long) row->event, (unsigned long long) row->sent, (unsigned long long) row->left_out,
+			(unsigned long long) row->failures, (long long) row->sent_at,
+			(long long) row->failing_since, row->error);
+	return 0;
+}
+
+static void hooks_have_their_place(void **state)
+{
+	struct db *db = *state;
+	char out[400] = "";
+
+	assert_int_equal(db_hook_set(db, &(struct db_hook){ .name = "siem", .event = 1, .error = "" }), 0);
+	assert_int_equal(db_hook_set(db, &(struct db_hook){ .name = "chat", .event = 2, .error = "" }), 0);
+	assert_int_equal(db_hook_set(db, &(struct db_hook){ .name = "chat",
+							    .event = 9,
+							    .sent = 3,
+							    .left_out = 2,
+							    .failures = 1,
+							    .sent_at = 100,
+							    .failing_since = 200,
+							    .error = "it's away" }),
+			 0);
+	assert_int_equal(db_hooks(db, note_hook, out), 0);
+	assert_string_equal(out, "chat 9 3/2/1 100 200 'it's away';siem 1 0/0/0 0 0 '';");
+	assert_int_equal(db_hook_remove(db, "chat"), 0);
+	assert_int_equal(db_hook_remove(db, "nobody"), 0);
+	out[0] = '\0';
+	assert_int_equal(db_hooks(db, note_hook, out), 0);
+	assert_string_equal(out, "siem 1 0/0/0 0 0 '';");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -1198,6 +1235,7 @@ int main(void)
 		cmocka_unit_test(what_was_committed_is_there_after_a_kill),
 		cmocka_unit_test(a_newer_schema_and_a_broken_file_are_refused),
 		T(strangers_are_bounded),
+		cmocka_unit_test_setup_teardown(hooks_have_their_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(metrics_are_kept_by_the_hour, setup, teardown),
 		cmocka_unit_test_setup_teardown(metrics_are_forgotten_and_bounded, setup, teardown),
 		cmocka_unit_test(a_month_of_metrics_has_its_size),

@@ -85,12 +85,42 @@ static void test_a_reset_forgets(void **state)
 	sha256_free(NULL);
 }
 
+/* RFC 4231, cases 1, 2 and 6: a short key, a shorter one, and one longer than a block. */
+static void test_known_macs(void **state)
+{
+	uint8_t long_key[131], mac[SHA256_BYTES];
+	char hex[SHA256_HEX + 1];
+	const struct {
+		const void *key;
+		size_t key_len;
+		const char *data, *mac;
+	} rows[] = {
+		{ "\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b", 20,
+		  "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7" },
+		{ "Jefe", 4, "what do ya want for nothing?",
+		  "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843" },
+		{ long_key, sizeof(long_key), "Test Using Larger Than Block-Size Key - Hash Key First",
+		  "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54" },
+	};
+
+	(void) state;
+	memset(long_key, 0xaa, sizeof(long_key));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(hmac_sha256(rows[i].key, rows[i].key_len, rows[i].data, strlen(rows[i].data),
+					     mac),
+				 0);
+		hex_encode(hex, mac, sizeof(mac));
+		assert_string_equal(hex, rows[i].mac);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_digests),
 		cmocka_unit_test(test_in_pieces_it_is_the_same),
 		cmocka_unit_test(test_a_reset_forgets),
+		cmocka_unit_test(test_known_macs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
