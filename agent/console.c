@@ -353,7 +353,7 @@ static void answer_status(struct node *n, struct json_node *o)
 {
 	CLEANUP(json_freep)
 	struct json *results = newest_results(n);
-	struct json_node *link, *list, *hold;
+	struct json_node *link, *trusted, *list, *hold;
 	struct string_list names = { 0 };
 	uint64_t generation = 0;
 	char note[128];
@@ -372,6 +372,11 @@ static void answer_status(struct node *n, struct json_node *o)
 	put_text(link, "enrolment", n->enrolment);
 	put_text(link, "identity", n->identity_fingerprint);
 	put_time(link, "certificate_until", n->certificate_until);
+	put_text(link, "certificate_issuer", n->ca_issuer);
+	trusted = n->ca_trusted.count > 0 ? node_array(link, "ca") : NULL;
+	for (size_t i = 0; trusted && i < n->ca_trusted.count; i++)
+		node_string(trusted, NULL, n->ca_trusted.items[i]);
+	put_text(link, "ca_note", n->ca_note);
 	if (n->config->broker.host && config_uses_proxy(n->config, n->config->broker.host)) {
 		(void) snprintf(note, sizeof(note), "MQTT goes through the proxy: %s",
 				n->link_connected ? "the broker is reached"

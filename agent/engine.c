@@ -6,6 +6,7 @@
 #include "agent/phase/manifest.h"
 #include "agent/phase/outcome.h"
 #include "agent/rehearse.h"
+#include "agent/anchors.h"
 #include "agent/enrol.h"
 #include "agent/link/protocol.h"
 #include "agent/local/asking.h"
@@ -86,6 +87,7 @@ struct engine {
 	struct backoff link_backoff;
 	int64_t floor_told; /* the time floor the link knows */
 	struct enrol enrol;
+	struct anchors anchors;
 	struct pair_owner pair_owner; /* the link's user */
 
 	struct message inbox[INBOX_MAX];
@@ -185,7 +187,7 @@ static int link_spawn(struct engine *e, struct conf_error *ret_error)
 {
 	struct node *n = &e->node;
 	char floor[24];
-	const char *argv[] = { NULL, "--config-dir", e->config.dir, "--time-floor", floor, NULL, NULL };
+	const char *argv[] = { NULL, "--config-dir", e->config.dir, "--time-floor", floor, NULL, NULL, NULL };
 	struct road_environment environment = { .count = 0 };
 	char *program = NULL;
 	int sv[2], r;
@@ -196,6 +198,8 @@ static int link_spawn(struct engine *e, struct conf_error *ret_error)
 	argv[0] = program;
 	if (enrol_tries_next(&e->enrol))
 		argv[5] = "--next-pair";
+	if (anchors_tries_next(&e->anchors))
+		argv[argv[5] ? 6 : 5] = "--next-ca";
 	e->floor_told = tuf_client_floor(n->tuf);
 	(void) snprintf(floor, sizeof(floor), "%" PRId64, e->floor_told); /* always fits */
 	r = config_road_environment(&e->config, &environment);
@@ -781,7 +785,7 @@ static void loop(struct engine *e)
 	struct node *n = &e->node;
 
 	while (!stop_signal && !n->handover_wanted) {
-		uint64_t services_at;
+		uint64_t services_at, ours_at;
 
 		if (n->bundle && install_is_settled(n)) {
 			install_end(n);
@@ -815,7 +819,9 @@ static void loop(struct engine *e)
 		write_metrics_if_due(e);
 		follow_reasons(e);
 		report_if_due(e);
-		turn(e, timeout_until(e, services_at, enrol_step(&e->enrol)), false);
+		ours_at = enrol_step(&e->enrol);
+		earlier(&ours_at, anchors_step(&e->anchors, e->enrol.trying));
+		turn(e, timeout_until(e, services_at, ours_at), false);
 		empty_inbox(e);
 		update_step(n);
 		refresh_if_due(e);
@@ -1191,6 +1197,9 @@ static int start(struct engine *e, const char *config_dir)
 	r = enrol_open(&e->enrol, n, &e->pair_owner);
 	if (r < 0)
 		return fail(r, "the transport key and its certificate", NULL);
+	r = anchors_open(&e->anchors, n);
+	if (r < 0)
+		return fail(r, "ca.crt", NULL);
 	r = open_run(e);
 	if (r < 0)
 		return r;
@@ -1233,6 +1242,7 @@ static void engine_done(struct engine *e)
 
 	link_end(e);
 	enrol_close(&e->enrol);
+	anchors_close(&e->anchors);
 	supervisor_close(&n->supervisor);
 	control_close(e->control);
 	attempt_done(&n->attempt);
@@ -1279,7 +1289,7 @@ static struct engine *engine_new(void)
 	n->engine = e;
 	n->pump = pump;
 	n->documents_fd = n->manifests_fd = n->supervisor.fd = -1;
-	e->enrol.dirfd = -1;
+	e->enrol.dirfd = e->anchors.dirfd = -1;
 	n->replan = true;
 	n->plan_ms = UINT64_MAX;
 	e->link_backoff = (struct backoff){ .base_ms = 1000, .cap_ms = 60 * 1000 };

@@ -51,6 +51,7 @@ static int look(struct enrol *e)
 	struct node *n = e->node;
 	int r = pair_look(n->os, e->dirfd, &e->pair);
 
+	n->certificate_changed = true;
 	n->certificate_until = r == 0 && e->pair.enrolled ? e->pair.not_after : 0;
 	return r;
 }
@@ -94,14 +95,41 @@ void enrol_close(struct enrol *e)
 	e->dirfd = -1;
 }
 
-int64_t enrol_due(const char *node, int64_t not_before, int64_t not_after)
+/* FNV-1a: the same thousandth for the same node, always. */
+static int64_t thousandth_of(const char *node)
 {
-	int64_t life = not_after - not_before;
-	uint32_t hash = 2166136261u; /* FNV-1a: the same node at the same time of its certificate's life, always */
+	uint32_t hash = 2166136261u;
 
 	for (const char *p = node; *p; p++)
 		hash = (hash ^ (uint8_t) *p) * 16777619u;
-	return life <= 0 ? not_before : not_before + life / 3 * 2 + life / 12 * (int64_t) (hash % 1000) / 1000;
+	return (int64_t) (hash % 1000);
+}
+
+int64_t enrol_due(const char *node, int64_t not_before, int64_t not_after)
+{
+	int64_t life = not_after - not_before;
+
+	return life <= 0 ? not_before : not_before + life / 3 * 2 + life / 12 * thousandth_of(node) / 1000;
+}
+
+/*
+ * Another CA issues by now, and ours is going: the certificate is renewed before its time, not by all nodes at once.
+ * Returns how long to wait for that.
+ */
+static int64_t other_issuer_in(struct enrol *e)
+{
+	const struct node *n = e->node;
+	int64_t life = e->pair.not_after - e->pair.not_before,
+		spread = life / 12 < SPACING_S ? life / 12 : SPACING_S;
+	uint64_t now = node_now_ms(n);
+
+	if (!n->ca_issuing[0] || n->certificate_changed || str_eq(n->ca_issuing, n->ca_issuer)) {
+		e->other_issuer_ms = 0;
+		return INT64_MAX;
+	}
+	if (e->other_issuer_ms == 0)
+		e->other_issuer_ms = now + (uint64_t) (spread * thousandth_of(n->config->node)) + 1;
+	return e->other_issuer_ms > now ? (int64_t) ((e->other_issuer_ms - now) / 1000) + 1 : 0;
 }
 
 bool enrol_waits(const struct enrol *e)
@@ -112,6 +140,7 @@ bool enrol_waits(const struct enrol *e)
 bool enrol_tries_next(struct enrol *e)
 {
 	e->tried = e->trying;
+	e->asked_id = 0; /* what the last link was asked went with it: asked again, not waited for */
 	return e->trying;
 }
 
@@ -119,6 +148,8 @@ void enrol_refused(struct enrol *e)
 {
 	if (e->tried)
 		e->refused = true;
+	else
+		e->old_refused = true;
 }
 
 /* --- asking --- */
@@ -337,7 +368,7 @@ static void promote(struct enrol *e)
 		return;
 	}
 	e->said = 0;
-	e->trying = e->tried = false;
+	e->trying = e->tried = e->old_refused = false;
 	e->trials = 0;
 	backoff_reset(&e->trial_backoff);
 	/* A clock that is wrong would ask again at once, and for ever. */
@@ -370,7 +401,7 @@ static uint64_t step_trial(struct enrol *e)
 {
 	struct node *n = e->node;
 	uint64_t now = node_now_ms(n);
-	bool useless = !e->pair.enrolled || e->pair.not_after <= node_now(n);
+	bool useless = !e->pair.enrolled || e->old_refused || e->pair.not_after <= node_now(n);
 
 	if (e->trying) {
 		if (e->tried && n->link_connected)
@@ -382,7 +413,7 @@ static uint64_t step_trial(struct enrol *e)
 	/* While the road is cut nothing can be learnt; an update's own proof by the link is not disturbed. */
 	if (now < e->try_at_ms)
 		return e->try_at_ms;
-	if (update_is_active(n) || (!n->link_connected && !useless))
+	if (update_is_active(n) || n->ca_trying || (!n->link_connected && !useless))
 		return now + 5000;
 	e->trying = true;
 	e->refused = false;
@@ -414,7 +445,7 @@ uint64_t enrol_step(struct enrol *e)
 {
 	struct node *n = e->node;
 	uint64_t now = node_now_ms(n);
-	int64_t left;
+	int64_t left, other;
 
 	if (e->dirfd < 0 || n->alone || !n->link)
 		return UINT64_MAX;
@@ -425,6 +456,9 @@ uint64_t enrol_step(struct enrol *e)
 	if (!n->config->broker.host)
 		return UINT64_MAX; /* nobody asks for it; a broker that is configured later has it renewed */
 	left = enrol_due(n->config->node, e->pair.not_before, e->pair.not_after) - node_now(n);
+	other = other_issuer_in(e);
+	if (other < left)
+		left = other;
 	if (left <= 0)
 		return step_asking(e, true);
 	return now + (left < SPACING_S ? (uint64_t) left * 1000 : (uint64_t) SPACING_S * 1000);

@@ -29,10 +29,12 @@ struct enrol {
 	uint32_t asked_id; /* 0: none is under way */
 	uint32_t last_id;
 	uint64_t asked_ms, ask_at_ms;
+	uint64_t other_issuer_ms; /* then one of the CA that issues by now is asked for; 0: ours is of it */
 	struct backoff waits, refusals;
 	bool trying; /* the link is to use the next pair */
 	bool tried; /* and does: a connection proves it */
 	bool refused; /* the broker said no to it */
+	bool old_refused; /* and to the one in force: waiting for it to connect would be for ever */
 	unsigned trials;
 	uint64_t trial_ends_ms, try_at_ms;
 	struct backoff trial_backoff;

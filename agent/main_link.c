@@ -7,6 +7,7 @@
 #include "agent/link/doctor.h"
 #include "agent/link/link.h"
 #include "agent/link/protocol.h"
+#include "agent/local/ca.h"
 #include "agent/local/config.h"
 #include "agent/local/pair.h"
 #include "base/err.h"
@@ -28,7 +29,6 @@
 #include <unistd.h>
 
 enum {
-	CA_MAX = 64 * 1024,
 	PATH_BYTES = 4096,
 	LOG_BURST = 30, /* lines of one event at once, */
 	LOG_PER_MINUTE = 20, /* and then: a broker may send what is worth a line as often as it likes */
@@ -44,7 +44,7 @@ static void on_signal(int sig)
 
 static void usage(FILE *out)
 {
-	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS] [--next-pair]\n"
+	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS] [--next-pair] [--next-ca]\n"
 	      "       selfright-link --config-dir DIR --doctor [--connected] [--json] [--time-floor SECONDS]\n"
 	      "\n"
 	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n"
@@ -52,6 +52,7 @@ static void usage(FILE *out)
 	      "  --config-dir DIR      the folder of agent.yaml\n"
 	      "  --time-floor SECONDS  it is not earlier than that, in seconds since 1970\n"
 	      "  --next-pair           use the renewed key and certificate, while they are there\n"
+	      "  --next-ca             trust only the CAs that are to be trusted from now on\n"
 	      "  --doctor              walk the roads and say what fails (selfright-agent doctor)\n"
 	      "  --connected           the agent's own connection stands: open no second one\n"
 	      "  --json                the doctor's words as JSON\n"
@@ -90,7 +91,7 @@ static int read_boot_id(char out[static 37])
 struct arguments {
 	const char *config_dir;
 	int64_t time_floor;
-	bool doctor, connected, json, help, next_pair;
+	bool doctor, connected, json, help, next_pair, next_ca;
 };
 
 static int run_link(struct link_options *o, const char *folder)
@@ -127,7 +128,7 @@ static size_t order_roads(const struct config *config, enum link_road ret[static
 static int run(const struct config *config, const struct arguments *a)
 {
 	CLEANUP(buf_done)
-	struct buf ca = BUF_INIT(CA_MAX);
+	struct buf ca = BUF_INIT(CA_FILE_MAX);
 	char ca_file[PATH_BYTES], cert_file[PATH_BYTES], key_file[PATH_BYTES], next_cert_file[PATH_BYTES],
 		next_key_file[PATH_BYTES], outbox[PATH_BYTES], boot_id[37] = "";
 	enum link_road roads[LINK_ROAD_COUNT];
@@ -166,7 +167,7 @@ static int run(const struct config *config, const struct arguments *a)
 	};
 	int r;
 
-	snprintf(ca_file, sizeof(ca_file), "%s/ca.crt", config->dir);
+	snprintf(ca_file, sizeof(ca_file), "%s/%s", config->dir, a->next_ca ? CA_NEXT_FILE : CA_FILE);
 	snprintf(cert_file, sizeof(cert_file), "%s/" PAIR_CERTIFICATE, config->dir);
 	snprintf(key_file, sizeof(key_file), "%s/" PAIR_KEY, config->dir);
 	snprintf(next_cert_file, sizeof(next_cert_file), "%s/" PAIR_NEXT_CERTIFICATE, config->dir);
@@ -204,6 +205,7 @@ static const struct option options[] = {
 	{ "config-dir", required_argument, NULL, 'c' },
 	{ "time-floor", required_argument, NULL, 't' },
 	{ "next-pair", no_argument, NULL, 'n' },
+	{ "next-ca", no_argument, NULL, 'a' },
 	{ "doctor", no_argument, NULL, 'd' },
 	{ "connected", no_argument, NULL, 'u' },
 	{ "json", no_argument, NULL, 'j' },
@@ -228,6 +230,9 @@ static bool parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case 'n':
 			a->next_pair = true;
+			break;
+		case 'a':
+			a->next_ca = true;
 			break;
 		case 'd':
 			a->doctor = true;

@@ -139,6 +139,8 @@ static void add_link(struct page *p, const struct json *s)
 	if (text_of(link, "enrolment", "")[0])
 		add_whole(p, WAITING, "          key %.16s %s", text_of(link, "identity", ""),
 			  text_of(link, "enrolment", ""));
+	if (text_of(link, "ca_note", "")[0])
+		add_whole(p, WAITING, "          %s", text_of(link, "ca_note", ""));
 	if (text_of(link, "note", "")[0])
 		add(p, DETAIL, PLAIN, "          %s", text_of(link, "note", ""));
 	add_whole(p, fresh ? GOOD : BAD, "trust     %s until %s, refreshed %s%s%s", fresh ? "fresh" : "STALE",

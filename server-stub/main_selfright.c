@@ -19,6 +19,7 @@ static const struct row rows[] = {
 	  "the fleet's keys and metadata: init, status, rotation, offline signing, recovery" },
 	{ "key", cmd_key, "Set up", "make and look at key files" },
 	{ "serve", cmd_serve, "Set up", "run the controller: metadata, artifacts, broker, reports, rollouts" },
+	{ "ca", cmd_ca, "Set up", "exchange the CA of servers and nodes for another" },
 	{ "broker-config", cmd_broker_config, "Set up", "settings and access list for a broker of your own" },
 	{ "node", cmd_node, "Set up", "add nodes, list them, force one back, hold it" },
 	{ "component", cmd_component, "Release",

@@ -11,6 +11,7 @@
 #include "os/frame.h"
 #include "os/os.h"
 #include "os/unixsock.h"
+#include "server-stub/signer/keys.h"
 #include "server-stub/signer/signer.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 32, EXIT_BUSY = 3 };
+enum { CONNECTIONS_MAX = 32, EXIT_BUSY = 3, SIGNER_CA_OWNED_MAX = 99 };
 
 static const char usage[] =
 	"Usage: selfright-signer --dir DIR [--user USER] [--client USER] [--quiet] [--roles-per-minute N] "
@@ -159,13 +160,26 @@ static int become(const char *dir, const struct passwd *p, const struct client *
 	    fchmod(fd, client->known ? 0710 : 0700) < 0)
 		r = -errno;
 	if (r >= 0) {
-		static const char *const own[] = { "state", "signer.log", "lock", "ca.key", "ca.crt" };
+		static const char *const own[] = { "state",  "signer.log", "lock",
+						   "ca.key", "ca.crt",	   SIGNER_CA_ISSUING };
 		static const char *const roles[] = { "rollouts", "support",   "inventory",
 						     "snapshot", "timestamp", "control" };
 
 		for (size_t i = 0; i < ARRAY_LEN(own); i++)
 			if (fchownat(fd, own[i], p->pw_uid, p->pw_gid, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
 				r = -errno;
+		for (unsigned n = 2; n <= SIGNER_CA_OWNED_MAX; n++) {
+			static const char *const endings[] = { "key", "crt" };
+
+			for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+				char name[32];
+
+				signer_ca_file(name, n, endings[i]);
+				if (fchownat(fd, name, p->pw_uid, p->pw_gid, AT_SYMLINK_NOFOLLOW) < 0 &&
+				    errno != ENOENT)
+					r = -errno;
+			}
+		}
 		for (size_t i = 0; i < ARRAY_LEN(roles); i++)
 			for (int n = 1; n <= 99; n++) {
 				char name[64];

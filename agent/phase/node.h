@@ -247,13 +247,19 @@ struct node {
 	bool link_connected;
 	char link_reason[256];
 	char enrolment[512]; /* why there is no certificate, or no newer one; "": nothing is missing */
+	struct string_list ca_trusted; /* SHA-256 of the CAs in ca.crt */
+	char ca_issuer[SHA256_HEX + 1], /* which of them issued our certificate; "": none */
+		ca_issuing[SHA256_HEX + 1]; /* which issues by now, as targets say; "": they do not */
+	char ca_note[256]; /* why one that is to go does not; "": nothing is wrong */
+	bool certificate_changed; /* which CA it is of is looked up again */
+	bool ca_trying; /* the link is tried without a CA that is to go */
 	int64_t certificate_until; /* seconds since 1970; 0: there is none */
 	char identity_fingerprint[SHA256_HEX + 1]; /* what people compare before they release a new key */
 	uint32_t fetch_id; /* of the request under way */
 	bool fetch_answered;
 	int fetch_error;
 	struct buf fetch_bytes;
-	char fetch_words[192]; /* of the last failure: the road's own ("response 407 from proxy"); "": none */
+	char fetch_words[400]; /* of the last failure: the road's own ("response 407 from proxy"); "": none */
 	void (*pump)(struct node *n, int timeout_ms); /* wait for frames, serving readers at the console */
 	void *engine;
 

@@ -264,6 +264,18 @@ static int add_means(struct node *n, struct report_means *out)
 	return r < 0 ? r : add_secrets(n, out);
 }
 
+static int add_ca(struct node *n, struct report_ca *out)
+{
+	int r = 0;
+
+	out->told = n->ca_trusted.count > 0 && n->ca_trusted.count <= REPORT_CA_MAX;
+	for (size_t i = 0; r == 0 && out->told && i < n->ca_trusted.count; i++)
+		r = string_list_add(&out->trusted, n->ca_trusted.items[i]);
+	if (out->told)
+		out->issuer = text_of(n->ca_issuer);
+	return r;
+}
+
 static int compose(struct node *n, struct report *out)
 {
 	uint64_t generation = 0;
@@ -296,6 +308,8 @@ static int compose(struct node *n, struct report *out)
 		r = add_orders(n, out);
 	if (r == 0)
 		r = add_means(n, &out->means);
+	if (r == 0)
+		r = add_ca(n, &out->ca);
 	add_progress(n, out);
 	out->nonce = text_of(n->report_nonce);
 	return r;

@@ -6,12 +6,14 @@
 #include "crypto/internal.h"
 
 #include <mbedtls/asn1write.h>
+#include <mbedtls/base64.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/x509_crt.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -418,6 +420,7 @@ int certificate_read(const char *pem, struct certificate_info *ret)
 	if (r == 0) {
 		info.not_before = to_seconds(&crt.valid_from);
 		info.not_after = to_seconds(&crt.valid_to);
+		info.is_ca = crt.MBEDTLS_PRIVATE(ca_istrue) != 0;
 		*ret = info;
 	}
 	mbedtls_x509_crt_free(&crt);
@@ -435,4 +438,108 @@ int certificate_fits(const char *pem, const struct private_key *key)
 		r = -ERR_KEY;
 	mbedtls_x509_crt_free(&crt);
 	return r;
+}
+
+int certificate_is_of(const char *pem, const char *ca_pem)
+{
+	mbedtls_x509_crt crt, ca;
+	uint32_t flags = 0;
+	int r;
+
+	mbedtls_x509_crt_init(&crt);
+	mbedtls_x509_crt_init(&ca);
+	r = parse_certificate(pem, &crt);
+	if (r == 0)
+		r = parse_certificate(ca_pem, &ca);
+	if (r == 0) {
+		r = mbedtls_x509_crt_verify(&crt, &ca, NULL, NULL, &flags, NULL, NULL);
+		if (r == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
+			r = flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED ? -ERR_SIGNATURE
+								     : 0; /* dates are others' business */
+		else if (r != 0)
+			r = crypto_error(r, ERR_SIGNATURE);
+	}
+	mbedtls_x509_crt_free(&crt);
+	mbedtls_x509_crt_free(&ca);
+	return r;
+}
+
+/* --- bundles --- */
+
+static const char begin_line[] = "-----BEGIN CERTIFICATE-----";
+static const char end_line[] = "-----END CERTIFICATE-----";
+
+static int digest_of(const char *base64, size_t len, char ret[static SHA256_HEX + 1])
+{
+	unsigned char der[CERTIFICATE_DER_MAX];
+	size_t n = 0;
+	int r = mbedtls_base64_decode(der, sizeof(der), &n, (const unsigned char *) base64, len);
+
+	if (r == MBEDTLS_ERR_BASE64_BUFFER_TOO_SMALL)
+		return -ERR_TOO_LARGE;
+	return r != 0 || n == 0 ? -ERR_SYNTAX : sha256_hex(der, n, ret);
+}
+
+static int bundle_add(struct certificate_bundle *b, const char *begin, const char *end)
+{
+	struct bundled_certificate *c = &b->items[b->count];
+	const char *body = begin + sizeof(begin_line) - 1;
+	int r;
+
+	if (b->count == CERTIFICATE_BUNDLE_MAX)
+		return -ERR_TOO_LARGE;
+	r = digest_of(body, (size_t) (end - body), c->sha256);
+	if (r < 0)
+		return r;
+	if (certificate_bundle_find(b, c->sha256))
+		return 0; /* twice is once */
+	if (asprintf(&c->pem, "%.*s\n", (int) (end - begin) + (int) sizeof(end_line) - 1, begin) < 0) {
+		c->pem = NULL;
+		return -ENOMEM;
+	}
+	b->count++;
+	return 0;
+}
+
+int certificate_bundle_read(const char *text, struct certificate_bundle *ret)
+{
+	struct certificate_bundle b = { .count = 0 };
+	int r = 0;
+
+	for (const char *begin; r == 0 && (begin = strstr(text, begin_line));) {
+		const char *end = strstr(begin, end_line), *again = strstr(begin + 1, begin_line);
+
+		/* One without an end, or with another's beginning before it, is torn. */
+		r = !end || (again && again < end) ? -ERR_SYNTAX : bundle_add(&b, begin, end);
+		if (r == 0)
+			text = end + sizeof(end_line) - 1;
+	}
+	if (r < 0) {
+		certificate_bundle_done(&b);
+		return r;
+	}
+	*ret = b;
+	return 0;
+}
+
+void certificate_bundle_done(struct certificate_bundle *b)
+{
+	if (!b)
+		return;
+	for (size_t i = 0; i < b->count; i++)
+		free(b->items[i].pem);
+	b->count = 0;
+}
+
+const struct bundled_certificate *certificate_bundle_find(const struct certificate_bundle *b, const char *sha256)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (strcmp(b->items[i].sha256, sha256) == 0)
+			return &b->items[i];
+	return NULL;
+}
+
+int certificate_bundle_write(const struct bundled_certificate *c, struct buf *out)
+{
+	return buf_add_str(out, c->pem);
 }

@@ -36,7 +36,7 @@ static const char *const known_fields[] = { "_type",	 "format",   "fleet",	   "n
 					    "agent",	 "sequence", "at",	   "generation", "trust",
 					    "timestamp", "labels",   "own_labels", "components", "update",
 					    "results",	 "checks",   "orders",	   "metrics",	 "nonce",
-					    "means",	 "must",     NULL };
+					    "means",	 "ca",	     "must",	   NULL };
 
 /* Two ids and a number, joined by '/'. */
 static bool is_update(const char *s)
@@ -174,6 +174,8 @@ void report_done(struct report *r)
 	free(r->means.secrets_folder);
 	string_list_done(&r->means.secrets);
 	free(r->means.zone_data);
+	string_list_done(&r->ca.trusted);
+	free(r->ca.issuer);
 	for (size_t i = 0; i < r->component_count; i++)
 		component_done(&r->components[i]);
 	free(r->components);
@@ -394,12 +396,14 @@ static bool counts_fit(const struct report *r)
 			return false;
 	return r->component_count <= REPORT_COMPONENTS_MAX && r->result_count <= REPORT_RESULTS_MAX &&
 	       r->check_count <= REPORT_CHECKS_MAX && r->means.vars.count <= LABELS_MAX &&
-	       r->means.secrets.count <= REPORT_SECRETS_MAX && r->order_count <= REPORT_ORDERS_MAX &&
-	       r->metric_count <= REPORT_METRICS_MAX;
+	       r->means.secrets.count <= REPORT_SECRETS_MAX && r->ca.trusted.count <= REPORT_CA_MAX &&
+	       r->order_count <= REPORT_ORDERS_MAX && r->metric_count <= REPORT_METRICS_MAX;
 }
 
 int report_write(const struct report *r, struct json_node *object)
 {
+	struct json_node *ca;
+
 	if (!r->fleet || !r->node || !r->boot_id || !r->agent)
 		return -ERR_FIELD_MISSING;
 	if (!counts_fit(r))
@@ -418,6 +422,11 @@ int report_write(const struct report *r, struct json_node *object)
 	labels_write(&r->own_labels, object, "own_labels");
 	write_progress(object, r);
 	write_means(object, &r->means);
+	if (r->ca.told) {
+		ca = node_object(object, "ca");
+		write_names(ca, "trusted", &r->ca.trusted);
+		write_text(ca, "issuer", r->ca.issuer);
+	}
 	write_text(object, "nonce", r->nonce);
 	return write_lists(object, r);
 }
@@ -555,6 +564,17 @@ static void parse_means(struct fields *f, struct report_means *out)
 	out->free_bytes = field_u64(&means, "free_bytes", 0, NUMBER_MAX, 0);
 }
 
+static void parse_ca(struct fields *f, struct report_ca *out)
+{
+	struct fields ca = field_object(f, "ca", false);
+
+	if (!field_has(f, "ca"))
+		return;
+	out->told = true;
+	field_text_list(&ca, "trusted", &rule_sha256, 0, REPORT_CA_MAX, &out->trusted);
+	out->issuer = field_text(&ca, "issuer", &rule_sha256, false);
+}
+
 static void parse_lists(struct fields *f, struct report *out)
 {
 	size_t n = fields_count(f, "components", 0, REPORT_COMPONENTS_MAX);
@@ -616,6 +636,7 @@ int report_parse(const struct json *object, struct report *ret, char **ret_error
 	parse_lists(&f, &out);
 	parse_progress(&f, &out);
 	parse_means(&f, &out.means);
+	parse_ca(&f, &out.ca);
 	out.nonce = field_text(&f, "nonce", &rule_nonce, false);
 	if (error.r < 0) {
 		report_done(&out);

@@ -30,6 +30,7 @@ enum {
 	REPORT_METRIC_HOURS_MAX = 12,
 	REPORT_DETAIL_MAX = 1024,
 	REPORT_SECRETS_MAX = 64,
+	REPORT_CA_MAX = 32,
 	UPDATE_ID_MAX = 160, /* <rollout or order id>/<component>/<attempt> */
 };
 
@@ -102,6 +103,12 @@ struct report_means {
 	char *zone_data; /* edition of the time zone tables; NULL: not known */
 	uint64_t free_bytes; /* where versions are kept */
 };
+/* Which CAs the node trusts for TLS, and which of them issued its own certificate: a rotation waits for the last node. */
+struct report_ca {
+	bool told; /* older agents do not */
+	struct string_list trusted; /* SHA-256 in hex of each certificate */
+	char *issuer; /* one of them; NULL: there is no certificate, or none of theirs */
+};
 /* The mean of one metric over one hour, and how many samples, or events it is a share of, stand behind it. */
 struct report_metric_hour {
 	int64_t hour; /* since 1970, UTC */
@@ -129,6 +136,7 @@ struct report {
 		uint64_t bytes_done, bytes_total;
 	} progress;
 	struct report_means means;
+	struct report_ca ca;
 	struct report_result *results; /* not acknowledged yet, oldest first */
 	size_t result_count;
 	struct report_check *checks;

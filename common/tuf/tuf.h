@@ -19,6 +19,7 @@
 
 #include "base/attr.h"
 #include "base/buf.h"
+#include "crypto/certificate.h"
 #include "base/fetcher.h"
 #include "base/text.h"
 #include "os/os.h"
@@ -195,6 +196,21 @@ NODISCARD int tuf_team_keyring(const struct tuf_client *c, const char *role, str
 
 /* The keys that sign acknowledgements and grants. -ERR_NOT_LISTED, -ERR_UNTRUSTED. */
 NODISCARD int tuf_control_keyring(const struct tuf_client *c, struct tuf_keyring **ret);
+
+/*
+ * Whose certificates the fleet's servers show and its broker takes, as `ca` of x-selfright in targets says:
+ * {"trusted":[PEM of one CA, ...; the first issues],"retired":[SHA-256 of those that count no more]}.
+ */
+enum { TUF_CA_TRUSTED_MAX = 8, TUF_CA_RETIRED_MAX = 64 };
+struct tuf_ca {
+	struct certificate_bundle trusted;
+	char retired[TUF_CA_RETIRED_MAX][SHA256_HEX + 1];
+	size_t retired_count;
+};
+/* -ERR_NOT_LISTED: nothing is said of it; -ERR_FIELD_*, -ERR_SYNTAX: nonsense is. `x_selfright` may be NULL. */
+NODISCARD int tuf_ca_load(const struct json *x_selfright, struct tuf_ca *ret);
+void tuf_ca_done(struct tuf_ca *c);
+bool tuf_ca_is_retired(const struct tuf_ca *c, const char *sha256);
 
 /*
  * A name of the repository as a name of one file: all but unreserved characters

@@ -198,6 +198,7 @@ int cmd_freeze(int argc, char **argv);
 int cmd_bundle(int argc, char **argv);
 int cmd_node(int argc, char **argv);
 int cmd_broker_config(int argc, char **argv);
+int cmd_ca(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_notify(int argc, char **argv);
 int cmd_desk(int argc, char **argv);

@@ -52,11 +52,13 @@ struct broker_config {
 	size_t name_count;
 	char password[2 * PASSWORD_BYTES + 1];
 	bool new_password;
-	struct generated files[2];
+	struct generated files[3];
+	struct certificate_bundle cas; /* the one that issues first */
 };
 
 static void config_free(struct broker_config *b)
 {
+	certificate_bundle_done(&b->cas);
 	string_list_done(&b->nodes);
 	string_list_done(&b->removed);
 	for (size_t i = 0; i < ARRAY_LEN(b->files); i++)
@@ -80,6 +82,20 @@ static int take_names(const struct json *list, struct string_list *ret)
 	return r;
 }
 
+/* Of nodes whose certificate is of any of these the broker is to take it. */
+static int take_cas(struct broker_config *b, const char *pem)
+{
+	struct generated *file = &b->files[2];
+	int r = pem ? certificate_bundle_read(pem, &b->cas) : -ERR_FIELD_MISSING;
+
+	buf_init(&file->text, TEXT_MAX);
+	file->name = "ca.crt";
+	file->mode = 0644;
+	if (r == 0 && b->cas.count == 0)
+		r = -ERR_FIELD_VALUE;
+	return r < 0 ? r : buf_add_str(&file->text, pem);
+}
+
 static int ask_serve(struct broker_config *b)
 {
 	CLEANUP(json_freep)
@@ -90,7 +106,9 @@ static int ask_serve(struct broker_config *b)
 		return r;
 	(void) snprintf(b->fleet, sizeof(b->fleet), "%s", fleet_text(answer, "fleet"));
 	b->plan.fleet = b->fleet;
-	r = take_names(json_get(answer, "nodes"), &b->nodes);
+	r = take_cas(b, json_string(json_get(answer, "ca")));
+	if (r == 0)
+		r = take_names(json_get(answer, "nodes"), &b->nodes);
 	if (r == 0)
 		r = take_names(json_get(answer, "removed"), &b->removed);
 	b->plan.nodes = &b->nodes;
@@ -181,6 +199,15 @@ static unsigned print_missing(const struct broker_config *b, const struct buf *f
 	return count;
 }
 
+static bool is_of_another_ca(const struct broker_config *b)
+{
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(PEM_MAX);
+
+	return file_read(&os_posix, b->dirfd, "server.crt", PEM_MAX, &pem) == 0 &&
+	       certificate_is_of(buf_str(&pem), b->cas.items[0].pem) < 0;
+}
+
 /* CLI_OK: nothing differs. */
 static int compare(const struct broker_config *b, bool lines)
 {
@@ -205,6 +232,10 @@ static int compare(const struct broker_config *b, bool lines)
 			(void) print_missing(b, &have, &f->text, '-');
 			(void) print_missing(b, &f->text, &have, '+');
 		}
+	}
+	if (is_of_another_ca(b)) {
+		result = CLI_REFUSED;
+		cli_say(b->c, "%s/server.crt is of a CA that is going: it is made anew with --name", b->folder);
 	}
 	if (result == CLI_OK)
 		cli_say(b->c, "%s is as it would be made now", b->folder);
@@ -246,7 +277,7 @@ static int load_or_make_key(struct broker_config *b, struct private_key **ret)
 	return -1;
 }
 
-/* One that is good for a while is kept: the broker need not be told each time. */
+/* One that is good for a while is kept: the broker need not be told each time. One of a CA that is going is not good. */
 static bool certificate_is_good(struct broker_config *b, const struct private_key *key)
 {
 	CLEANUP(buf_done)
@@ -254,6 +285,7 @@ static bool certificate_is_good(struct broker_config *b, const struct private_ke
 	struct certificate_info info;
 
 	return b->name_count == 0 && file_read(&os_posix, b->dirfd, "server.crt", PEM_MAX, &pem) == 0 &&
+	       certificate_is_of(buf_str(&pem), b->cas.items[0].pem) == 0 &&
 	       certificate_fits(buf_str(&pem), key) == 0 && certificate_read(buf_str(&pem), &info) == 0 &&
 	       info.not_after - os_posix.clock_real(&os_posix) > RENEW_BEFORE_S;
 }
@@ -289,11 +321,8 @@ static int certify(struct broker_config *b)
 	r = cli_call_json(b->c, "POST", "/v1/broker", buf_str(&text), &answer);
 	if (r != CLI_OK)
 		return r;
-	r = put(b, "server.crt", fleet_text(answer, "certificate"), strlen(fleet_text(answer, "certificate")),
-		0644);
-	if (r < 0)
-		r = put(b, "ca.crt", fleet_text(answer, "ca"), strlen(fleet_text(answer, "ca")), 0644);
-	return r;
+	return put(b, "server.crt", fleet_text(answer, "certificate"), strlen(fleet_text(answer, "certificate")),
+		   0644);
 }
 
 static bool is_hashed(struct broker_config *b)

@@ -296,6 +296,7 @@ static int loop(struct serve *s, const struct cli *c, int stop_fd)
 		}
 		broker_tick(s);
 		trust_tick(s);
+		trust_certificate_tick(s);
 		looks_tick(s);
 		notify_tick(s);
 		control_tick(s);

@@ -19,6 +19,7 @@
  * serve_held    nodes that are left behind, and by whom
  * serve_lease   disruption limits: who may be down, grants signed for it
  * serve_enrol   one-time secrets, certificates of nodes, new keys that wait for a person
+ * serve_ca      the CAs: who trusts which, a rotation's steps
  * serve_reports what nodes report: stored, answered when it is on the disk
  * serve_answer  what every handler says
  * serve_api     HTTP: for nodes by TLS, for `selfright` by the Unix socket
@@ -99,6 +100,8 @@ struct serve {
 	struct process signer_process;
 	struct signer_client *signer;
 	struct repo *repo; /* NULL while the signer is away */
+	bool certificate_due; /* CAs changed: the servers show another certificate, the broker takes other ones */
+	uint64_t certificate_at_ms; /* then ours is made anew, long before it expires */
 	uint64_t signer_retry_ms; /* when to start it again */
 	struct backoff signer_backoff;
 
@@ -157,6 +160,8 @@ void trust_stop(struct serve *s);
 void trust_tick(struct serve *s);
 /* Key and certificate of serve itself: DIR/serve/tls/server.{key,crt}, ca.crt; renewed at each start. */
 NODISCARD int trust_server_certificate(struct serve *s, struct buf *ret_key, struct buf *ret_cert);
+/* Make it anew where CAs changed or half of its life is over: the web server and our own broker begin again with it. */
+void trust_certificate_tick(struct serve *s);
 /* Sign an ack or the like; the envelope appended. */
 NODISCARD int trust_sign(struct serve *s, void (*write)(const void *what, struct json_node *object),
 			 const void *what, struct buf *ret);
@@ -184,6 +189,8 @@ void collect_forget(struct serve *s, const char *node);
 NODISCARD int broker_start(struct serve *s);
 void broker_stop(struct serve *s);
 void broker_tick(struct serve *s);
+/* Other certificates: our own broker is started again with them; nodes come back by themselves. Nothing with another's broker. */
+NODISCARD int broker_certificates_changed(struct serve *s);
 /* Nodes were removed or added: our own broker reads its access list again. */
 NODISCARD int broker_access_changed(struct serve *s);
 /* Reports from now on share one wait for the disk, until broker_settle(). */

@@ -31,6 +31,8 @@ const struct web_route serve_routes[] = {
 	{ "POST", "/v1/check", WEB_UNIX, SERVE_BODY_MAX, check_post, 0 },
 	{ "GET", "/v1/releases/*/*", WEB_UNIX, 0, release_get, 0 },
 	{ "POST", "/v1/releases/*/*/evidence", WEB_UNIX, SERVE_BODY_MAX, evidence_post, 0 },
+	{ "GET", "/v1/ca", WEB_UNIX, 0, ca_get, 0 },
+	{ "POST", "/v1/ca", WEB_UNIX, SERVE_BODY_MAX, ca_post, 0 },
 	{ "GET", "/v1/broker", WEB_UNIX, 0, broker_get, 0 },
 	{ "POST", "/v1/broker", WEB_UNIX, SERVE_BODY_MAX, broker_post, 0 },
 	{ "GET", "/v1/nodes", WEB_UNIX, 0, nodes_get, 0 },

@@ -415,6 +415,33 @@ int broker_access_changed(struct serve *s)
 	return r;
 }
 
+int broker_certificates_changed(struct serve *s)
+{
+	struct owner owner;
+	int dirfd, r;
+
+	if (s->options.broker_host)
+		return 0;
+	r = find_owner(&owner);
+	if (r < 0)
+		return r;
+	dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto");
+	if (dirfd < 0)
+		return dirfd;
+	r = copy_tls(s, dirfd, &owner);
+	(void) s->os->close(s->os, dirfd);
+	if (r < 0 || s->broker.pid == 0)
+		return r; /* one that is away reads them when it starts */
+	/* SIGHUP would make it read its own certificate again, but not the CAs whose nodes it takes. */
+	broker_settle(s);
+	process_end(&s->broker, GRACE_MS);
+	s->broker = (struct process){ 0 };
+	r = launch(s);
+	s->broker_retry_ms = serve_now_ms(s); /* else broker_tick() starts it */
+	s->connect_again_ms = serve_now_ms(s) + 300;
+	return r;
+}
+
 void broker_stop(struct serve *s)
 {
 	if (s->db)

@@ -30,9 +30,19 @@ void broker_get(void *user, struct web_request *rq)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf ca = BUF_INIT(PEM_MAX);
 	struct serve *s = user;
 	int r;
 
+	if (!trust_is_there(s, rq))
+		return;
+	r = repo_ca_pem(s->repo, &ca);
+	if (r < 0) {
+		web_fail(rq, 503, "the CAs of this fleet cannot be read: %s", repo_error(s->repo));
+		return;
+	}
+	node_string(json_build_root(b), "ca", buf_str(&ca));
 	node_string(json_build_root(b), "fleet", s->fleet);
 	r = db_nodes(s->db, NULL, write_name, node_array(json_build_root(b), "nodes"));
 	if (r == 0)

@@ -56,6 +56,11 @@ void check_post(void *user, struct web_request *rq);
 void release_get(void *user, struct web_request *rq);
 void evidence_post(void *user, struct web_request *rq);
 
+/* --- serve_ca.c --- */
+/* GET /v1/ca: the CAs, and which nodes trust and use them. POST /v1/ca {"do":"begin"|"switch"|"retire","sha256","by","reason"}; the command asks for the reason. */
+void ca_get(void *user, struct web_request *rq);
+void ca_post(void *user, struct web_request *rq);
+
 /* --- serve_broker_api.c --- */
 /* GET /v1/broker: what `selfright broker-config` needs. POST /v1/broker {"public","names","by"}: a certificate for a broker. */
 void broker_get(void *user, struct web_request *rq);

@@ -9,12 +9,16 @@
 #include "server-stub/ingest/db.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"
+#include "server-stub/signer/signer.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { PEM_MAX = 64 * 1024, SIGNER_GRACE_MS = 3000, REFILL_SLICE_MS = 50 };
+enum { PEM_MAX = 64 * 1024, SIGNER_GRACE_MS = 3000, REFILL_SLICE_MS = 50, CERTIFICATE_AGAIN_MS = 10 * 1000 };
+
+/* Half of what SIGNER_SERVER_CERTIFICATE_LIFE gives it: a controller runs longer than its certificate lives. */
+static const uint64_t CERTIFICATE_RENEW_MS = UINT64_C(1000) * SIGNER_SERVER_CERTIFICATE_LIFE / 2;
 
 static void disconnect(struct serve *s)
 {
@@ -163,6 +167,35 @@ int trust_server_certificate(struct serve *s, struct buf *ret_key, struct buf *r
 		r = durable_write_file(s->os, dirfd, "ca.crt", ca.data, ca.len, 0644);
 	(void) s->os->close(s->os, dirfd);
 	return r;
+}
+
+void trust_certificate_tick(struct serve *s)
+{
+	CLEANUP(buf_done)
+	struct buf key = BUF_INIT(PEM_MAX), certificate = BUF_INIT(PEM_MAX);
+	uint64_t now = serve_now_ms(s);
+	int r;
+
+	if (s->certificate_at_ms == 0)
+		s->certificate_at_ms = now + CERTIFICATE_RENEW_MS; /* it was made at this start */
+	if (!s->signer || !s->repo || (!s->certificate_due && now < s->certificate_at_ms))
+		return;
+	s->certificate_due = false;
+	s->certificate_at_ms = now + CERTIFICATE_AGAIN_MS;
+	r = trust_server_certificate(s, &key, &certificate);
+	if (r == 0)
+		r = web_renew_tls(s->web, buf_str(&key), buf_str(&certificate));
+	if (r == 0)
+		r = broker_certificates_changed(s);
+	if (key.data)
+		explicit_bzero(key.data, key.len);
+	if (r < 0) {
+		log_error("certificate-not-renewed",
+			  "the servers keep the certificate they have; it is tried again: %s", err_text(r));
+		return;
+	}
+	s->certificate_at_ms = now + CERTIFICATE_RENEW_MS;
+	log_notice("certificate-renewed", "the servers show a new certificate; nodes connect again");
 }
 
 int trust_sign(struct serve *s, void (*write)(const void *what, struct json_node *object), const void *what,

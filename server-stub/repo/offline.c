@@ -516,6 +516,55 @@ int offline_set_keys(const struct json *body, const char *role, const struct key
 	return set_delegated_keys(body, role, keys, threshold, now, ret);
 }
 
+/* What nodes would not take is not signed. */
+static int check_ca(const struct json *body)
+{
+	CLEANUP(tuf_ca_done)
+	struct tuf_ca ca = { .retired_count = 0 };
+
+	return tuf_ca_load(json_get(body, "x-selfright"), &ca);
+}
+
+int offline_set_ca(const struct json *body, const struct certificate_bundle *trusted, const char *retired,
+		   int64_t now, struct json **ret)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(json_freep)
+	struct json *made = NULL;
+	const struct json *ours = json_get(body, "x-selfright"),
+			  *before = json_get(json_get(ours, "ca"), "retired");
+	struct json_node *o = json_build_root(b), *out, *ca, *list;
+	int r = next(body, "x-selfright", now, o);
+
+	out = node_object(o, "x-selfright");
+	for (size_t i = 0; i < json_count(ours); i++)
+		if (!str_eq(json_name_at(ours, i), "ca"))
+			node_copy(out, json_name_at(ours, i), json_at(ours, i));
+	ca = node_object(out, "ca");
+	list = node_array(ca, "trusted");
+	for (size_t i = 0; i < trusted->count; i++)
+		node_string(list, NULL, trusted->items[i].pem);
+	list = node_array(ca, "retired");
+	for (size_t i = 0; i < json_count(before); i++) {
+		const char *sha256 = json_string(json_at(before, i));
+
+		if (sha256 && !str_eq(sha256, retired) && !certificate_bundle_find(trusted, sha256))
+			node_string(list, NULL, sha256);
+	}
+	if (retired)
+		node_string(list, NULL, retired);
+	if (r >= 0)
+		r = built(b, &made);
+	if (r >= 0)
+		r = check_ca(made);
+	if (r < 0)
+		return r;
+	*ret = made;
+	made = NULL;
+	return 0;
+}
+
 static bool has_path(const struct json *role, const char *path)
 {
 	const struct json *paths = json_get(role, "paths");

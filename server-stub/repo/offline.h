@@ -11,6 +11,7 @@
 
 #include "base/attr.h"
 #include "base/buf.h"
+#include "crypto/certificate.h"
 #include "base/text.h"
 #include "os/os.h"
 
@@ -89,6 +90,13 @@ NODISCARD int offline_set_keys(const struct json *body, const char *role, const 
 /* Name `approver` in a targets body, with these keys; `keys` NULL: no more (-ERR_NOT_LISTED if there is none). */
 NODISCARD int offline_set_approver(const struct json *body, const char *approver, const struct key_files *keys,
 				   unsigned threshold, int64_t now, struct json **ret);
+
+/*
+ * Say in a targets body whose certificates count (tuf_ca_load): `trusted` is PEM, the first one issues; `retired` is the SHA-256
+ * of one that does from now on no more (NULL: none), beside those that were retired before. -ERR_FIELD_*: nodes would refuse it.
+ */
+NODISCARD int offline_set_ca(const struct json *body, const struct certificate_bundle *trusted,
+			     const char *retired, int64_t now, struct json **ret);
 
 /* Delegate to `role`: new with its keys, or, if it is there already, its paths added. -EEXIST if another role has a path. */
 NODISCARD int offline_delegate(const struct json *targets, const struct offline_role *role, int64_t now,

@@ -189,6 +189,19 @@ int signer_ca(struct signer_client *c, struct buf *ret)
 	return pem ? buf_add_str(ret, pem) : -ENOENT;
 }
 
+int signer_change_ca(struct signer_client *c, const char *what, const char *sha256)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf answer = BUF_INIT(4096);
+
+	node_string(json_build_root(b), "do", what);
+	if (sha256)
+		node_string(json_build_root(b), "sha256", sha256);
+	return ask(c, SIGNER_CA, b, &answer);
+}
+
 int signer_prove(struct signer_client *c, const char *role, const void *metadata, size_t len)
 {
 	CLEANUP(json_build_freep)

@@ -56,12 +56,18 @@ NODISCARD int signer_certify_node(struct signer_client *c, const char *node, con
 NODISCARD int signer_certify_server(struct signer_client *c, const char *public_pem, const char *const *names,
 				    size_t name_count, struct buf *ret);
 
-/* PEM of the CA, appended; -ENOENT if this signer holds none. */
+/* PEM of all CAs, the one that issues first, appended; -ENOENT if this signer holds none. */
 NODISCARD int signer_ca(struct signer_client *c, struct buf *ret);
 
 /*
+ * Change them: "begin" makes another one, unless there is one already beside that which issues; "switch" lets the one with this
+ * SHA-256 issue from now on; "retire" puts it away, which is refused for the one that issues. Each durable, and the same again changes nothing.
+ */
+NODISCARD int signer_change_ca(struct signer_client *c, const char *what, const char *sha256 /* NULL: "begin" */);
+
+/*
  * {"state":"ready"|"stale","reason","counter","roles":{name:{"version","expires","keys":[PEM]}},"control":[PEM],
- * "ca":PEM}. The caller frees *ret.
+ * "ca":PEM of all, the one that issues first,"ca_newest":SHA-256 of the one made last}. The caller frees *ret.
  */
 NODISCARD int signer_status(struct signer_client *c, struct json **ret);
 

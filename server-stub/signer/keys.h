@@ -7,6 +7,7 @@
 #include "base/attr.h"
 #include "base/buf.h"
 #include "base/text.h"
+#include "crypto/certificate.h"
 #include "os/os.h"
 #include "server-stub/signer/roles.h"
 
@@ -26,11 +27,27 @@ struct signer_ring {
 
 struct signer_keys {
 	struct signer_ring rings[SIGNER_RING_COUNT];
-	struct private_key *ca_key; /* NULL: this signer certifies nobody */
-	char *ca_pem;
+	struct private_key *ca_key; /* of the CA that issues; NULL: this signer certifies nobody */
+	char *ca_pem; /* its certificate */
+	char *ca_bundle; /* all CAs that are here, the one that issues first */
+	char ca_newest[SHA256_HEX +
+		       1]; /* the one made last: where another one issues, it is the one that is coming */
 };
 
-/* All of <role>-<n>.pem, control-<n>.pem, ca.key, ca.crt in dirfd; *ret_file names the one that failed. */
+/*
+ * The CAs in the folder: ca.crt with ca.key is the first, ca-<n>.crt with ca-<n>.key the n-th. "ca-issuing" holds the
+ * SHA-256 of the one that issues: written in one step, so that a rotation has one moment of change; without it the lowest does.
+ * One that is retired has another name (retired-ca-<n>.crt), under which nothing loads it.
+ */
+enum { SIGNER_CAS_MAX = 8, SIGNER_CA_NUMBER_MAX = 999 };
+#define SIGNER_CA_ISSUING "ca-issuing"
+/* "ca.crt", "ca-2.key" */
+void signer_ca_file(char out[static 32], unsigned number, const char *ending);
+/* The number of the CA with this certificate, and the lowest free one; 0: it is not here. */
+NODISCARD int signer_ca_number(const struct os *os, int dirfd, const char *sha256, unsigned *ret_number,
+			       unsigned *ret_free);
+
+/* All of <role>-<n>.pem, control-<n>.pem and the CAs in dirfd; *ret_file names the one that failed. */
 NODISCARD int signer_keys_load(const struct os *os, int dirfd, struct signer_keys *ret, char ret_file[static 256]);
 void signer_keys_done(struct signer_keys *k);
 

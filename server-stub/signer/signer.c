@@ -6,6 +6,7 @@
 #include "base/timestamp.h"
 #include "crypto/certificate.h"
 #include "crypto/digest.h"
+#include "crypto/key.h"
 #include "json/build.h"
 #include "json/json.h"
 #include "os/durable.h"
@@ -799,6 +800,147 @@ static int certify_server(struct signer *s, uid_t uid, const struct json *reques
 		       "ca-server", ret);
 }
 
+/* --- another CA --- */
+
+/* "demo selfright CA 2": people see in any certificate's issuer which one it is of. */
+static void name_ca(const char *before, unsigned number, char out[static 64])
+{
+	int len = (int) strlen(before);
+
+	while (len > 0 && before[len - 1] >= '0' && before[len - 1] <= '9')
+		len--;
+	if (len == 0 || before[len - 1] != ' ')
+		len = (int) strlen(before);
+	else
+		len--;
+	(void) snprintf(out, 64, "%.*s %u", len > 58 ? 58 : len, before, number);
+}
+
+/* The key is durable before its certificate is: what is found by its certificate can sign. */
+static int write_ca(struct signer *s, unsigned number, const struct buf *key, const struct buf *certificate)
+{
+	char file[32];
+	int r;
+
+	signer_ca_file(file, number, "key");
+	r = durable_write_file(s->os, s->dirfd, file, key->data, key->len, 0600);
+	signer_ca_file(file, number, "crt");
+	if (r >= 0)
+		r = durable_write_file(s->os, s->dirfd, file, certificate->data, certificate->len, 0644);
+	return r < 0 ? fail(s, r, "%s cannot be written: %s", file, err_text(r)) : 0;
+}
+
+static int make_ca(struct signer *s, uid_t uid)
+{
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(16 * 1024), public = BUF_INIT(16 * 1024), certificate = BUF_INIT(16 * 1024);
+	struct certificate_info before;
+	int64_t now = s->os->clock_real(s->os);
+	char name[64], sha256[SHA256_HEX + 1];
+	struct certificate_request request = { .common_name = name,
+					       .is_ca = true,
+					       .not_before = now - SIGNER_CERTIFICATE_BACKDATE,
+					       .not_after = now + SIGNER_CA_LIFE };
+	unsigned unused, number = 0;
+	int r = certificate_read(s->keys.ca_pem, &before);
+
+	if (r >= 0)
+		r = signer_ca_number(s->os, s->dirfd, "", &unused, &number);
+	if (r >= 0 && number > SIGNER_CA_NUMBER_MAX)
+		r = -ERR_TOO_LARGE;
+	if (r >= 0)
+		r = private_key_generate(&key);
+	if (r >= 0)
+		r = private_key_public_pem(key, &public);
+	if (r < 0)
+		return fail(s, r, "no new CA: %s", err_text(r));
+	name_ca(before.common_name, number, name);
+	request.public_pem = buf_str(&public);
+	r = certificate_issue(&request, key, NULL, &certificate);
+	if (r >= 0)
+		r = private_key_save(key, NULL, &pem);
+	if (r >= 0)
+		r = sha256_hex(certificate.data, certificate.len, sha256);
+	if (r >= 0)
+		r = log_signature(s, uid, "ca-new", name, 0, sha256, true);
+	if (r >= 0)
+		r = write_ca(s, number, &pem, &certificate);
+	if (pem.data)
+		explicit_bzero(pem.data, pem.len);
+	return r < 0 && !s->reason[0] ? fail(s, r, "no new CA: %s", err_text(r)) : r;
+}
+
+static int switch_ca(struct signer *s, uid_t uid, const char *sha256, unsigned number)
+{
+	char line[SHA256_HEX + 2];
+	int r = log_signature(s, uid, "ca-switch", NULL, number, sha256, true);
+
+	(void) snprintf(line, sizeof(line), "%s\n", sha256);
+	if (r >= 0)
+		r = durable_write_file(s->os, s->dirfd, SIGNER_CA_ISSUING, line, strlen(line), 0644);
+	return r < 0 && !s->reason[0] ? fail(s, r, SIGNER_CA_ISSUING " cannot be written: %s", err_text(r)) : r;
+}
+
+/* The certificate first: without it the key is found by nobody. Both are kept under a name that nothing loads. */
+static int retire_ca(struct signer *s, uid_t uid, const char *sha256, unsigned number)
+{
+	static const char *const endings[] = { "crt", "key" };
+	int r = log_signature(s, uid, "ca-retire", NULL, number, sha256, true);
+
+	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(endings); i++) {
+		char from[32], to[48];
+
+		signer_ca_file(from, number, endings[i]);
+		(void) snprintf(to, sizeof(to), "retired-%s", from);
+		r = s->os->renameat(s->os, s->dirfd, from, s->dirfd, to);
+		if (r >= 0)
+			r = dir_sync(s->os, s->dirfd, ".");
+		if (r < 0)
+			return fail(s, r, "%s cannot be put away: %s", from, err_text(r));
+	}
+	return r;
+}
+
+static int change_ca(struct signer *s, uid_t uid, const struct json *request, struct buf *ret)
+{
+	const char *what = json_string(json_get(request, "do")),
+		   *sha256 = json_string(json_get(request, "sha256"));
+	CLEANUP(certificate_bundle_done)
+	struct certificate_bundle have = { .count = 0 };
+	char shown[128];
+	unsigned number = 0, unused;
+	int r;
+
+	if (!s->keys.ca_pem)
+		return fail(s, -ERR_REFUSED, "this signer holds no CA (ca.key, ca.crt)");
+	if (!bucket_take(&s->role_rate, s->os->clock_boot_ms(s->os)))
+		return fail(s, -ERR_RATE, "more than %llu certificates and role signatures a minute",
+			    (unsigned long long) s->role_rate.per_minute);
+	r = certificate_bundle_read(s->keys.ca_bundle, &have);
+	if (r >= 0 && !str_eq(what, "begin"))
+		r = sha256 ? signer_ca_number(s->os, s->dirfd, sha256, &number, &unused) : -ERR_FIELD_MISSING;
+	if (r < 0)
+		return fail(s, r, "the CAs in the folder: %s", err_text(r));
+	if (!str_eq(what, "begin") && number == 0)
+		return fail(s, -ERR_REFUSED, "no CA with the SHA-256 %s is here",
+			    log_quote(shown, sizeof(shown), sha256));
+	if (str_eq(what, "begin"))
+		r = have.count > 1 ? 0 : make_ca(s, uid); /* one that waits is not made twice */
+	else if (str_eq(what, "switch"))
+		r = switch_ca(s, uid, sha256, number);
+	else if (str_eq(what, "retire"))
+		r = str_eq(have.items[0].sha256, sha256)
+			    ? fail(s, -ERR_REFUSED, "this CA issues certificates: switch to another one first")
+			    : retire_ca(s, uid, sha256, number);
+	else
+		r = fail(s, -ERR_REFUSED, "a CA is begun, switched to or retired");
+	if (r >= 0)
+		r = load_keys(s);
+	return r < 0 ? r : buf_add_str(ret, "{}");
+}
+
 /* --- status --- */
 
 static int status(struct signer *s, struct buf *ret)
@@ -828,8 +970,10 @@ static int status(struct signer *s, struct buf *ret)
 		signer_ring_write(&s->keys.rings[i], role, "keys");
 	}
 	signer_ring_write(&s->keys.rings[SIGNER_CONTROL], o, "control");
-	if (s->keys.ca_pem)
-		node_string(o, "ca", s->keys.ca_pem);
+	if (s->keys.ca_pem) {
+		node_string(o, "ca", s->keys.ca_bundle);
+		node_string(o, "ca_newest", s->keys.ca_newest);
+	}
 	return json_build_text(b, false, ret);
 }
 
@@ -1093,6 +1237,9 @@ int signer_handle(struct signer *s, uid_t uid, uint16_t type, const void *data, 
 		break;
 	case SIGNER_RECOVER:
 		r = recover(s, uid, request, ret);
+		break;
+	case SIGNER_CA:
+		r = change_ca(s, uid, request, ret);
 		break;
 	case SIGNER_RELOAD:
 		r = load_keys(s);

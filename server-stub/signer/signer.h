@@ -11,7 +11,7 @@
  * DIR/signer/bundle-life says how long at most, as "90d".
  *
  * The folder: DIR/signer/<role>-<n>.pem (all keys of a role sign: during a
- * rotation the old and the new one), control-<n>.pem, ca.key, ca.crt, state,
+ * rotation the old and the new one), control-<n>.pem, CAs (keys.h), state,
  * signer.log, lock. DIR/repo is only read.
  */
 #ifndef SELFRIGHT_SIGNER_SIGNER_H
@@ -37,6 +37,7 @@ enum signer_message {
 	SIGNER_PROVE, /* {"role","metadata"} -> {} */
 	SIGNER_RECOVER, /* {"files","at_least"} -> JSON */
 	SIGNER_RELOAD, /* {} -> {} */
+	SIGNER_CA, /* {"do":"begin"} or {"do":"switch"|"retire","sha256"} -> {} */
 	SIGNER_OK = 100,
 	SIGNER_ERROR, /* {"code","sentence"} */
 };
@@ -50,6 +51,7 @@ enum {
 	SIGNER_NODE_CERTIFICATE_LIFE = 90 * 86400, /* at most, and when no other is asked for */
 	SIGNER_NODE_CERTIFICATE_LIFE_MIN = 10,
 	SIGNER_SERVER_CERTIFICATE_LIFE = 365 * 86400,
+	SIGNER_CA_LIFE = 10 * 365 * 86400,
 	SIGNER_CERTIFICATE_BACKDATE = 86400, /* nodes without a battery clock start in the past */
 };
 

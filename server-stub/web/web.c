@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ struct listener {
 	enum web_origin origin;
 	int epoll_fd;
 	unsigned connections;
+	int spare_fd; /* the socket of a daemon that is not (daemon NULL) */
 };
 
 struct web {
@@ -572,14 +574,19 @@ void web_close(struct web *w)
 		rq->wait_until_ms = 1;
 	resume_all(w);
 	for (size_t i = 0; i < w->listener_count; i++)
-		MHD_stop_daemon(w->listeners[i].daemon);
+		if (w->listeners[i].daemon)
+			MHD_stop_daemon(w->listeners[i].daemon);
+		else if (w->listeners[i].spare_fd >= 0)
+			close(w->listeners[i].spare_fd);
 	if (w->unix_path)
 		(void) unlink(w->unix_path); /* a stale socket is replaced at the next start anyway */
 	free(w->unix_path);
 	free(w);
 }
 
-static int listen_with(struct web *w, int fd, enum web_origin origin, const char *key_pem, const char *cert_pem)
+/* In this place of the list; its pointer is the daemon's. `fd` is ours from here on. */
+static int listen_with(struct web *w, size_t at, int fd, enum web_origin origin, const char *key_pem,
+		       const char *cert_pem)
 {
 	struct listener *l;
 	const union MHD_DaemonInfo *info;
@@ -593,11 +600,11 @@ static int listen_with(struct web *w, int fd, enum web_origin origin, const char
 	struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
 	bool secure = origin == WEB_TLS;
 
-	if (w->listener_count == WEB_LISTENERS_MAX) {
+	if (at == WEB_LISTENERS_MAX) {
 		close(fd);
 		return -EINVAL;
 	}
-	l = &w->listeners[w->listener_count];
+	l = &w->listeners[at];
 	*l = (struct listener){ .web = w, .origin = origin };
 	/* The log option first: it is to hear about problems with those behind it. */
 	l->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
@@ -620,7 +627,8 @@ static int listen_with(struct web *w, int fd, enum web_origin origin, const char
 		return -EIO;
 	}
 	l->epoll_fd = info->epoll_fd;
-	w->listener_count++;
+	if (at == w->listener_count)
+		w->listener_count++;
 	return 0;
 }
 
@@ -634,7 +642,7 @@ int web_listen_unix(struct web *w, const char *path)
 	fd = unixsock_listen(path, 0600);
 	if (fd < 0)
 		return fd;
-	r = listen_with(w, fd, WEB_UNIX, NULL, NULL);
+	r = listen_with(w, w->listener_count, fd, WEB_UNIX, NULL, NULL);
 	return r;
 }
 
@@ -671,7 +679,7 @@ static int listen_at(struct web *w, const char *address, unsigned port, enum web
 		close(fd);
 		return r;
 	}
-	r = listen_with(w, fd, origin, key_pem, cert_pem);
+	r = listen_with(w, w->listener_count, fd, origin, key_pem, cert_pem);
 	if (r == 0)
 		*ret_port = ntohs(a.any.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
 	return r;
@@ -681,6 +689,44 @@ int web_listen_tls(struct web *w, const char *address, unsigned port, const char
 		   unsigned *ret_port)
 {
 	return listen_at(w, address, port, WEB_TLS, key_pem, cert_pem, ret_port);
+}
+
+int web_renew_tls(struct web *w, const char *key_pem, const char *cert_pem)
+{
+	const size_t count = w->listener_count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct listener *l = &w->listeners[i];
+		MHD_socket fd = l->spare_fd;
+		int spare, r;
+
+		if (l->origin != WEB_TLS)
+			continue;
+		spare = l->daemon ? -1 : l->spare_fd;
+		/* The library insists that nothing is suspended when it stops. */
+		for (struct web_request *rq = w->waiting; rq; rq = rq->next_waiting)
+			rq->wait_until_ms = 1;
+		resume_all(w);
+		/* Who knocks meanwhile waits in the socket's queue: it is the same socket before and after. */
+		if (l->daemon) {
+			(void) MHD_run(l->daemon); /* they are answered, as far as they read */
+			fd = MHD_quiesce_daemon(l->daemon);
+			if (fd == MHD_INVALID_SOCKET)
+				return -EIO;
+			MHD_stop_daemon(l->daemon);
+			l->daemon = NULL;
+			spare = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		} else {
+			fd = fcntl(spare, F_DUPFD_CLOEXEC, 0);
+		}
+		r = fd < 0 ? -errno : listen_with(w, i, fd, WEB_TLS, key_pem, cert_pem);
+		if (r == 0 && spare >= 0)
+			close(spare);
+		else
+			l->spare_fd = spare;
+		return r;
+	}
+	return -ENOENT;
 }
 
 int web_listen_local(struct web *w, unsigned port, unsigned *ret_port)
@@ -703,6 +749,9 @@ size_t web_poll_prepare(struct web *w, struct pollfd ret[static WEB_LISTENERS_MA
 	for (size_t i = 0; i < w->listener_count; i++) {
 		MHD_UNSIGNED_LONG_LONG ms;
 
+		ret[i] = (struct pollfd){ .fd = -1 };
+		if (!w->listeners[i].daemon)
+			continue;
 		ret[i] = (struct pollfd){ .fd = w->listeners[i].epoll_fd, .events = POLLIN };
 		if (MHD_get_timeout(w->listeners[i].daemon, &ms) == MHD_YES)
 			shorten(timeout_ms, ms);
@@ -737,7 +786,9 @@ void web_poll_done(struct web *w)
 		}
 	cut_off_slow(w);
 	for (size_t i = 0; i < w->listener_count; i++)
-		(void) MHD_run(w->listeners[i].daemon); /* says no only for daemons that run by themselves */
+		if (w->listeners[i].daemon)
+			(void) MHD_run(
+				w->listeners[i].daemon); /* says no only for daemons that run by themselves */
 }
 
 void web_wake(struct web *w)

@@ -62,6 +62,12 @@ NODISCARD int web_listen_tls(struct web *w, const char *address, unsigned port, 
 			     const char *cert_pem, unsigned *ret_port);
 
 /*
+ * The listener by TLS begins again at the same place with another certificate: its connections end, who waits is answered
+ * first. After an error nobody listens there, until it is called again. Not within a handler. -ENOENT: there is none.
+ */
+NODISCARD int web_renew_tls(struct web *w, const char *key_pem, const char *cert_pem);
+
+/*
  * Plain HTTP on 127.0.0.1, for a browser on this machine. Whoever asks under another name than localhost is refused, so
  * that no web page can lead a browser here by a name of its own (DNS rebinding); answers forbid what a page of
  * text and numbers does not need (Content-Security-Policy, frames). Who may ask what is for the handlers to say.

@@ -10,7 +10,8 @@ static const char good[] =
 	":9}},"
 	"'labels':{'site':'oslo'},'own_labels':{'site':'rome'},'means':{'vars':['port'],'secrets':{'folder':'/"
 	"s','names':['key']},"
-	"'zone_data':'2025b','free_bytes':7},'components':[{'component':'web','version':'1.1.0',"
+	"'zone_data':'2025b','free_bytes':7},'ca':{'trusted':['" A64 "'],'issuer':'" A64
+	"'},'components':[{'component':'web','version':'1.1.0',"
 	"'previous':'1.0.0','denied':[{'version':'1.2.0','cause':'unfit','seq':5}],'rollout':'r1','stage':'canary'"
 	","
 	"'seq':4,'why':'window','why_detail':'opens at 02:00','wants':'1.3.0'},{'component':'waf'}],'results':[{"
@@ -47,6 +48,9 @@ static const struct wrong wrongs[] = {
 	{ "'vars':['port']", "'vars':['a b']", -ERR_FIELD_VALUE, "means.vars[0]: must be a word" },
 	{ "'folder':'/s',", "", -ERR_FIELD_MISSING, "means.secrets.folder" },
 	{ "'free_bytes':7", "'free_bytes':-7", -ERR_FIELD_VALUE, "means.free_bytes" },
+	{ "'ca':{", "'ca':[],'y':{", -ERR_FIELD_TYPE, "ca: must be" },
+	{ "'trusted':['", "'trusted':['A", -ERR_FIELD_VALUE, "ca.trusted[0]: must be at most 64" },
+	{ "'issuer':'", "'issuer':'A", -ERR_FIELD_VALUE, "ca.issuer: must be at most 64" },
 	{ "'own_labels':{", "'own_labels':[],'y':{", -ERR_FIELD_TYPE, "own_labels: must be" },
 	{ "'component':'web','version'", "'version'", -ERR_FIELD_MISSING, "components[0].component: is missing" },
 	{ "'version':'1.1.0'", "'version':'x'", -ERR_FIELD_VALUE, "components[0].version: must be a version" },
@@ -113,6 +117,8 @@ static void test_every_field_is_read(void **state)
 	assert_true(r.means.told);
 	assert_true(string_list_has(&r.means.vars, "port"));
 	assert_string_equal(r.means.secrets_folder, "/s");
+	assert_true(r.ca.told && string_list_has(&r.ca.trusted, A64));
+	assert_string_equal(r.ca.issuer, A64);
 	assert_true(string_list_has(&r.means.secrets, "key"));
 	assert_string_equal(r.means.zone_data, "2025b");
 	assert_int_equal(r.means.free_bytes, 7);

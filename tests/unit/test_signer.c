@@ -740,6 +740,96 @@ static void no_version_twice_whatever_fails(void **state)
 	assert_int_equal(0, open_signer(b));
 }
 
+/* --- another CA --- */
+
+/* The CAs that status tells of, the one that issues first. */
+static void look_at_cas(struct bench *b, struct certificate_bundle *ret, char newest[static SHA256_HEX + 1])
+{
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+
+	assert_int_equal(0, ask(b, SIGNER_STATUS, "{}"));
+	assert_int_equal(0, json_parse(b->answer.data, b->answer.len, &json_limits_default, &doc));
+	certificate_bundle_done(ret);
+	assert_int_equal(0, certificate_bundle_read(json_string(json_get(doc, "ca")), ret));
+	snprintf(newest, SHA256_HEX + 1, "%s", json_string(json_get(doc, "ca_newest")));
+}
+
+static int certify_n1(struct bench *b, const char *escaped_public)
+{
+	return ask(b, SIGNER_CERTIFY_NODE, "{\"node\":\"n1\",\"public\":\"%s\"}", escaped_public);
+}
+
+static void another_ca_takes_over(void **state)
+{
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	CLEANUP(buf_done)
+	struct buf public = BUF_INIT(8192), escaped = BUF_INIT(8192);
+	CLEANUP(certificate_bundle_done)
+	struct certificate_bundle have = { .count = 0 }, again = { .count = 0 };
+	struct bench *b = *state;
+	char newest[SHA256_HEX + 1], first[SHA256_HEX + 1];
+	struct certificate_info info;
+
+	assert_int_equal(0, private_key_generate(&key));
+	assert_int_equal(0, private_key_public_pem(key, &public));
+	for (const char *p = buf_str(&public); *p; p++)
+		assert_int_equal(0,
+				 *p == '\n' ? buf_add_str(&escaped, "\\n") : buf_add_byte(&escaped, (uint8_t) *p));
+	look_at_cas(b, &have, newest);
+	assert_int_equal(have.count, 1);
+	assert_string_equal(newest, have.items[0].sha256);
+	snprintf(first, sizeof(first), "%s", newest);
+	assert_int_equal(-ERR_REFUSED, ask(b, SIGNER_CA, "{\"do\":\"retire\",\"sha256\":\"%s\"}", first));
+	assert_int_equal(-ERR_REFUSED, ask(b, SIGNER_CA, "{\"do\":\"dance\",\"sha256\":\"%s\"}", first));
+	assert_int_equal(-ERR_FIELD_MISSING, ask(b, SIGNER_CA, "{\"do\":\"switch\"}"));
+	assert_int_equal(-ERR_REFUSED, ask(b, SIGNER_CA, "{\"do\":\"switch\",\"sha256\":\"%064d\"}", 7));
+
+	/* another one, once; it issues nothing */
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"begin\"}"));
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"begin\"}"));
+	look_at_cas(b, &have, newest);
+	assert_int_equal(have.count, 2);
+	assert_string_equal(have.items[0].sha256, first);
+	assert_string_equal(have.items[1].sha256, newest);
+	assert_int_equal(0, certificate_read(have.items[1].pem, &info));
+	assert_string_equal(info.common_name, "test CA 2");
+	assert_true(info.is_ca);
+	assert_int_equal(0, certify_n1(b, buf_str(&escaped)));
+	assert_int_equal(0, certificate_is_of(buf_str(&b->answer), have.items[0].pem));
+
+	/* it issues, and does after a start as well; both are there */
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"switch\",\"sha256\":\"%s\"}", newest));
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"switch\",\"sha256\":\"%s\"}", newest));
+	reopen(b);
+	look_at_cas(b, &again, newest);
+	assert_int_equal(again.count, 2);
+	assert_string_equal(again.items[0].sha256, newest);
+	assert_int_equal(0, certify_n1(b, buf_str(&escaped)));
+	assert_int_equal(0, certificate_is_of(buf_str(&b->answer), have.items[1].pem));
+	assert_int_equal(-ERR_REFUSED, ask(b, SIGNER_CA, "{\"do\":\"retire\",\"sha256\":\"%s\"}", newest));
+
+	/* the first goes; its number is not given again */
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"retire\",\"sha256\":\"%s\"}", first));
+	reopen(b);
+	look_at_cas(b, &again, newest);
+	assert_int_equal(again.count, 1);
+	assert_int_equal(0, certify_n1(b, buf_str(&escaped)));
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"begin\"}"));
+	look_at_cas(b, &again, newest);
+	assert_int_equal(0, certificate_read(again.items[1].pem, &info));
+	assert_string_equal(info.common_name, "test CA 3");
+
+	/* what ca-issuing names and is not there is no reason to take another one */
+	signer_close(b->signer);
+	b->signer = NULL;
+	write_text(b, "signer/ca-issuing", "0000000000000000000000000000000000000000000000000000000000000000\n");
+	assert_int_equal(-ERR_CONFIG, open_signer(b));
+	write_text(b, "signer/ca-issuing", "torn");
+	assert_int_equal(-ERR_CONFIG, open_signer(b));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -760,6 +850,7 @@ int main(void)
 		T(a_longer_life_is_the_administrators),
 		T(control_signs_answers_only),
 		T(certificates_name_nodes_and_servers),
+		T(another_ca_takes_over),
 		T(rates_are_kept),
 		T(every_signature_is_logged),
 		T(all_keys_of_a_role_sign_during_a_rotation),

@@ -642,9 +642,15 @@ static void tls_serves_with_our_certificate_only(void **state)
 					   .not_after = 4000000000 };
 	assert_int_equal(certificate_issue(&rq, ca_key, buf_str(&ca), &cert), 0);
 	assert_int_equal(web_listen_tls(s->web, "127.0.0.1", 0, "not a key", buf_str(&cert), &port), -ERR_TLS);
+	assert_int_equal(web_renew_tls(s->web, buf_str(&secret), buf_str(&cert)), -ENOENT);
 	assert_int_equal(web_listen_tls(s->web, "nowhere", 0, buf_str(&secret), buf_str(&cert), &port), -EINVAL);
 	assert_int_equal(web_listen_tls(s->web, "127.0.0.1", 0, buf_str(&secret), buf_str(&cert), &port), 0);
 	assert_true(port > 0);
+	/* Another certificate: at the same place, also after one that could not be used. */
+	assert_int_equal(web_renew_tls(s->web, buf_str(&secret), buf_str(&cert)), 0);
+	assert_int_equal(web_renew_tls(s->web, "not a key", buf_str(&cert)), -ERR_TLS);
+	assert_int_equal(web_renew_tls(s->web, "not a key", buf_str(&cert)), -ERR_TLS);
+	assert_int_equal(web_renew_tls(s->web, buf_str(&secret), buf_str(&cert)), 0);
 	{
 		char *data = calloc(1, BIG);
 
