@@ -80,7 +80,7 @@ static int look(struct anchors *a)
 	return 0;
 }
 
-int anchors_open(struct anchors *a, struct node *n)
+void anchors_open(struct anchors *a, struct node *n)
 {
 	int r;
 
@@ -91,15 +91,20 @@ int anchors_open(struct anchors *a, struct node *n)
 		.disk_backoff = { .base_ms = 2000, .cap_ms = 5 * 60 * 1000 },
 	};
 	if (n->alone)
-		return 0; /* the node's own agent follows */
+		return; /* the node's own agent follows */
 	a->dirfd = n->os->openat(n->os, AT_FDCWD, n->config->dir, O_RDONLY | O_DIRECTORY, 0);
-	if (a->dirfd < 0)
-		return a->dirfd;
+	if (a->dirfd < 0) {
+		log_error("ca-not-kept", "%s cannot be opened, ca.crt stays as it is: %s", n->config->dir,
+			  err_text(a->dirfd));
+		a->dirfd = -1;
+		return;
+	}
 	r = ca_withdraw(n->os, a->dirfd); /* of a trial that was cut off; it is offered again */
 	if (r == 0)
 		r = look(a);
-	/* A ca.crt that is not there or torn is the link's to complain of, which goes on trying: nothing is lost by that. */
-	return r == -ENOENT || r == -ERR_SYNTAX || r == -ERR_TOO_LARGE ? 0 : r;
+	/* A ca.crt that is not there, or torn, is the link's to complain of. */
+	if (r < 0 && r != -ENOENT && r != -ERR_SYNTAX && r != -ERR_TOO_LARGE)
+		complain(a, r, "ca.crt cannot be looked at");
 }
 
 void anchors_close(struct anchors *a)

@@ -7,7 +7,6 @@
 #ifndef SELFRIGHT_AGENT_ANCHORS_H
 #define SELFRIGHT_AGENT_ANCHORS_H
 
-#include "base/attr.h"
 #include "base/backoff.h"
 
 #include <stdbool.h>
@@ -29,8 +28,8 @@ struct anchors {
 	int said; /* the last failure that was logged */
 };
 
-/* Look at what is there. Before the link is started. */
-NODISCARD int anchors_open(struct anchors *a, struct node *n);
+/* Look at what is there. Before the link is started. A disk that refuses is said, and is no reason not to start. */
+void anchors_open(struct anchors *a, struct node *n);
 void anchors_close(struct anchors *a);
 
 /* Is the link to trust only what is offered? It is being started. */

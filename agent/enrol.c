@@ -190,6 +190,7 @@ static int make_request(struct enrol *e, const struct private_key *key, struct b
 		(void) snprintf(request.fleet, sizeof(request.fleet), "%s", n->config->fleet);
 		(void) snprintf(request.node, sizeof(request.node), "%s", n->config->node);
 		(void) snprintf(request.secret, sizeof(request.secret), "%s", buf_str(&secret));
+		request.sequence = n->state->report_sequence;
 		request.identity = (char *) (uintptr_t) buf_str(&identity); /* only read */
 		request.request = (char *) (uintptr_t) buf_str(&csr);
 		r = sign(n, &request, key, out);
@@ -341,6 +342,8 @@ void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len)
 	if (status == 0)
 		(void) snprintf(words, sizeof(words), "nobody answered: %.*s",
 				(int) (len - 2 < 380 ? len - 2 : 380), (const char *) data + 2);
+	else if (status == 429 || status == 503)
+		(void) snprintf(words, sizeof(words), "the controller has no time for it now (%u)", status);
 	else
 		(void) snprintf(words, sizeof(words),
 				"the server at this address answered %u, as no controller does", status);
@@ -354,7 +357,7 @@ static void promote(struct enrol *e)
 {
 	struct node *n = e->node;
 	char until[TIMESTAMP_LEN + 1];
-	int64_t life;
+	int64_t life, spacing;
 	int r = pair_promote(n->os, e->dirfd);
 
 	/* After the first rename it is in force, whatever became of the second: settling finishes it. */
@@ -373,7 +376,9 @@ static void promote(struct enrol *e)
 	backoff_reset(&e->trial_backoff);
 	/* A clock that is wrong would ask again at once, and for ever. */
 	life = e->pair.not_after - e->pair.not_before;
-	e->ask_at_ms = node_now_ms(n) + (uint64_t) (life / 6 < SPACING_S ? life / 6 : SPACING_S) * 1000;
+	spacing = life / 6 < SPACING_S ? life / 6 : SPACING_S;
+	/* One that ends before it begins, or at once, is no reason to ask all the time. */
+	e->ask_at_ms = node_now_ms(n) + (uint64_t) (life <= 0 ? SPACING_S : spacing < 1 ? 1 : spacing) * 1000;
 	timestamp_format(until, e->pair.not_after);
 	log_notice("certificate-renewed", "the broker took it; it is valid until %s", until);
 }

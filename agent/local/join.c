@@ -1,8 +1,10 @@
 #include "agent/local/join.h"
 
+#include "agent/local/ca.h"
 #include "agent/local/config.h"
 #include "agent/local/pair.h"
 #include "base/err.h"
+#include "crypto/certificate.h"
 #include "crypto/digest.h"
 #include "crypto/key.h"
 #include "json/json.h"
@@ -161,6 +163,21 @@ static int check_keys(const struct json *doc, struct join *j, struct join_error 
 	return need_pem(doc, "transport_crt", &j->transport_crt, e);
 }
 
+/* One that the link could not read would be found out when the installer has left. */
+static int check_ca(const struct json *doc, struct join *j, struct join_error *e)
+{
+	CLEANUP(certificate_bundle_done)
+	struct certificate_bundle b = { .count = 0 };
+	int r = need_pem(doc, "ca", &j->ca, e);
+
+	if (r < 0)
+		return r;
+	r = strlen(j->ca) >= CA_FILE_MAX ? -ERR_TOO_LARGE : certificate_bundle_read(j->ca, &b);
+	if (r == 0 && b.count == 0)
+		r = -ERR_KEY;
+	return r < 0 ? fail(e, r, "the join file's 'ca' is no list of certificates in PEM: %s", err_text(r)) : 0;
+}
+
 static int check(const struct json *doc, struct join *j, struct join_error *e)
 {
 	uint64_t format = 0;
@@ -183,7 +200,7 @@ static int check(const struct json *doc, struct join *j, struct join_error *e)
 	r = check_broker(doc, j, e);
 	if (r < 0)
 		return r;
-	r = need_pem(doc, "ca", &j->ca, e);
+	r = check_ca(doc, j, e);
 	if (r < 0)
 		return r;
 	r = format == FORMAT_SECRET ? check_secret(doc, j, e) : check_keys(doc, j, e);
@@ -373,7 +390,7 @@ static int write_all(const struct join_options *o, int dirfd, const struct join 
 	r = put(o, dirfd, "root.json", j->root, 0644, e);
 	if (r < 0)
 		return r;
-	r = put(o, dirfd, "ca.crt", j->ca, 0644, e);
+	r = put(o, dirfd, CA_FILE, j->ca, 0644, e);
 	if (r < 0)
 		return r;
 	r = put(o, dirfd, "agent.yaml", buf_str(&yaml), 0644, e);

@@ -10,7 +10,7 @@
 
 static const char type[] = "selfright-enrolment";
 static const char *const known_fields[] = {
-	"_type", "format", "fleet", "node", "identity", "request", "secret", "must", NULL,
+	"_type", "format", "fleet", "node", "identity", "request", "secret", "sequence", "must", NULL,
 };
 static const char *const known_answer_fields[] = { "format", "state", "certificate", "reason", "must", NULL };
 static const char *const states[] = {
@@ -48,6 +48,7 @@ int enrolment_parse(const struct json *doc, struct enrolment *ret, char **ret_er
 	field_text_into(&f, "secret", &rule_secret, false, out.secret, sizeof(out.secret));
 	out.identity = field_text(&f, "identity", &rule_pem, true);
 	out.request = field_text(&f, "request", &rule_pem, true);
+	out.sequence = field_u64(&f, "sequence", 0, UINT64_C(1) << 52, 0);
 	if (error.r < 0) {
 		enrolment_done(&out);
 		return field_error_take(&error, ret_error);
@@ -66,6 +67,8 @@ void enrolment_write(const struct enrolment *e, struct json_node *object)
 	node_string(object, "request", e->request);
 	if (e->secret[0])
 		node_string(object, "secret", e->secret);
+	if (e->sequence > 0)
+		write_u64(object, "sequence", e->sequence);
 }
 
 void enrolment_done(struct enrolment *e)

@@ -1,13 +1,14 @@
 /*
  * enrolment - what a node asks a certificate with (DESIGN.md section 7): the signed part of
  *
- *   {"signed": {"_type": "selfright-enrolment", "format": 1, "fleet", "node", "identity", "request"[, "secret"]},
+ *   {"signed": {"_type": "selfright-enrolment", "format": 1, "fleet", "node", "identity", "request"[, "secret"][, "sequence"]},
  *    "signatures": [by the identity key, by the transport key]}
  *
  * `identity` is the public half of the key that signs reports, `request` a PKCS#10 request of the
  * transport key (crypto/csr.h). With `secret` it is the first time, or a machine that begins anew; without
  * it a node that is known asks for a newer certificate, and the identity key alone says who it is: an
- * expired certificate is no hindrance.
+ * expired certificate is no hindrance. `sequence` is that of the node's newest report: a request that somebody kept and
+ * sends again later is older than what the node has said since, and brings an old key no new certificate.
  */
 #ifndef SELFRIGHT_MODEL_ENROLMENT_H
 #define SELFRIGHT_MODEL_ENROLMENT_H
@@ -16,6 +17,7 @@
 #include "base/text.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct json;
 struct json_node;
@@ -26,6 +28,7 @@ struct enrolment {
 	char fleet[ID_MAX + 1], node[ID_MAX + 1];
 	char secret[2 * ENROLMENT_SECRET_BYTES + 1]; /* lower-case hex; "": none */
 	char *identity, *request; /* PEM */
+	uint64_t sequence; /* 0: not said (older agents), or no report yet */
 };
 
 /* What is wrong in words in *ret_error. */

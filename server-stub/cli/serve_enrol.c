@@ -45,7 +45,7 @@ static int record(struct serve *s, const struct enrol_judgement *j)
 			 j->fingerprint, j->node);
 		return serve_record(s, "enrolment-waits", j->node, NULL, text, "node", "enrolment-waits", j->node);
 	case ENROL_REFUSED:
-		if (!j->news || !db_budget(s->db, DB_BUDGET_STRANGERS, "", serve_now(s)))
+		if (!j->news)
 			return 0;
 		return serve_record(
 			s, "secret-used-twice", j->node, NULL,
@@ -113,7 +113,10 @@ int enrol_take(struct serve *s, const char *node, const void *data, size_t len, 
 	if (j.verdict == ENROL_ISSUE || j.verdict == ENROL_SAME)
 		log_notice("node-certificate", "node=%s road=%s key=%.16s %s", j.node, road, j.fingerprint,
 			   j.text);
-	else
+	else if (j.verdict == ENROL_TOO_OFTEN || j.verdict == ENROL_MALFORMED)
+		log_debug("enrolment-dropped", "road=%s: %s", road,
+			  j.text); /* anybody can send them, as often as he likes */
+	else if (j.verdict == ENROL_WAITING || db_budget(s->db, DB_BUDGET_STRANGERS, "", serve_now(s)))
 		log_warning("enrolment-not-granted", "node=%s road=%s: %s", shown_name(&j), road, j.text);
 	/* Over MQTT the topic says who asks, and the answer goes to nobody else. */
 	if (node && strcmp(node, j.node) != 0)

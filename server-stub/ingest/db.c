@@ -1006,7 +1006,9 @@ bool db_budget(struct db *db, enum db_budget kind, const char *name, int64_t now
 		[DB_BUDGET_LEASES] = 60, /* agents wait for seconds between two */
 		[DB_BUDGET_FILES] = 6000, /* windows of a megabyte at most */
 		[DB_BUDGET_ENROLMENTS] = 60, /* a node that waits asks every few seconds at most */
-		[DB_BUDGET_ENROLMENTS_OF_ALL] = 3000, /* each may cost three signatures */
+		[DB_BUDGET_CERTIFICATES] =
+			6, /* for other keys of one node, which renews in weeks, at worst each hour */
+		[DB_BUDGET_ENROLMENTS_OF_ALL] = 3000, /* those without a claim; the others count by name */
 		[DB_BUDGET_PUTS] = 6000, /* blocks of a collection, 64 KiB each */
 	};
 	uint32_t hash = 2166136261u; /* FNV-1a */

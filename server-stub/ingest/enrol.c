@@ -14,7 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PEM_MAX = 64 * 1024, DESCRIBED_MAX = 8 * 1024 };
+enum {
+	PEM_MAX = 64 * 1024,
+	DESCRIBED_MAX = 8 * 1024,
+	LAG_MAX = 2, /* reports that may overtake a request on another road */
+};
 
 static const struct json_limits request_limits = { ENROLMENT_MAX_BYTES, 4, 64 };
 
@@ -27,7 +31,7 @@ struct known {
 	bool waiting; /* the key that used the secret up is not released yet */
 	bool used_by_us; /* that key is the one that asks */
 	char transport_public[512];
-	char *labels;
+	uint64_t sequence; /* of the node's newest report */
 };
 
 void enrol_judgement_done(struct enrol_judgement *j)
@@ -75,6 +79,7 @@ static int look_at_node(void *user, const struct db_node *row)
 	l->known->node = true;
 	l->known->same_identity = str_eq(row->identity_public, l->request->identity);
 	l->known->quarantined = row->quarantined;
+	l->known->sequence = row->sequence;
 	/* One that is cut belongs to no key, and none that is ours is so long. */
 	(void) snprintf(l->known->transport_public, sizeof(l->known->transport_public), "%s",
 			row->transport_public ? row->transport_public : "");
@@ -229,6 +234,14 @@ static int decide(struct db *db, const struct enrolment *e, const struct known *
 				       "trust it again");
 		if (strcmp(k->transport_public, j->transport_public) == 0)
 			return same_again(db, now, j);
+		if (e->sequence > 0 && e->sequence + LAG_MAX < k->sequence)
+			return verdict(j, ENROL_REFUSED,
+				       "this request is older than what the node has reported since: somebody "
+				       "repeats it, or the machine is a copy of an older one");
+		/* Each costs a signature and a line of the audit trail; who has one node has no claim to the signer's whole rate. */
+		if (!db_budget(db, DB_BUDGET_CERTIFICATES, e->node, now))
+			return verdict(j, ENROL_TOO_OFTEN,
+				       "too many certificates for this name; ask again in a minute");
 		return verdict(j, ENROL_ISSUE, "a certificate for a newer key is due");
 	}
 	if (!k->node && !k->secret_used) {
@@ -248,6 +261,17 @@ static int decide(struct db *db, const struct enrolment *e, const struct known *
 		       j->fingerprint);
 }
 
+/* It costs a look-up, and a write only where a used secret came again, which is counted as far as anybody reads it. */
+static int refuse_stranger(struct db *db, const struct enrolment *e, int64_t now, struct enrol_judgement *j)
+{
+	if (!db_budget(db, DB_BUDGET_ENROLMENTS_OF_ALL, "", now)) {
+		j->news = false;
+		return verdict(j, ENROL_TOO_OFTEN, "too many requests at once; ask again in a minute");
+	}
+	j->news = j->news && db_budget(db, DB_BUDGET_STRANGERS, "", now);
+	return j->news ? db_enrolment_refused(db, e->node) : 0;
+}
+
 static int judge(struct db *db, const void *bytes, size_t len, const struct enrolment *e, int64_t now,
 		 struct enrol_judgement *j)
 {
@@ -255,19 +279,18 @@ static int judge(struct db *db, const void *bytes, size_t len, const struct enro
 	int r;
 
 	(void) snprintf(j->node, sizeof(j->node), "%s", e->node);
-	/* Signatures cost milliseconds; whoever has no secret and no known key is told for less. */
-	if (!db_budget(db, DB_BUDGET_ENROLMENTS, e->node, now))
-		return verdict(j, ENROL_TOO_OFTEN, "too many requests for this name; ask again in a minute");
 	r = look(db, e, now, &k);
 	if (r < 0)
 		return r;
-	r = check_claim(e, &k, j);
-	if (r == 0)
-		r = check_proofs(bytes, len, e, j);
+	/* Who has no claim uses up what strangers have among them, never what the node of this name has. */
+	if (check_claim(e, &k, j) == 1)
+		return refuse_stranger(db, e, now, j);
+	/* Signatures cost milliseconds. */
+	if (!db_budget(db, DB_BUDGET_ENROLMENTS, e->node, now))
+		return verdict(j, ENROL_TOO_OFTEN, "too many requests for this name; ask again in a minute");
+	r = check_proofs(bytes, len, e, j);
 	if (r == 0)
 		r = decide(db, e, &k, now, j);
-	if (r == 1 && j->verdict == ENROL_REFUSED && j->news)
-		r = db_enrolment_refused(db, e->node);
 	return r < 0 ? r : 0;
 }
 
@@ -283,8 +306,6 @@ int enrol_judge(struct db *db, const char *fleet, const void *bytes, size_t len,
 
 	*ret = (struct enrol_judgement){ .node = "" };
 	buf_init(&ret->certificate, PEM_MAX);
-	if (!db_budget(db, DB_BUDGET_ENROLMENTS_OF_ALL, "", now))
-		return verdict(ret, ENROL_TOO_OFTEN, "too many requests at once; ask again in a minute");
 	r = json_parse(bytes, len, &request_limits, &doc);
 	if (r == -ENOMEM)
 		return r;

@@ -38,7 +38,8 @@ struct signer {
 	char dir[3072];
 	struct signer_keys keys;
 	struct signer_state state;
-	struct bucket role_rate, control_rate;
+	struct bucket role_rate, control_rate,
+		certificate_rate; /* nodes that ask for certificates keep no role from being signed */
 	bool stale; /* until recover */
 	char stale_reason[512];
 	char reason[768];
@@ -342,6 +343,8 @@ int signer_open(const struct signer_options *o, struct signer **ret)
 	s->os = o->os;
 	s->dirfd = s->repofd = s->lockfd = s->logfd = -1;
 	bucket_init(&s->role_rate, o->roles_per_minute ? o->roles_per_minute : 600, s->os->clock_boot_ms(s->os));
+	bucket_init(&s->certificate_rate, o->roles_per_minute ? o->roles_per_minute : 600,
+		    s->os->clock_boot_ms(s->os));
 	bucket_init(&s->control_rate, o->control_per_minute ? o->control_per_minute : 60000,
 		    s->os->clock_boot_ms(s->os));
 	r = strlen(o->dir) < sizeof(s->dir) ? 0 : -ENAMETOOLONG;
@@ -725,9 +728,9 @@ static int certify(struct signer *s, uid_t uid, const struct certificate_request
 		return fail(s, -ERR_REFUSED, "this signer holds no CA (ca.key, ca.crt)");
 	if (!request->public_pem)
 		return fail(s, -ERR_FIELD_MISSING, "the holder's public key is missing");
-	if (!bucket_take(&s->role_rate, s->os->clock_boot_ms(s->os)))
-		return fail(s, -ERR_RATE, "more than %llu certificates and role signatures a minute",
-			    (unsigned long long) s->role_rate.per_minute);
+	if (!bucket_take(&s->certificate_rate, s->os->clock_boot_ms(s->os)))
+		return fail(s, -ERR_RATE, "more than %llu certificates a minute",
+			    (unsigned long long) s->certificate_rate.per_minute);
 	r = certificate_issue(request, s->keys.ca_key, s->keys.ca_pem, &pem);
 	if (r >= 0)
 		r = sha256_hex(pem.data, pem.len, sha256);
@@ -916,7 +919,7 @@ static int change_ca(struct signer *s, uid_t uid, const struct json *request, st
 	if (!s->keys.ca_pem)
 		return fail(s, -ERR_REFUSED, "this signer holds no CA (ca.key, ca.crt)");
 	if (!bucket_take(&s->role_rate, s->os->clock_boot_ms(s->os)))
-		return fail(s, -ERR_RATE, "more than %llu certificates and role signatures a minute",
+		return fail(s, -ERR_RATE, "more than %llu role signatures a minute",
 			    (unsigned long long) s->role_rate.per_minute);
 	r = certificate_bundle_read(s->keys.ca_bundle, &have);
 	if (r >= 0 && !str_eq(what, "begin"))

@@ -102,6 +102,7 @@ struct change {
 	const struct private_key *identity, *transport; /* whose requests it is */
 	const struct private_key *signs[2]; /* instead of these two */
 	const char *request; /* instead of one that is made */
+	uint64_t sequence;
 };
 
 static void make(const struct bench *b, const struct change *c, struct buf *out)
@@ -123,12 +124,26 @@ static void make(const struct bench *b, const struct change *c, struct buf *out)
 	snprintf(e.fleet, sizeof(e.fleet), "%s", c->fleet ? c->fleet : "demo");
 	snprintf(e.node, sizeof(e.node), "%s", c->node ? c->node : "n1");
 	snprintf(e.secret, sizeof(e.secret), "%s", c->secret ? c->secret : secret);
+	e.sequence = c->sequence;
 	e.identity = (char *) (uintptr_t) buf_str(&pem);
 	e.request = (char *) (uintptr_t) (c->request ? c->request : buf_str(&csr));
 	enrolment_write(&e, json_build_root(build));
 	assert_int_equal(json_build_text(build, false, &text), 0);
 	assert_int_equal(json_parse(text.data, text.len, &json_limits_default, &doc), 0);
 	assert_int_equal(tuf_envelope_sign(doc, keys, 2, out), 0);
+}
+
+/* The controller has stored this report of it. */
+static void report(struct bench *b, const char *node, uint64_t sequence)
+{
+	const struct db_report r = { .node = node,
+				     .boot_id = "6f9c1f8e-0000-4000-8000-000000000001",
+				     .sequence = sequence,
+				     .labels = "{}",
+				     .body = "{}",
+				     .now = NOW };
+
+	assert_int_equal(db_report_store(b->db, &r, "00"), 0);
 }
 
 static enum enrol_verdict judge_at(struct bench *b, const struct change *c, int64_t now, struct enrol_judgement *j)
@@ -409,7 +424,8 @@ static void test_what_is_no_request(void **state)
 	}
 }
 
-static void test_asks_too_often(void **state)
+/* Who has no claim keeps nobody from asking, not under this name nor under another. */
+static void test_strangers_keep_nobody_out(void **state)
 {
 	struct bench *b = *state;
 	const struct change wrong = { .secret = other_secret };
@@ -419,15 +435,71 @@ static void test_asks_too_often(void **state)
 	put_secret(b, "n1", secret);
 	put_secret(b, "n2", other_secret);
 	while (ask(b, &wrong) == ENROL_REFUSED)
+		assert_true(i++ < 10000);
+	assert_int_equal(ask(b, &wrong), ENROL_TOO_OFTEN);
+	assert_int_equal(ask(b, &honest), ENROL_ISSUE);
+	assert_int_equal(ask(b, &neighbour), ENROL_ISSUE);
+}
+
+static void test_asks_too_often(void **state)
+{
+	struct bench *b = *state;
+	const struct change neighbour = { .node = "n2", .csr_name = "n2", .secret = other_secret };
+	struct enrol_judgement j;
+	unsigned i = 0;
+
+	put_secret(b, "n1", secret);
+	put_secret(b, "n2", other_secret);
+	while (ask(b, &honest) == ENROL_ISSUE)
 		assert_true(i++ < 100);
 	assert_int_equal(ask(b, &honest), ENROL_TOO_OFTEN);
 	assert_int_equal(ask(b, &neighbour), ENROL_ISSUE); /* another name does not pay for it */
-	{
-		struct enrol_judgement j;
+	assert_int_equal(judge_at(b, &honest, NOW + 60, &j), ENROL_ISSUE);
+	enrol_judgement_done(&j);
+}
 
-		assert_int_equal(judge_at(b, &honest, NOW + 60, &j), ENROL_ISSUE);
-		enrol_judgement_done(&j);
+/* Certificates cost a signature each: who has one node, and so its identity, has no claim to the signer's whole rate. */
+static void test_keys_in_a_row(void **state)
+{
+	struct bench *b = *state;
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(64 * PEM_BYTES);
+	struct change newer = { .secret = "", .transport = b->keys[2] };
+	unsigned i = 0;
+
+	put_secret(b, "n1", secret);
+	assert_int_equal(enrol_at(b, &honest, NOW, &pem), ENROL_ISSUE);
+	while (enrol_at(b, &newer, NOW, &pem) == ENROL_ISSUE) {
+		assert_true(++i < 20);
+		newer.transport = b->keys[2 + i % 2];
 	}
+	assert_true(i >= 3);
+	assert_int_equal(enrol_at(b, &newer, NOW + 60, &pem), ENROL_ISSUE);
+}
+
+/* Somebody kept a request, and has the transport key of that time: it gets no new life. */
+static void test_a_request_that_is_repeated(void **state)
+{
+	struct bench *b = *state;
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(64 * PEM_BYTES);
+	const struct change old = { .secret = "", .transport = b->keys[2], .sequence = 7 };
+	const struct change newer = { .secret = "", .transport = b->keys[3], .sequence = 40 };
+	const struct change close = { .secret = "", .transport = b->keys[2], .sequence = 39 };
+	const struct change silent = { .secret = "", .transport = b->keys[2] };
+	struct enrol_judgement j;
+
+	put_secret(b, "n1", secret);
+	assert_int_equal(enrol_at(b, &honest, NOW, &pem), ENROL_ISSUE);
+	assert_int_equal(enrol_at(b, &old, NOW, &pem), ENROL_ISSUE);
+	assert_int_equal(enrol_at(b, &newer, NOW, &pem), ENROL_ISSUE);
+	report(b, "n1", 40);
+	assert_int_equal(judge_at(b, &old, NOW + DAY, &j), ENROL_REFUSED);
+	assert_non_null(strstr(j.text, "older than"));
+	enrol_judgement_done(&j);
+	assert_int_equal(enrol_at(b, &newer, NOW + DAY, &pem), ENROL_SAME);
+	assert_int_equal(enrol_at(b, &close, NOW + DAY, &pem), ENROL_ISSUE); /* a report overtook it */
+	assert_int_equal(enrol_at(b, &silent, NOW + 2 * DAY, &pem), ENROL_SAME); /* an older agent */
 }
 
 /* --- a known node with a new key --- */
@@ -610,6 +682,9 @@ int main(void)
 		TEST(test_both_keys_sign),
 		TEST(test_what_is_no_request),
 		TEST(test_asks_too_often),
+		TEST(test_strangers_keep_nobody_out),
+		TEST(test_keys_in_a_row),
+		TEST(test_a_request_that_is_repeated),
 		TEST(test_new_key_waits_for_a_person),
 		TEST(test_refused_key_stays_out),
 		TEST(test_node_that_is_removed),

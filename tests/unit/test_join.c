@@ -24,6 +24,8 @@ static char dir[64], etc[80];
 static const char root[] = "{\"signed\":{\"_type\":\"root\"},\"signatures\":[]}";
 static const char pem[] = "-----BEGIN SOMETHING-----\nabc\n-----END SOMETHING-----\n";
 
+static const char ca_pem[] = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n";
+
 struct change {
 	const char *name, *value; /* value NULL: left out */
 };
@@ -37,7 +39,7 @@ static void make(struct buf *out, const struct change *change)
 	char hex[SHA256_HEX + 1];
 	const struct change members[] = {
 		{ "fleet", "demo" }, { "node", "n1" },	      { "root", root },		{ "root_sha256", hex },
-		{ "ca", pem },	     { "identity_key", pem }, { "transport_key", pem }, { "transport_crt", pem },
+		{ "ca", ca_pem },    { "identity_key", pem }, { "transport_key", pem }, { "transport_crt", pem },
 	};
 
 	assert_int_equal(sha256_hex(root, strlen(root), hex), 0);
@@ -151,6 +153,9 @@ static void test_refuses(void **state)
 		{ "root_sha256", "00" },
 		{ "ca", NULL },
 		{ "ca", "not a pem" },
+		{ "ca", "-----BEGIN SOMETHING-----\nYWJj\n-----END SOMETHING-----\n" },
+		{ "ca", "-----BEGIN CERTIFICATE-----\nYWJj\n" },
+		{ "ca", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n" },
 		{ "identity_key", NULL },
 		{ "transport_key", "" },
 		{ "transport_crt", NULL },
@@ -189,7 +194,7 @@ static void make_with_secret(struct buf *out, const char *text, const char *url)
 	node_string(o, "node", "n1");
 	node_string(o, "root", root);
 	node_string(o, "root_sha256", hex);
-	node_string(o, "ca", pem);
+	node_string(o, "ca", ca_pem);
 	urls = node_array(o, "urls");
 	if (url)
 		node_string(urls, NULL, url);

@@ -631,16 +631,41 @@ static void certificates_name_nodes_and_servers(void **state)
 					buf_str(&text)));
 }
 
+static int certify_n1(struct bench *b, const char *escaped_public)
+{
+	return ask(b, SIGNER_CERTIFY_NODE, "{\"node\":\"n1\",\"public\":\"%s\"}", escaped_public);
+}
+
+/* A public key as JSON holds it. */
+static void make_public(struct buf *escaped)
+{
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	CLEANUP(buf_done)
+	struct buf public = BUF_INIT(8192);
+
+	assert_int_equal(0, private_key_generate(&key));
+	assert_int_equal(0, private_key_public_pem(key, &public));
+	for (const char *p = buf_str(&public); *p; p++)
+		assert_int_equal(0,
+				 *p == '\n' ? buf_add_str(escaped, "\\n") : buf_add_byte(escaped, (uint8_t) *p));
+}
+
 static void rates_are_kept(void **state)
 {
 	struct bench *b = *state;
+	CLEANUP(buf_done)
+	struct buf escaped = BUF_INIT(8192);
 	unsigned done = 0;
 
 	while (done < 1000 && ask(b, SIGNER_SIGN_ROLE, "{\"role\":\"support\",\"body\":{\"targets\":{}}}") == 0)
 		done++;
 	assert_int_equal(600, done);
 	assert_int_equal(-ERR_RATE, ask(b, SIGNER_SIGN_ROLE, "{\"role\":\"support\",\"body\":{\"targets\":{}}}"));
-	/* Answers to nodes have a rate of their own. */
+	/* Certificates have a rate of their own: nodes that ask for them keep no role from being signed, nor the other way. */
+	make_public(&escaped);
+	assert_int_equal(0, certify_n1(b, buf_str(&escaped)));
+	/* So have answers to nodes. */
 	assert_int_equal(0, ask(b, SIGNER_SIGN_CONTROL, "{\"document\":{\"_type\":\"selfright-ack\"}}"));
 	boot_ms += 1000;
 	for (unsigned i = 0; i < 10; i++)
@@ -755,28 +780,17 @@ static void look_at_cas(struct bench *b, struct certificate_bundle *ret, char ne
 	snprintf(newest, SHA256_HEX + 1, "%s", json_string(json_get(doc, "ca_newest")));
 }
 
-static int certify_n1(struct bench *b, const char *escaped_public)
-{
-	return ask(b, SIGNER_CERTIFY_NODE, "{\"node\":\"n1\",\"public\":\"%s\"}", escaped_public);
-}
-
 static void another_ca_takes_over(void **state)
 {
-	CLEANUP(private_key_freep)
-	struct private_key *key = NULL;
 	CLEANUP(buf_done)
-	struct buf public = BUF_INIT(8192), escaped = BUF_INIT(8192);
+	struct buf escaped = BUF_INIT(8192);
 	CLEANUP(certificate_bundle_done)
 	struct certificate_bundle have = { .count = 0 }, again = { .count = 0 };
 	struct bench *b = *state;
 	char newest[SHA256_HEX + 1], first[SHA256_HEX + 1];
 	struct certificate_info info;
 
-	assert_int_equal(0, private_key_generate(&key));
-	assert_int_equal(0, private_key_public_pem(key, &public));
-	for (const char *p = buf_str(&public); *p; p++)
-		assert_int_equal(0,
-				 *p == '\n' ? buf_add_str(&escaped, "\\n") : buf_add_byte(&escaped, (uint8_t) *p));
+	make_public(&escaped);
 	look_at_cas(b, &have, newest);
 	assert_int_equal(have.count, 1);
 	assert_string_equal(newest, have.items[0].sha256);
