@@ -74,14 +74,6 @@ uint64_t turn_spread_ends(const struct known_rollout *k)
 	return after(k->spread_ms, k->rollout.spread_s * MS * k->share / SHARE_ALL);
 }
 
-static bool is_in_force(const struct node *n, const char *rollout)
-{
-	for (size_t i = 0; i < n->docs.rollout_count; i++)
-		if (str_eq(n->docs.rollouts[i].rollout.id, rollout))
-			return true;
-	return false;
-}
-
 /* Room for one more: what no rollout in force needs goes, else the oldest. */
 static struct node_noticed *room(struct node *n)
 {
@@ -89,7 +81,7 @@ static struct node_noticed *room(struct node *n)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < s->noticed_count; i++)
-		if (is_in_force(n, s->noticed[i].rollout))
+		if (documents_rollout(&n->docs, s->noticed[i].rollout))
 			s->noticed[kept++] = s->noticed[i];
 	if (kept == STATE_NOTICED_MAX) {
 		for (size_t i = 1; i < kept; i++)

@@ -74,6 +74,7 @@ static void explain_inhibitor(const struct node *n, char *out, size_t size)
 /* For a rollout that waits for an approval: the file of its team that no road brings; else `out` stays as it is. */
 static void explain_withheld(const struct node *n, const struct rollout *r, char *out, size_t size)
 {
+	const struct known_rollout *k = r ? documents_rollout(&n->docs, r->id) : NULL;
 	const char *component = NULL;
 
 	for (size_t i = 0; r && !component && i <= r->with_count; i++) {
@@ -83,9 +84,8 @@ static void explain_withheld(const struct node *n, const struct rollout *r, char
 		if (p && p->withheld)
 			component = ref->component;
 	}
-	for (size_t i = 0; r && !component && i < n->docs.rollout_count; i++)
-		if (n->docs.rollouts[i].withheld && str_eq(n->docs.rollouts[i].rollout.id, r->id))
-			component = r->component;
+	if (!component && k && k->withheld)
+		component = r->component;
 	if (component)
 		(void) snprintf(out, size, "what the team of %s signed cannot be fetched: %s", component,
 				n->refresh_text[0] ? n->refresh_text : "it is asked for again");
@@ -94,13 +94,10 @@ static void explain_withheld(const struct node *n, const struct rollout *r, char
 /* Why this rollout's window or blackout stops it, where and until when. */
 static void explain_window(const struct node *n, const struct rollout *r, char *out, size_t size)
 {
-	const struct known_rollout *k = NULL;
+	const struct known_rollout *k = r ? documents_rollout(&n->docs, r->id) : NULL;
 	struct opening_state s;
 	char when[TIMESTAMP_LEN + 80] = "", at[TIMESTAMP_LEN + 1];
 
-	for (size_t i = 0; !k && i < n->docs.rollout_count; i++)
-		if (r && str_eq(n->docs.rollouts[i].rollout.id, r->id))
-			k = &n->docs.rollouts[i];
 	if (!k)
 		return;
 	if (!n->docs.zone && opening_needs_zone(&k->opening)) {
