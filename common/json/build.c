@@ -226,17 +226,29 @@ struct json_node *node_array(struct json_node *parent, const char *name)
 
 void node_string(struct json_node *parent, const char *name, const char *value)
 {
+	char *whole = NULL;
+	size_t len;
+
 	if (!parent)
 		return;
 	if (!value) {
 		node_null(parent, name);
 		return;
 	}
-	if (!utf8_is_valid(value, strlen(value))) {
+	len = utf8_whole(value, strlen(value));
+	if (!utf8_is_valid(value, len)) {
 		fail(parent->build, -ERR_ENCODING);
 		return;
 	}
-	(void) attach(parent, name, cJSON_CreateString(value)); /* a failure sticks in the builder */
+	if (value[len]) {
+		whole = strndup(value, len);
+		value = whole;
+	}
+	if (value)
+		(void) attach(parent, name, cJSON_CreateString(value)); /* a failure sticks in the builder */
+	else
+		fail(parent->build, -ENOMEM);
+	free(whole);
 }
 
 void node_stringf(struct json_node *parent, const char *name, const char *fmt, ...)

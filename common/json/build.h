@@ -32,7 +32,11 @@ DEFINE_FREEP(struct json_build *, json_build_free)
 
 struct json_node *json_build_root(struct json_build *b); /* an object */
 
-/* Into an object under `name`, or at the end of an array with name NULL. A name already there is replaced. */
+/*
+ * Into an object under `name`, or at the end of an array with name NULL. A name already there is replaced. Of a text that
+ * was cut in the middle of its last character the beginning of that is left out: a sentence for people that did not
+ * fit must not cost the whole document.
+ */
 struct json_node *node_object(struct json_node *parent, const char *name);
 struct json_node *node_array(struct json_node *parent, const char *name);
 void node_string(struct json_node *parent, const char *name, const char *value);

@@ -49,3 +49,17 @@ bool utf8_is_valid(const char *s, size_t len)
 	}
 	return true;
 }
+
+size_t utf8_whole(const char *s, size_t len)
+{
+	size_t tail = 0, needs;
+	unsigned char lead;
+
+	while (tail < 3 && tail < len && between((unsigned char) s[len - 1 - tail], 0x80, 0xbf))
+		tail++;
+	if (tail == len)
+		return len;
+	lead = (unsigned char) s[len - 1 - tail];
+	needs = between(lead, 0xc2, 0xdf) ? 1 : between(lead, 0xe0, 0xef) ? 2 : between(lead, 0xf0, 0xf4) ? 3 : 0;
+	return tail < needs ? len - tail - 1 : len;
+}

@@ -12,4 +12,7 @@ size_t utf8_length(const char *s, size_t left);
 
 bool utf8_is_valid(const char *s, size_t len);
 
+/* `len` without the beginning of a character at the end whose rest was cut off (by a buffer that was full). */
+size_t utf8_whole(const char *s, size_t len);
+
 #endif

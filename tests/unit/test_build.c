@@ -214,6 +214,39 @@ static void test_large_objects_are_quick(void **state)
 	assert_int_equal(json_count(j), MEMBERS);
 }
 
+/* What snprintf cut to a buffer's size may end within a character. */
+static void test_a_text_cut_within_a_character_is_one_shorter(void **state)
+{
+	static const char *const whole[] = { "", "a", "a\xc3\xa9", "a\xe2\x82\xac", "a\xf0\x9f\x98\x80" };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(whole); i++) {
+		for (size_t cut = 0; cut <= strlen(whole[i]); cut++) {
+			CLEANUP(json_build_freep)
+			struct json_build *b = json_build_new();
+			char text[16], expected[32];
+
+			(void) snprintf(text, sizeof(text), "%.*s", (int) cut, whole[i]);
+			node_string(node_array(json_build_root(b), "a"), NULL, text);
+			(void) snprintf(expected, sizeof(expected), "{\"a\":[\"%s\"]}",
+					cut == strlen(whole[i]) ? whole[i]
+					: cut > 0		? "a"
+								: "");
+			expect_text(b, expected);
+		}
+	}
+	/* Elsewhere it is no text at all. */
+	for (size_t i = 0; i < 3; i++) {
+		CLEANUP(json_build_freep)
+		struct json_build *b = json_build_new();
+		CLEANUP(buf_done)
+		struct buf out = BUF_INIT(TEXT_MAX);
+
+		node_string(json_build_root(b), "a", (const char *[]){ "\xc3z", "\xa9", "\xff\xc3" }[i]);
+		assert_int_equal(json_build_text(b, false, &out), -ERR_ENCODING);
+	}
+}
+
 static void test_a_full_buffer_is_an_error(void **state)
 {
 	CLEANUP(json_build_freep)
@@ -240,6 +273,7 @@ int main(void)
 		cmocka_unit_test(test_pretty_reads_back_the_same),
 		cmocka_unit_test(test_deeper_than_the_reader_goes_is_refused),
 		cmocka_unit_test(test_large_objects_are_quick),
+		cmocka_unit_test(test_a_text_cut_within_a_character_is_one_shorter),
 		cmocka_unit_test(test_a_full_buffer_is_an_error),
 	};
 
