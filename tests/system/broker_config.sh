@@ -169,4 +169,20 @@ check "and its reports come back" within 60 believes n2 web 1.1.0
 check "a node speaks for itself alone" with_agents_away confined "$node_port"
 check "and hears what is for it alone" with_agents_away hears_no_other "$node_port"
 
+# --- another CA of the fleet ---
+certificate_is_of() { openssl x509 -in other/server.crt -noout -issuer | grep -q "CN *= *$1\$"; }
+check "a folder of its own" selfright broker-config -o other --name localhost
+check "is as it would be" selfright broker-config -o other --check
+check "another CA is announced" selfright ca rotate
+check "nodes of both are to be taken" says 3 "other/ca.crt is not what it would be now" selfright broker-config -o other --check
+check "the folder is written again" selfright broker-config -o other
+check "with both" [ "$(grep -c BEGIN other/ca.crt)" = 2 ]
+check "and the certificate it had" certificate_is_of "demo selfright CA"
+check "the new one issues" says 0 "broker-config -o DIR --name NAME" selfright ca switch --force --reason "a test"
+check "the certificate is of one that is going" says 3 "is of a CA that is going" selfright broker-config -o other --check
+check "its names are asked for" says 2 "--name" selfright broker-config -o other
+check "it is made anew" selfright broker-config -o other --name localhost
+check "of the new one" certificate_is_of "demo selfright CA 2"
+check "and all is as it would be" selfright broker-config -o other --check
+
 ended
