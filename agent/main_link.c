@@ -30,6 +30,7 @@
 
 enum {
 	PATH_BYTES = 4096,
+	HOLD_MAX_S = 3600,
 	LOG_BURST = 30, /* lines of one event at once, */
 	LOG_PER_MINUTE = 20, /* and then: a broker may send what is worth a line as often as it likes */
 };
@@ -155,6 +156,10 @@ static int run(const struct config *config, const struct arguments *a)
 		.broker_proxy = config->broker.host ? config_proxy(config, config->broker.host) : NULL,
 		.alpn = config->broker.alpn,
 		.time_floor = a->time_floor,
+		/* Nobody who answers in a server's place makes this node deaf for longer than between two polls. */
+		.hold_max_ms =
+			(config->poll.without_broker_s < HOLD_MAX_S ? config->poll.without_broker_s : HOLD_MAX_S) *
+			1000,
 		.keepalive_s = config->broker.keepalive_s,
 		.retry_base_ms = config->broker.retry_base_s * 1000,
 		.retry_cap_ms = config->broker.retry_cap_s * 1000,

@@ -110,8 +110,9 @@ static void usage(FILE *out)
 	      "Descriptors: 3 the spool folder (SHA256.part stays there until it is unpacked, so that a\n"
 	      "later start goes on where this one ended), 4 the empty folder to unpack into, 6 with --offset\n"
 	      "the file that holds the artifact, 5 progress:\n"
-	      "lines \"phase download|verify|unpack\", \"bytes DONE TOTAL\", and last \"done\" or\n"
-	      "\"error NAME detail\". Exit status: 0 done, 1 failed, 2 wrong arguments.\n",
+	      "lines \"phase download|verify|unpack\", \"bytes DONE TOTAL\", \"wait SECONDS URL\" (it asked to\n"
+	      "be left alone), and last \"done\" or \"error NAME detail\". Exit status: 0 done, 1 failed,\n"
+	      "2 wrong arguments.\n",
 	      out);
 }
 
@@ -256,6 +257,8 @@ static int download_from(struct stage *s, const char *url)
 			break;
 	}
 	add_reason(s, r, http_error(h));
+	if (http_retry_after_s(h) > 0 && tell(s, "wait %" PRIu64 " %s", http_retry_after_s(h), url) < 0)
+		return -ECANCELED; /* nobody reads the progress */
 	return r;
 }
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,16 +30,23 @@ struct queue {
 	size_t count;
 };
 
+/* An address. What it asked to be left alone with is a kind of request: reports may be too much for it where files are not. */
+struct road {
+	struct http *http;
+	uint64_t held_until_ms[COURIER_LANES];
+};
+
 struct courier {
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards what follows, up to the blank line */
 	pthread_cond_t wake;
 	struct queue jobs, done;
 	bool stopping;
+	struct road roads[URLS_MAX]; /* mirrors, then the origin's addresses; the lock is for what they ask */
 
 	int fd; /* eventfd: results wait */
-	struct http *roads[URLS_MAX]; /* mirrors, then the origin's addresses */
 	size_t road_count, mirror_count;
+	uint64_t hold_max_ms;
 	char *folders[FOLDERS_MAX];
 	size_t folder_count;
 };
@@ -143,6 +151,66 @@ static void look(struct courier *c, struct job *job)
 	job->result.error = r;
 }
 
+static uint64_t now_ms(void)
+{
+	return os_posix.clock_boot_ms(&os_posix);
+}
+
+static enum courier_lane lane_of(const struct job *job)
+{
+	if (job->result.kind == COURIER_GET)
+		return COURIER_FILES;
+	return job->result.kind == COURIER_ASK ? COURIER_ASKS : COURIER_POSTS + (job->result.id & 3);
+}
+
+static uint64_t held_ms(struct courier *c, const struct road *road, enum courier_lane lane)
+{
+	uint64_t until, now = now_ms();
+
+	(void) pthread_mutex_lock(&c->lock);
+	until = road->held_until_ms[lane];
+	(void) pthread_mutex_unlock(&c->lock);
+	return until > now ? until - now : 0;
+}
+
+/* It is not asked before that, by whoever wants something: the others on the list are. */
+static void hold(struct courier *c, struct road *road, enum courier_lane lane)
+{
+	uint64_t wait = http_retry_after_s(road->http) * 1000;
+
+	(void) pthread_mutex_lock(&c->lock);
+	road->held_until_ms[lane] = wait == 0 ? 0 : now_ms() + (wait < c->hold_max_ms ? wait : c->hold_max_ms);
+	(void) pthread_mutex_unlock(&c->lock);
+}
+
+static int ask(struct courier *c, struct road *road, struct job *job)
+{
+	enum courier_lane lane = lane_of(job);
+	uint64_t held = held_ms(c, road, lane);
+	int r;
+
+	job->result.status = 0; /* of the address before */
+	buf_clear(&job->result.body);
+	if (held > 0) {
+		(void) !buf_addf(&job->result.body,
+				 "%s: it asked to be left alone (Retry-After), for %" PRIu64 " s more",
+				 http_host(road->http), (held + 999) / 1000); /* words only, as below */
+		return -ERR_HTTP_STATUS;
+	}
+	r = job->result.kind == COURIER_GET ? get_from(road->http, job) : post_to(road->http, job);
+	hold(c, road, lane);
+	if (r < 0) {
+		buf_clear(&job->result.body);
+		/* Words only: without them err_text. A request whose status is the failure has left none behind. */
+		if (job->result.status != 0)
+			(void) !buf_addf(&job->result.body, "%s: answered %ld", http_host(road->http),
+					 job->result.status);
+		else
+			(void) !buf_add_str(&job->result.body, http_error(road->http));
+	}
+	return r;
+}
+
 /* Down the list until one brings it. "Not there" is the origin's answer, of a mirror it says nothing. */
 static void run(struct courier *c, struct job *job)
 {
@@ -150,13 +218,9 @@ static void run(struct courier *c, struct job *job)
 	int r = -ERR_NETWORK;
 
 	for (size_t i = may_mirror ? 0 : c->mirror_count; i < c->road_count; i++) {
-		buf_clear(&job->result.body);
-		r = job->result.kind == COURIER_GET ? get_from(c->roads[i], job) : post_to(c->roads[i], job);
+		r = ask(c, &c->roads[i], job);
 		if (r == 0 || ((r == -ENOENT || r == -ERR_TOO_LARGE) && i >= c->mirror_count))
 			break;
-		buf_clear(&job->result.body);
-		(void) !buf_add_str(&job->result.body,
-				    http_error(c->roads[i])); /* words only: without them err_text */
 	}
 	job->result.error = r;
 }
@@ -197,7 +261,7 @@ static int open_road(struct courier *c, const struct courier_options *o, const c
 		.redirect_hosts = o->redirect_hosts,
 		.redirect_host_count = o->redirect_host_count,
 	};
-	int r = c->road_count < URLS_MAX ? http_open(&options, &c->roads[c->road_count]) : 0;
+	int r = c->road_count < URLS_MAX ? http_open(&options, &c->roads[c->road_count].http) : 0;
 
 	if (r == 0 && c->road_count < URLS_MAX)
 		c->road_count++;
@@ -230,7 +294,7 @@ static void destroy(struct courier *c)
 	while ((job = queue_take(&c->done)))
 		job_free(job);
 	for (size_t i = 0; i < c->road_count; i++)
-		http_close(c->roads[i]);
+		http_close(c->roads[i].http);
 	for (size_t i = 0; i < c->folder_count; i++)
 		free(c->folders[i]);
 	if (c->fd >= 0)
@@ -249,6 +313,7 @@ int courier_start(const struct courier_options *o, struct courier **ret)
 		return -ENOMEM;
 	queue_init(&c->jobs);
 	queue_init(&c->done);
+	c->hold_max_ms = o->hold_max_ms;
 	(void) pthread_mutex_init(&c->lock, NULL); /* neither can fail on Linux */
 	(void) pthread_cond_init(&c->wake, NULL);
 	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -278,6 +343,26 @@ void courier_stop(struct courier *c)
 int courier_fd(const struct courier *c)
 {
 	return c->fd;
+}
+
+uint64_t courier_held_ms(struct courier *c, enum courier_lane lane)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (size_t i = c->mirror_count; i < c->road_count; i++) {
+		uint64_t held = held_ms(c, &c->roads[i], lane);
+
+		least = held < least ? held : least;
+	}
+	return least == UINT64_MAX ? 0 : least;
+}
+
+void courier_ask_again(struct courier *c)
+{
+	(void) pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->road_count; i++)
+		memset(c->roads[i].held_until_ms, 0, sizeof(c->roads[i].held_until_ms));
+	(void) pthread_mutex_unlock(&c->lock);
 }
 
 static int enqueue(struct courier *c, struct job *job)

@@ -5,7 +5,8 @@
  * alive must not. Jobs go in, results come out in the same order; the descriptor
  * turns readable when there is one. Addresses are tried in the configured order;
  * a cache on the site first, but only for files with their hash in their name: the timestamp,
- * and whether there is a next root, are asked at the origin.
+ * and whether there is a next root, are asked at the origin. One that answers with a Retry-After is passed over
+ * for so long, within a bound, by requests of the same lane.
  */
 #ifndef SELFRIGHT_AGENT_LINK_COURIER_H
 #define SELFRIGHT_AGENT_LINK_COURIER_H
@@ -31,7 +32,11 @@ struct courier_options {
 	const char *ca_pem;
 	const struct tls_clock *clock; /* borrowed; NULL: the system's */
 	const char *user_agent;
+	uint64_t hold_max_ms; /* no address is left alone for longer, whatever it asks */
 };
+
+/* What an address may ask to be left alone with; a post of id N belongs to COURIER_POSTS + N modulo 4. */
+enum courier_lane { COURIER_FILES, COURIER_ASKS, COURIER_POSTS, COURIER_LANES = COURIER_POSTS + 4 };
 
 enum courier_kind { COURIER_GET, COURIER_POST, COURIER_ASK, COURIER_LOOK };
 
@@ -57,6 +62,11 @@ NODISCARD int courier_look(struct courier *c, uint32_t id, const char *name, uin
 NODISCARD int courier_post(struct courier *c, uint32_t id, const char *path, const void *body, size_t len);
 /* The same, and a refusal is an answer as well. */
 NODISCARD int courier_ask(struct courier *c, uint32_t id, const char *path, const void *body, size_t len);
+
+/* How long all addresses but the mirrors asked to be left alone with that; 0: one of them may be asked now. */
+uint64_t courier_held_ms(struct courier *c, enum courier_lane lane);
+/* There is a reason to ask in spite of that, once. */
+void courier_ask_again(struct courier *c);
 
 /* 1 and the next result (buf_done its body), 0 if there is none. */
 int courier_next(struct courier *c, struct courier_result *ret);

@@ -345,7 +345,6 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 {
 	struct link *l = user;
 
-	(void) retained;
 	if (len == 0)
 		return; /* a cleared topic withholds, nothing else */
 	if (strcmp(topic, l->topics[IN_BLOB]) == 0) {
@@ -358,10 +357,13 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 		return;
 	}
 	for (size_t i = 0; i < IN_COUNT; i++) {
-		if (strcmp(topic, l->topics[i]) == 0) {
-			take_hint(l, (enum inbound) i, payload, len);
-			return;
-		}
+		if (strcmp(topic, l->topics[i]) != 0)
+			continue;
+		/* What is meant for this node alone (orders) is worth a try, whatever a server asked for before. */
+		if (i == IN_NODE_ANNOUNCE && !retained)
+			courier_ask_again(l->courier);
+		take_hint(l, (enum inbound) i, payload, len);
+		return;
 	}
 }
 
@@ -376,16 +378,31 @@ static bool broker_is_silent(const struct link *l)
 	return l->unheard_since_ms != 0 && now_ms(l) - l->unheard_since_ms >= BROKER_SILENT_MS;
 }
 
+static uint64_t random_bits(struct link *l)
+{
+	uint64_t random = 0;
+
+	return l->o->os->random(l->o->os, &random, sizeof(random)) < 0 ? UINT64_MAX
+								       : random; /* the longest delay */
+}
+
 static void schedule_resend(struct link *l)
 {
-	uint64_t random = 0, at;
+	uint64_t at = now_ms(l) + RESEND_BASE_MS + backoff_next_ms(&l->resend, random_bits(l));
 
-	if (l->o->os->random(l->o->os, &random, sizeof(random)) < 0)
-		random = UINT64_MAX; /* the longest delay */
-	at = now_ms(l) + RESEND_BASE_MS + backoff_next_ms(&l->resend, random);
 	if (l->unheard_since_ms != 0 && !broker_is_silent(l) && at > l->unheard_since_ms + BROKER_SILENT_MS)
 		at = l->unheard_since_ms + BROKER_SILENT_MS;
 	l->send_at_ms = at;
+}
+
+/* Whoever takes reports asked to be left alone: then, and not all nodes in the same moment. */
+static bool wait_for_leave(struct link *l)
+{
+	uint64_t held = courier_held_ms(l->courier, COURIER_POSTS + POST_ID);
+
+	if (held > 0)
+		l->send_at_ms = now_ms(l) + held + random_bits(l) % RESEND_BASE_MS;
+	return held > 0;
 }
 
 static void flush_events(struct link *l)
@@ -429,6 +446,8 @@ static void send_report(struct link *l)
 		l->send_at_ms = l->disconnected_since_ms + BROKER_GRACE_MS;
 		return;
 	}
+	if (!l->posting && wait_for_leave(l))
+		return;
 	if (!l->posting) {
 		r = courier_post(l->courier, POST_ID, l->report_path, l->outbox.report.data, l->outbox.report.len);
 		if (r < 0)
@@ -1048,6 +1067,7 @@ static int set_up(struct link *l)
 		.ca_pem = l->o->ca_pem,
 		.clock = &l->clock,
 		.user_agent = "selfright/" SELFRIGHT_VERSION,
+		.hold_max_ms = l->o->hold_max_ms,
 	};
 	int r;
 

@@ -44,6 +44,7 @@ struct link_options {
 	const char *next_cert_file, *next_key_file; /* used instead for as long as they are there; NULL: none */
 	bool waits; /* for its first certificate: no broker is called, reports are kept */
 	int64_t time_floor; /* seconds since 1970 */
+	uint64_t hold_max_ms; /* no server is left alone for longer, whatever its Retry-After says */
 	unsigned keepalive_s; /* 0: adaptive */
 	uint64_t retry_base_ms, retry_cap_ms, refused_cap_ms, after_stable_ms; /* 0: those of mqtt.h */
 	const volatile sig_atomic_t *stop; /* becomes non-zero: leave in good order */

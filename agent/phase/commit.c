@@ -131,6 +131,9 @@ static void note_retry(struct node *n, const struct part *p, enum result_class c
 	/* Full jitter may say "now"; a second attempt in the same moment helps nobody. */
 	if (wait < b.base_ms / 2)
 		wait = b.base_ms / 2;
+	/* A server's wish, which is bounded (held.h); not all nodes that heard it in the same moment. */
+	if (wait < n->attempt.leave_ms)
+		wait = n->attempt.leave_ms + random % b.base_ms;
 	retry->not_before = node_now(n) + (int64_t) (wait / 1000) + 1;
 }
 

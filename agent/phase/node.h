@@ -11,6 +11,7 @@
 #include "agent/local/command.h"
 #include "agent/local/config.h"
 #include "agent/local/supervisor.h"
+#include "agent/phase/held.h"
 #include "agent/probe/probe.h"
 #include "agent/store/data.h"
 #include "agent/store/state.h"
@@ -153,6 +154,7 @@ struct attempt {
 	int save_error;
 	size_t road, road_end; /* of config->roads: those that are tried now */
 	uint64_t spread_until_ms; /* the download begins then; 0: it need not wait */
+	uint64_t leave_ms; /* whoever has the artifact asked to be left alone for so long; 0: nobody did */
 
 	struct command command; /* a hook */
 	size_t part; /* of those that are done one after the other: which one it is at */
@@ -278,6 +280,7 @@ struct node {
 	char zone_told[16]; /* the edition of zone data that was called old */
 	uint32_t noted[NOTED_MAX]; /* hashes of sentences update_note told, newest last */
 	struct attempt attempt;
+	struct held held; /* of artifacts' addresses, across attempts */
 };
 
 uint64_t node_now_ms(const struct node *n);

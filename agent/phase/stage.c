@@ -8,6 +8,7 @@
 #include "agent/link/protocol.h"
 #include "agent/phase/facts.h"
 #include "agent/phase/manifest.h"
+#include "agent/phase/held.h"
 #include "agent/phase/node.h"
 #include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
@@ -132,10 +133,53 @@ static bool is_mqtt(const struct node *n, size_t i)
 	return str_eq(road_at(n, i), "mqtt");
 }
 
+/* Does somebody wait for it (an order, the console, a patch), or is it one of a whole fleet's? */
+static bool is_urgent(const struct node *n)
+{
+	const struct node_update *u = &n->state->update;
+
+	if (u->cause != NODE_CAUSE_ROLLOUT || n->bundle)
+		return true;
+	for (size_t i = 0; i < n->docs.rollout_count; i++)
+		if (str_eq(n->docs.rollouts[i].rollout.id, u->rollout))
+			return n->docs.rollouts[i].rollout.kind == ROLLOUT_PATCH;
+	return true;
+}
+
+static uint64_t held_max_s(const struct node *n)
+{
+	return is_urgent(n) ? HELD_URGENT_MAX_S : HELD_MAX_S;
+}
+
+/* How long all addresses asked to be left alone; 0: one may be asked. */
+static uint64_t https_held_ms(const struct node *n)
+{
+	return held_all_ms(&n->held, n->config, held_max_s(n), node_now_ms(n));
+}
+
 static bool is_usable(const struct node *n, size_t i)
 {
-	return !n->alone && config_road_is_open(n->config, road_at(n, i)) &&
-	       (!is_mqtt(n, i) || (n->link && n->link_connected));
+	if (n->alone || !config_road_is_open(n->config, road_at(n, i)))
+		return false;
+	return is_mqtt(n, i)			? n->link && n->link_connected
+	       : str_eq(road_at(n, i), "https") ? https_held_ms(n) == 0
+						: true;
+}
+
+/* Would another attempt now come by any road but one that wants to be left alone? */
+static bool only_https_is_open(const struct node *n)
+{
+	bool https = false, other = false;
+
+	for (size_t i = 0; i < n->config->roads.count; i++) {
+		if (!config_road_is_open(n->config, road_at(n, i)))
+			continue;
+		if (str_eq(road_at(n, i), "https"))
+			https = true;
+		else
+			other = other || is_usable(n, i);
+	}
+	return https && !other;
 }
 
 /* The next ones to try: MQTT, which is the link's, or all others up to it in one start of selfright-stage. */
@@ -155,13 +199,21 @@ static bool next_roads(struct node *n)
 	return true;
 }
 
-static void add_source(const char **argv, size_t *argc, size_t *sources, const char *option,
-		       const struct string_list *list)
+static void add_source(const char **argv, size_t *argc, size_t *sources, const char *option, const char *value)
 {
-	for (size_t i = 0; i < list->count && *sources < SOURCES_MAX; i++, (*sources)++) {
-		argv[(*argc)++] = option;
-		argv[(*argc)++] = list->items[i];
-	}
+	if (*sources >= SOURCES_MAX)
+		return;
+	argv[(*argc)++] = option;
+	argv[(*argc)++] = value;
+	(*sources)++;
+}
+
+static void add_urls(const struct node *n, const char **argv, size_t *argc, size_t *sources,
+		     const struct string_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (held_ms(&n->held, n->config, list->items[i], held_max_s(n), node_now_ms(n)) == 0)
+			add_source(argv, argc, sources, "--url", list->items[i]);
 }
 
 static void add_sources(const struct node *n, const char **argv, size_t *argc)
@@ -170,10 +222,11 @@ static void add_sources(const struct node *n, const char **argv, size_t *argc)
 
 	for (size_t i = n->attempt.road; i < n->attempt.road_end; i++) {
 		if (str_eq(road_at(n, i), "file") && is_usable(n, i))
-			add_source(argv, argc, &sources, "--dir", &n->config->folders);
+			for (size_t k = 0; k < n->config->folders.count; k++)
+				add_source(argv, argc, &sources, "--dir", n->config->folders.items[k]);
 		if (str_eq(road_at(n, i), "https") && is_usable(n, i)) {
-			add_source(argv, argc, &sources, "--url", &n->config->mirrors);
-			add_source(argv, argc, &sources, "--url", &n->config->urls);
+			add_urls(n, argv, argc, &sources, &n->config->mirrors);
+			add_urls(n, argv, argc, &sources, &n->config->urls);
 		}
 	}
 	for (size_t i = 0; i < n->config->redirect_hosts.count && i < REDIRECT_HOSTS_MAX; i++) {
@@ -350,6 +403,7 @@ static int begin(struct node *n, const struct part *p)
 		return update_fail(n, r, "selfright-stage could not be started: %s", err_text(r));
 	}
 	t->stage_fd = pipefd[0];
+	buf_clear(&t->stage_line); /* half a line of one that was ended */
 	t->stage_done = false;
 	t->stage_error = 0;
 	t->bytes_done = 0;
@@ -381,6 +435,14 @@ static void take_line(struct node *n, char *line)
 			*total++ = '\0';
 		if (parse_u64(rest, &t->bytes_done) < 0 || (total && parse_u64(total, &t->bytes_total) < 0))
 			log_debug("stage-line", "a progress line that is none");
+	} else if (str_eq(word, "wait") && rest) {
+		char *url = strchr(rest, ' ');
+		uint64_t seconds = 0;
+
+		if (url)
+			*url++ = '\0';
+		if (url && parse_u64(rest, &seconds) == 0)
+			held_note(&n->held, n->config, url, seconds, node_now_ms(n));
 	} else if (str_eq(word, "done")) {
 		t->stage_done = true;
 	} else if (str_eq(word, "error") && rest) {
@@ -624,12 +686,26 @@ static bool lies_in_bundle(struct node *n, const struct part *p)
 	return true;
 }
 
+/* The next attempt comes no sooner than those who have it asked for (commit.c). */
+static void note_wishes(struct node *n)
+{
+	struct attempt *t = &n->attempt;
+	size_t len = strlen(t->stage_detail);
+
+	t->leave_ms = only_https_is_open(n) ? https_held_ms(n) : 0;
+	if (t->leave_ms > 0)
+		(void) snprintf(t->stage_detail + len, sizeof(t->stage_detail) - len,
+				"%sasked to be left alone for %" PRIu64 " s (Retry-After)", len > 0 ? "; " : "",
+				(t->leave_ms + 999) / 1000); /* cut */
+}
+
 /* Down the list: `r` is why the one before failed. */
 static int take_roads(struct node *n, const struct part *p, int r)
 {
 	n->attempt.saved = false;
 	if (next_roads(n))
 		return is_mqtt(n, n->attempt.road) ? begin_saving(n, p) : begin(n, p);
+	note_wishes(n);
 	if (n->attempt.stage_detail[0])
 		return fail_download(n, p, r);
 	return update_fail(n, r, "the artifact of %s %s: no road to it is open", p->component, p->to);
@@ -642,7 +718,6 @@ static int take_roads(struct node *n, const struct part *p, int r)
 static uint64_t begins_in_ms(const struct node *n, const struct part *p)
 {
 	const struct node_update *u = &n->state->update;
-	const struct rollout *rollout = NULL;
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(512);
 	uint8_t digest[SHA256_BYTES];
@@ -650,11 +725,7 @@ static uint64_t begins_in_ms(const struct node *n, const struct part *p)
 	char name[SHA256_HEX + 8];
 	struct stat st;
 
-	for (size_t i = 0; i < n->docs.rollout_count; i++)
-		if (str_eq(n->docs.rollouts[i].rollout.id, u->rollout))
-			rollout = &n->docs.rollouts[i].rollout;
-	if (spread_ms == 0 || !rollout || rollout->kind == ROLLOUT_PATCH || u->cause != NODE_CAUSE_ROLLOUT ||
-	    n->bundle || !*p->has_release || !full_artifact(p->release))
+	if (spread_ms == 0 || is_urgent(n) || !*p->has_release || !full_artifact(p->release))
 		return 0;
 	saved_name(full_artifact(p->release), ".part", name);
 	if (n->os->fstatat(n->os, n->dirs->spool, name, &st) == 0)
@@ -863,9 +934,13 @@ int stage_repair(struct node *n, const char *component, const char *version, cha
 				   version, err_text(r));
 	t->stage_detail[0] = '\0';
 	t->road = t->road_end = 0;
-	while (next_roads(n) && is_mqtt(n, t->road))
+	n->held = (struct held){ 0 }; /* somebody waits: they are asked, whatever they wished */
+	while ((r = next_roads(n) ? 0 : -ERR_NETWORK) == 0 && is_mqtt(n, t->road))
 		; /* the link's, which tells only an update */
-	r = begin(n, &p);
+	if (r < 0 && !n->bundle)
+		(void) snprintf(t->stage_detail, sizeof(t->stage_detail),
+				"no road to it is open but MQTT, which is for updates"); /* always fits */
+	r = n->bundle || r == 0 ? begin(n, &p) : r;
 	if (r == 0)
 		r = wait_for_stage(n);
 	if (r == 0)

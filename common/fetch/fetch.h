@@ -62,8 +62,14 @@ NODISCARD int http_request(struct http *h, const char *method, const char *path,
 			   const void *body, size_t len, uint64_t timeout_ms, struct http_response *ret_response,
 			   struct buf *ret);
 
+/* Whom it speaks to, "host[:port]" of base_url, for people. */
+const char *http_host(const struct http *h);
 /* The reason of the last failure in words (curl's, with the host): never NULL. */
 const char *http_error(const struct http *h);
+/*
+ * How long the last answer, a 429 or a 503, asked to be left alone: at most RETRY_AFTER_MAX_S; 0: it did not, or there was none.
+ */
+uint64_t http_retry_after_s(const struct http *h);
 /* Did the last request fail because a name was not known: our own resolver's fault, or the name's, but not the server's? */
 bool http_unresolved(const struct http *h);
 /* What a proxy on the way answered to CONNECT in the last request: 200 where it let us pass, 0 where there was none. */

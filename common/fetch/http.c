@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "fetch/retry_after.h"
 #include "fetch/tls.h"
 #include "os/os.h"
 
@@ -24,6 +25,8 @@ enum {
 	LOCATION_MAX = 2048,
 	PROXY_AUTHENTICATION_REQUIRED = 407,
 	UNAUTHORIZED = 401, /* tinyproxy's word for a wrong password */
+	TOO_MANY_REQUESTS = 429,
+	SERVICE_UNAVAILABLE = 503,
 };
 
 struct http {
@@ -39,6 +42,8 @@ struct http {
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
 	long proxy_status; /* what a proxy answered to CONNECT last; 0: nothing */
+	const struct tls_clock *clock; /* borrowed; NULL: the system's */
+	uint64_t retry_after_s; /* what the last answer asked for; 0: nothing */
 	char host[256];
 	char curl_error[CURL_ERROR_SIZE];
 	char error[CURL_ERROR_SIZE + 320];
@@ -53,6 +58,7 @@ struct transfer {
 	long status;
 	char etag[128];
 	char location[LOCATION_MAX]; /* "": none, or none that can be used */
+	char date[40], retry_after[40]; /* as they came; longer ones are none */
 	bool refused; /* why is in http_error() already */
 	bool has_range;
 	uint64_t range_start;
@@ -213,6 +219,7 @@ int http_open(const struct http_options *o, struct http **ret)
 	h->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 	h->low_speed_seconds = o->low_speed_seconds ? o->low_speed_seconds : LOW_SPEED_SECONDS;
 	h->max_bytes_per_second = o->max_bytes_per_second;
+	h->clock = o->clock;
 	while (*h->base && h->base[strlen(h->base) - 1] == '/')
 		h->base[strlen(h->base) - 1] = '\0';
 	host = strstr(h->base, "://") + 3;
@@ -254,9 +261,19 @@ long http_proxy_status(const struct http *h)
 	return h->proxy_status;
 }
 
+const char *http_host(const struct http *h)
+{
+	return h->host;
+}
+
 const char *http_error(const struct http *h)
 {
 	return h->error;
+}
+
+uint64_t http_retry_after_s(const struct http *h)
+{
+	return h->retry_after_s;
 }
 
 /* The value of the header `name` in `line`, cut into `out`; false if it is another one. */
@@ -318,7 +335,7 @@ static size_t on_header(char *data, size_t one, size_t len, void *user)
 		return 0;
 	}
 	if (len > 5 && memcmp(data, "HTTP/", 5) == 0) { /* an interim answer may have come before */
-		t->etag[0] = t->location[0] = '\0';
+		t->etag[0] = t->location[0] = t->date[0] = t->retry_after[0] = '\0';
 		t->has_range = false;
 	} else if (header_value(data, len, "Location", t->location, sizeof(t->location))) {
 		if (!is_plain_text(t->location))
@@ -327,6 +344,9 @@ static size_t on_header(char *data, size_t one, size_t len, void *user)
 		memcpy(t->etag, etag_is_strong(value) ? value : "", etag_is_strong(value) ? strlen(value) + 1 : 1);
 	} else if (header_value(data, len, "Content-Range", value, sizeof(value))) {
 		t->has_range = parse_content_range(value, &t->range_start);
+	} else if (!header_value(data, len, "Date", t->date, sizeof(t->date))) {
+		(void) header_value(data, len, "Retry-After", t->retry_after,
+				    sizeof(t->retry_after)); /* or neither */
 	}
 	return len;
 }
@@ -503,6 +523,7 @@ static int address_of(struct http *h, const char *path, struct buf *url)
 
 	while (*path == '/')
 		path++;
+	h->retry_after_s = 0; /* of an earlier request */
 	r = buf_addf(url, "%s/%s", h->base, path);
 	if (r < 0 || !is_plain_text(buf_str(url)))
 		return http_fail(h, r < 0 ? r : -ERR_NAME, "the path cannot be asked for");
@@ -558,6 +579,21 @@ static int fail_by_proxy(struct http *h, int r)
 			 address ? address : "", port, status, (int) strcspn(host, "/"), host);
 }
 
+/*
+ * Of 429 and 503, whose other reading nobody shares; of what sends on it would only delay that. Also where the answer was
+ * broken off in its body: its head is what asks.
+ */
+static void note_retry_after(struct http *h, const struct transfer *t)
+{
+	long status = 0;
+
+	(void) curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status); /* cannot fail */
+	if ((status == TOO_MANY_REQUESTS || status == SERVICE_UNAVAILABLE) && t->retry_after[0])
+		h->retry_after_s =
+			retry_after_seconds(t->retry_after, t->date,
+					    h->clock ? tls_clock_now(h->clock) : os_posix.clock_real(&os_posix));
+}
+
 static int perform(struct http *h, struct transfer *t, struct curl_slist *headers)
 {
 	CURLcode code = CURLE_OK;
@@ -566,6 +602,7 @@ static int perform(struct http *h, struct transfer *t, struct curl_slist *header
 	SET(CURLOPT_HTTPHEADER, headers);
 	if (code == CURLE_OK)
 		code = perform_with_ticket(h, curl_easy_perform(h->curl));
+	note_retry_after(h, t);
 	h->unresolved = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY;
 	h->proxy_status = 0;
 	(void) curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &h->proxy_status); /* cannot fail */

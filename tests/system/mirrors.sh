@@ -132,6 +132,29 @@ check "a server that is busy, one that lacks it, one that is not there" good --u
 check "each says why" bad_with ENOENT "answered 503; .*; 127.0.0.1:$nginx_port: answered 404" --url "$nginx/busy" \
 	--url https://127.0.0.1:1 --url "$nginx/none"
 
+# --- being asked to be left alone ---
+waits() { # the "wait" lines: how long, and whose wish it is
+	[ "$(grep -c '^wait ' progress)" = "$(($# / 2))" ] || return 1
+	while [ $# -gt 0 ]; do
+		grep -q "^wait $1 $2\$" progress || return 1
+		shift 2
+	done
+}
+check "a busy server that names no time" bad_with HTTP_STATUS "answered 503" --url "$bad/~busy:"
+check "asks for none" waits
+check "one that names a time" bad_with HTTP_STATUS "answered 503" --url "$bad/~busy:120"
+check "is heard" waits 120 "$bad/~busy:120"
+check "the next place is asked at once" good --url "$bad/~busy:120" --url "$nginx"
+check "and what the first one wished is told" waits 120 "$bad/~busy:120"
+check "each of them is told" eval 'bad_with HTTP_STATUS "" --url "$bad/~busy:5" --url "$bad/~busy:7" && waits 5 "$bad/~busy:5" 7 "$bad/~busy:7"'
+check "a century is an hour" eval 'bad_with HTTP_STATUS "" --url "$bad/~busy:3153600000" && waits 3600 "$bad/~busy:3153600000"'
+check "as is a number without end" eval 'bad_with HTTP_STATUS "" --url "$bad/~busy:99999999999999999999999" && waits 3600 ".*"'
+check "a date far away is one as well" eval 'bad_with HTTP_STATUS "" --url "$bad/~busy:Fri,+31+Dec+9999+23:59:59+GMT" && waits 3600 ".*"'
+for words in -5 0 soon 1e9 0x10 "Sun,+06+Nov+1994+08:49:37+GMT" "Sun,+99+Nov+2094+08:49:37+GMT" "$(printf '%0500d' 1)"; do
+	check "'${words:0:30}' asks for nothing" eval 'bad_with HTTP_STATUS "" --url "$bad/~busy:$words" && waits'
+done
+check "of one that sends on it is not heard" eval 'good --url "$bad/~sends-busy:120" && waits'
+
 # --- being sent on ---
 check "a redirect on the same host is followed" good --url "$nginx/here"
 check "one to another host is not, and says where to" bad_with HTTP_STATUS \

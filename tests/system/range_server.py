@@ -5,7 +5,8 @@ usage: range_server.py FOLDER CERT KEY LOG BYTES_PER_SECOND    (0: no limit; pri
 Below /~MANNER/ it serves the same files as the worst servers do: ~reset (half of it, then the connection is reset),
 ~silent (accepts and says nothing), ~corrupt (one byte is another one), ~no-ranges (no tag, and the whole file
 whatever was asked), ~drip (a byte now and then), ~longer (a byte more), ~shorter (a byte less, and says so), ~cut (a byte
-less than it says), ~moves (another tag each time), ~to:LOCATION (sends on; + stands for a slash).
+less than it says), ~moves (another tag each time), ~to:LOCATION (sends on; + stands for a slash), ~busy:WORDS (503 with WORDS as its
+Retry-After; + stands for a blank, an empty one for none), ~sends-busy:SECONDS (301 to the file, with one).
 """
 import http.server
 import os
@@ -46,6 +47,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if manner.startswith("to:"):
             self.send_response(302)
             self.send_header("Location", manner[3:].replace("+", "/") + "/" + name)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if manner.startswith("busy:") or manner.startswith("sends-busy:"):
+            kind, _, words = manner.partition(":")
+            self.send_response(503 if kind == "busy" else 301)
+            if kind != "busy":
+                self.send_header("Location", "/" + name)
+            if words:
+                self.send_header("Retry-After", words.replace("+", " "))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

@@ -360,6 +360,50 @@ check("what the cache has not is asked at the origin", fetches(link, BY_HASH)[:4
       origin.asked)
 link.end()
 
+# --- a server that asks to be left alone ---
+REPORT = 2
+
+
+def report(link, sequence):
+    link.send(REPORT, struct.pack(">Q", sequence) + b"{}")
+
+
+busy, other = Https("site", busy="3600"), Https("site")
+link = Link("busy", "poll: {without_broker: 2s}\n", url=busy.url)
+answer = fetches(link)
+check("a server that is busy is", answer[:4] != bytes(4) and b"answered 503" in answer and len(busy.asked) == 1, answer)
+answer = fetches(link)
+check("... and is left alone, which is said", b"asked to be left alone (Retry-After)" in answer and len(busy.asked) == 1, answer)
+report(link, 1)
+check("... with what it asked for: a report is something else",
+      link.until(lambda: busy.asked[1:] == ["/v1/node/n1/report"], 30), busy.asked)
+busy.busy = None
+check("... for no longer than between two polls, if it asks for an hour",
+      link.until(lambda: fetches(link)[:4] == bytes(4), 30), busy.asked)
+check("... and the report goes there then", link.until(lambda: busy.asked.count("/v1/node/n1/report") > 1, 60), busy.asked)
+link.end()
+busy = Https("site", busy="3600")
+link = Link("busy-other", f"mirrors: ['{busy.url}']\n", url=other.url)
+check("a mirror that is busy is passed over", all(fetches(link, BY_HASH)[:4] == bytes(4) for _ in range(3)) and
+      len(busy.asked) == 1, busy.asked)
+link.end()
+for words in ("-1", "0", "Thu, 01 Jan 1970 00:00:00 GMT", "tomorrow", "9" * 3000):
+    busy = Https("site", busy=words)
+    link = Link(fresh("busy-words"), "", url=busy.url)
+    fetches(link), fetches(link)
+    check(f"'{words[:30]}' asks for nothing", len(busy.asked) == 2, busy.asked)
+    link.end()
+busy = Https("site", busy="3600")
+link = Link("busy-news", broker("broker.test", port, AT_HOME) + "roads: [https]\n", url=busy.url)
+link.comes_up()
+fetches(link), fetches(link)
+before = len(busy.asked)
+run("mosquitto_pub", "-h", "localhost", "-p", str(port), "--cafile", path("ca.crt"), "--cert", path("desk.crt"), "--key",
+    path("desk.key"), "-q", "1", "-t", "selfright/v1/demo/node/n1/announce", "-m", "an order")
+link.until(lambda: fetches(link)[:4] and len(busy.asked) > before)
+check("news for this very node is worth one try", before == 1 and len(busy.asked) == 2, busy.asked)
+link.end()
+
 # --- a hundred reconnects ---
 front = Front(port)
 link = Link("again", broker("broker.test", front.port, AT_HOME))

@@ -336,12 +336,20 @@ make_certificate("node", "ca", "n1")
 class Https:
     """A repository of one file behind a certificate; it remembers what it was asked for."""
 
-    def __init__(self, certificate, missing=False, files=None, etag='"1"'):
+    def __init__(self, certificate, missing=False, files=None, etag='"1"', busy=None):
         asked = self.asked = []
+        self.busy = busy  # the Retry-After of a 503 to everything
+        site = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 asked.append(self.path)
+                if site.busy is not None:
+                    self.send_response(503)
+                    self.send_header("Retry-After", site.busy)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 body = b"a file of the repository" if files is None else files.get(self.path.lstrip("/"))
                 gone, body = missing or body is None, body or b""
                 wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -361,6 +369,10 @@ class Https:
                     pass
 
             do_HEAD = do_GET
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
 
             def log_message(self, *_):
                 pass

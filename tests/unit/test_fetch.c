@@ -260,6 +260,66 @@ static void statuses_become_errors(void **state)
 	assert_int_equal(out.len, 0);
 }
 
+static void an_answer_may_ask_to_be_left_alone(void **state)
+{
+	static const uint64_t wanted[] = { 120, 7, 60, 3600, 0, 0, 0, 0, 0, 0, 0 };
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(100);
+	struct server *s = *state;
+	struct http_fetcher f;
+	struct http *h;
+
+	START(s, { "HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n", 0 },
+	      { "HTTP/1.1 429 Too Many\r\nretry-after:7 \r\nContent-Length: 3\r\n\r\nno!", 0 },
+	      { "HTTP/1.1 503 Busy\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 "
+		"08:50:37 "
+		"GMT\r\nContent-Length: 0\r\n\r\n",
+		0 },
+	      { "HTTP/1.1 503 Busy\r\nRetry-After: 31536000\r\nContent-Length: 0\r\n\r\n", 0 },
+	      { "HTTP/1.1 503 Busy\r\nRetry-After: -120\r\nContent-Length: 0\r\n\r\n", 0 },
+	      { "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", 0 },
+	      { "HTTP/1.1 500 Oops\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n", 0 },
+	      { "HTTP/1.1 301 Moved\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n", 0 },
+	      { "HTTP/1.1 404 Not Found\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n", 0 },
+	      /* Of an interim answer, and of none. */
+	      { "HTTP/1.1 103 Early Hints\r\nRetry-After: 120\r\n\r\nHTTP/1.1 503 Busy\r\nContent-Length: "
+		"0\r\n\r\n",
+		0 },
+	      { "", 0 });
+	h = client(s);
+	http_fetcher_init(&f, h);
+	assert_int_equal(http_retry_after_s(h), 0);
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+		assert_true(fetcher_get(&f.fetcher, "x", 100, &out) < 0);
+		assert_int_equal(http_retry_after_s(h), wanted[i]);
+	}
+	http_close(h);
+}
+
+static void a_request_hears_it_too(void **state)
+{
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(100);
+	struct server *s = *state;
+	struct http_response response = { 0 };
+	struct http *h;
+
+	START(s, { "HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 5\r\n\r\nlater", 0 },
+	      { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 },
+	      /* Broken off in the body, which is too much: its head counts. */
+	      { "HTTP/1.1 503 Busy\r\nRetry-After: 40\r\n\r\n", ENDLESS });
+	h = client(s);
+	assert_int_equal(http_request(h, "POST", "v1/x", "application/json", "{}", 2, 5000, &response, &out), 0);
+	assert_int_equal(response.status, 503);
+	assert_int_equal(http_retry_after_s(h), 30);
+	assert_int_equal(http_request(h, "POST", "v1/x", "application/json", "{}", 2, 5000, &response, &out), 0);
+	assert_int_equal(http_retry_after_s(h), 0);
+	assert_int_equal(http_request(h, "POST", "v1/x", "application/json", "{}", 2, 5000, &response, &out),
+			 -ERR_TOO_LARGE);
+	assert_int_equal(http_retry_after_s(h), 40);
+	http_close(h);
+}
+
 /* Of a server's `location`, then the file. */
 static int get_redirected(struct server *s, const char *location, const char *const *hosts, size_t host_count,
 			  char reason[static 256])
@@ -978,6 +1038,8 @@ int main(void)
 		WITH_SERVER(names_are_percent_encoded_by_segment),
 		WITH_SERVER(names_that_leave_are_never_asked_for),
 		WITH_SERVER(statuses_become_errors),
+		WITH_SERVER(an_answer_may_ask_to_be_left_alone),
+		WITH_SERVER(a_request_hears_it_too),
 		WITH_SERVER(a_redirect_on_the_same_host_is_followed),
 		WITH_SERVER(a_redirect_elsewhere_is_refused_in_words),
 		WITH_SERVER(a_redirect_to_a_listed_host_is_followed),

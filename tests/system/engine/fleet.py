@@ -344,6 +344,9 @@ class Node:
     def component(self, component="web"):
         return next((c for c in self.status()["components"] if c["component"] == component), None)
 
+    def said(self):
+        return open(self.home + "/agent.log", errors="replace").read()
+
     def why(self, component="web"):
         return next((c for c in self.cli("why")[1]["components"] if c["component"] == component), None)
 

@@ -1,6 +1,6 @@
 """A controller's HTTPS side and an HTTP proxy with a password, both on loopback: what a node behind a customer's
 firewall sees. Only the proxy knows where updates.invalid is."""
-import base64, datetime, http.server, os, select, socket, ssl, threading
+import base64, datetime, http.server, os, select, socket, ssl, threading, time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -35,17 +35,31 @@ def certificate(folder):
 
 
 class Controller:
-    """The repository's folder by HTTPS; what nodes post is kept."""
+    """The repository's folder by HTTPS; what nodes post is kept. `busy` answers of what it names ask to be left alone."""
 
     def __init__(self, repo, folder):
         self.ca, pem = certificate(folder)
         self.posted = posted = []
+        self.busy = busy = {}  # the end of a path: [times, Retry-After]
+        self.asked = asked = []  # (when, path)
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def __init__(self, *args):
                 super().__init__(*args, directory=repo)
+
+            def do_GET(self):
+                asked.append((time.monotonic(), self.path))
+                for end, left in busy.items():
+                    if self.path.endswith(end) and left[0] > 0:
+                        left[0] -= 1
+                        self.send_response(503)
+                        self.send_header("Retry-After", left[1])
+                        self.send_header("Content-Length", "0")
+                        self.end_headers()
+                        return
+                super().do_GET()
 
             def do_POST(self):
                 posted.append(self.rfile.read(int(self.headers["Content-Length"])))

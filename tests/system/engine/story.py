@@ -807,6 +807,33 @@ def a_download_is_no_faster_than_it_may_be(fleet, node):
 
 
 @story
+def a_server_that_asks_to_be_left_alone_is(fleet, node):
+    controller, _ = behind_a_proxy(fleet, node)
+    controller.busy[".tar.gz"] = [1, "8"]
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    node.start()
+    node.until("what it asked for is said", lambda: "answered 503; asked to be left alone for 8 s" in node.said())
+    node.until("it is installed all the same", lambda: node.running() == "1.0.0")
+    first, second = [at for at, path in controller.asked if path.endswith(".tar.gz")]
+    assert second - first >= 8, "it was asked again before that"
+
+
+@story
+def a_patch_is_not_kept_waiting_for_an_hour(fleet, node):
+    controller, _ = behind_a_proxy(fleet, node)
+    controller.busy[".tar.gz"] = [1000, "Fri, 31 Dec 9999 23:59:59 GMT"]
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0", kind="patch")
+    fleet.publish()
+    node.start()
+    node.until("it waits for a minute at most", lambda: "answered 503; asked to be left alone for 60 s" in node.said())
+    node.until("a report's answer is said as it is", lambda: "updates.invalid:%d: answered 503" % controller.port in
+               "".join(line for line in node.said().splitlines() if "link-post" in line))
+
+
+@story
 def a_proxy_that_refuses_is_named(fleet, node):
     _, proxy = behind_a_proxy(fleet, node, password="wrong")
     fleet.publish()
