@@ -794,6 +794,16 @@ static int do_rate(struct link *l, const struct frame *f)
 	return 0;
 }
 
+static int do_put_rate(struct link *l, const struct frame *f)
+{
+	uint64_t rate;
+
+	if (!take_u64(f, &rate))
+		return -ERR_PROTOCOL;
+	puts_set_rate(l->puts, rate);
+	return 0;
+}
+
 /* Nobody answered by HTTPS. Where only the broker is reached it is asked there, as long as ours is still good. */
 static void ask_broker(struct link *l, uint32_t id, const char *words)
 {
@@ -869,6 +879,8 @@ static int obey(struct link *l, const struct frame *f)
 		return 0;
 	case LINK_RATE:
 		return do_rate(l, f);
+	case LINK_PUT_RATE:
+		return do_put_rate(l, f);
 	case LINK_STOP_SAVING:
 		if (l->blobs)
 			blobs_stop(l->blobs);

@@ -24,6 +24,7 @@ enum link_frame {
 	LINK_PUT_BLOCK = 10, /* u64 index, then the block that LINK_PUT_WANT of the same id asked for */
 	LINK_PUT_STOP = 11, /* empty: nobody wants it any more, or the receipt is verified */
 	LINK_RATE = 15, /* u64 bytes per second, 0: none: the ceiling of LINK_SAVE from now on */
+	LINK_PUT_RATE = 26, /* the same of LINK_PUT, what goes out */
 	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
 	LINK_ENROL =
 		8, /* a signed request for a certificate: sent now or not at all; LINK_ENROLLED with the same id */

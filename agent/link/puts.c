@@ -26,6 +26,9 @@ struct puts {
 	uint64_t next, sent; /* all blocks before `next` are there; `sent` is the next to go out */
 	unsigned tries;
 	uint64_t again_ms; /* the statement is said again then */
+	uint64_t rate; /* bytes per second; 0: no ceiling */
+	uint64_t paced_ms,
+		paced_bytes; /* when the last block went out, and how large it was: the next waits for it */
 };
 
 static uint64_t now_ms(const struct puts *p)
@@ -86,12 +89,30 @@ static void open_again(struct puts *p)
 	(void) send(p, &put); /* lost: said again when the silence is over */
 }
 
+/* When the next block may go out. One that is sent again counts as well: the road is what is to be spared. */
+static uint64_t paced_until_ms(const struct puts *p)
+{
+	return p->rate == 0 ? 0 : p->paced_ms + (p->paced_bytes * 1000 + p->rate - 1) / p->rate;
+}
+
+static bool may_send(const struct puts *p)
+{
+	return p->opened && !p->wanting && !p->posting && p->sent < put_blocks(p->length) &&
+	       p->sent < p->next + window(p);
+}
+
+/* It waits for the ceiling and for nothing else: no answer is under way whose absence would say something. */
+static bool is_pacing(const struct puts *p)
+{
+	return may_send(p) && p->sent == p->next && now_ms(p) < paced_until_ms(p);
+}
+
 static void pump(struct puts *p)
 {
-	if (!p->opened || p->wanting || p->posting || p->sent >= put_blocks(p->length) ||
-	    p->sent >= p->next + window(p))
+	if (!may_send(p) || now_ms(p) < paced_until_ms(p))
 		return;
 	p->wanting = true;
+	p->again_ms = now_ms(p) + PUTS_SILENCE_MS;
 	p->o.want(p->o.user, p->id, p->sent);
 }
 
@@ -135,6 +156,11 @@ int puts_begin(struct puts *p, uint32_t id, const char *order, const char *sha25
 	return 0;
 }
 
+void puts_set_rate(struct puts *p, uint64_t bytes_per_second)
+{
+	p->rate = bytes_per_second;
+}
+
 void puts_stop(struct puts *p)
 {
 	buf_done(&p->statement);
@@ -165,6 +191,8 @@ void puts_block(struct puts *p, uint64_t index, const void *data, size_t len)
 		return;
 	}
 	p->sent++;
+	p->paced_ms = now_ms(p);
+	p->paced_bytes = packed.len;
 	p->again_ms = now_ms(p) + PUTS_SILENCE_MS;
 	pump(p);
 }
@@ -249,7 +277,8 @@ void puts_step(struct puts *p, bool connected)
 		open_again(p);
 		return;
 	}
-	if (now_ms(p) < p->again_ms)
+	pump(p); /* the ceiling may have been what it waited for */
+	if (now_ms(p) < p->again_ms || is_pacing(p))
 		return;
 	if (p->opened)
 		failed(p); /* nothing came for the whole silence */
@@ -262,7 +291,12 @@ void puts_step(struct puts *p, bool connected)
 
 uint64_t puts_next_ms(const struct puts *p)
 {
-	return p->active ? p->again_ms : UINT64_MAX;
+	if (!p->active)
+		return UINT64_MAX;
+	if (is_pacing(p))
+		return paced_until_ms(p);
+	/* With more under way, the next may go out before the silence is over. */
+	return may_send(p) && paced_until_ms(p) < p->again_ms ? paced_until_ms(p) : p->again_ms;
 }
 
 int puts_new(const struct puts_options *o, struct puts **ret)

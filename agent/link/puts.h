@@ -43,6 +43,8 @@ void puts_free(struct puts *p);
 NODISCARD int puts_begin(struct puts *p, uint32_t id, const char *order, const char *sha256, uint64_t length,
 			 const void *statement, size_t len);
 void puts_stop(struct puts *p);
+/* The ceiling of blocks on their way out, whatever the road, from the next one on; 0: none. */
+void puts_set_rate(struct puts *p, uint64_t bytes_per_second);
 /* What the engine answered; compressed here. */
 void puts_block(struct puts *p, uint64_t index, const void *data, size_t len);
 /* A message on the topic `blob`: true if it was an answer to a `put`. */

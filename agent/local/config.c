@@ -181,10 +181,42 @@ static int take_mirrors(const struct conf *map, struct config *c, struct conf_er
 	return r;
 }
 
+static int take_pace(const struct conf *map, struct config_pace *ret, struct conf_error *e)
+{
+	const char *busy = NULL;
+	int r = conf_optional_bytes(map, "rate", 0, &ret->rate, e);
+
+	if (r == 0)
+		r = conf_optional_bytes(map, "busy_rate", 0, &ret->busy_rate, e);
+	if (r == 0)
+		r = conf_optional_text(map, "busy", NULL, &busy, e);
+	if (r < 0)
+		return r;
+	if (busy && windows_parse(busy, &ret->busy) < 0)
+		return conf_fail(conf_get(map, "busy"), e,
+				 "expected hours such as 'Mon-Fri 08:00-18:00', found '%s'", busy);
+	if (!busy != !ret->busy_rate)
+		return conf_fail(map, e, "expected busy and busy_rate together");
+	return 0;
+}
+
+/* What goes out is bound as what comes in, unless it is said. */
+static int take_upload(const struct conf *map, struct config *c, struct conf_error *e)
+{
+	const struct conf *upload = NULL;
+	int r = take_map(map, "upload", &upload, e);
+
+	c->upload = c->download.pace;
+	if (r < 0 || !upload)
+		return r;
+	c->upload = (struct config_pace){ .rate = 0 };
+	r = take_pace(upload, &c->upload, e);
+	return r < 0 ? r : conf_reject_unknown(upload, e);
+}
+
 static int take_download(const struct conf *map, struct config *c, struct conf_error *e)
 {
 	const struct conf *download = NULL;
-	const char *busy = NULL;
 	int r = take_map(map, "download", &download, e);
 
 	c->download.stall_s = 30;
@@ -199,18 +231,9 @@ static int take_download(const struct conf *map, struct config *c, struct conf_e
 		r = conf_fail(conf_get(download, "spread"), e, "expected at most a day");
 	if (r < 0)
 		return r;
-	r = conf_optional_bytes(download, "rate", 0, &c->download.rate, e);
-	if (r == 0)
-		r = conf_optional_bytes(download, "busy_rate", 0, &c->download.busy_rate, e);
-	if (r == 0)
-		r = conf_optional_text(download, "busy", NULL, &busy, e);
+	r = take_pace(download, &c->download.pace, e);
 	if (r < 0)
 		return r;
-	if (busy && windows_parse(busy, &c->download.busy) < 0)
-		return conf_fail(conf_get(download, "busy"), e,
-				 "expected hours such as 'Mon-Fri 08:00-18:00', found '%s'", busy);
-	if (!busy != !c->download.busy_rate)
-		return conf_fail(download, e, "expected busy and busy_rate together");
 	return conf_reject_unknown(download, e);
 }
 
@@ -532,6 +555,8 @@ static int take_agent(const struct conf *map, struct config *c, struct conf_erro
 	if (r < 0)
 		return r;
 	r = take_download(map, c, e);
+	if (r == 0)
+		r = take_upload(map, c, e);
 	if (r < 0)
 		return r;
 	r = take_redirect_hosts(map, c, e);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct conf_error;
+struct zone;
 
 #define CONFIG_DIR_DEFAULT "/etc/selfright"
 #define CONFIG_ROOT_DEFAULT "/var/lib/selfright"
@@ -45,6 +46,12 @@ struct config_set {
 	uint64_t max_bytes; /* of all of them */
 };
 
+/* A ceiling, and another one for some hours. */
+struct config_pace {
+	uint64_t rate, busy_rate; /* bytes per second; 0: no ceiling */
+	struct windows busy; /* when busy_rate holds instead, by the clock of the node's zone */
+};
+
 struct config {
 	char *dir;
 	char fleet[ID_MAX + 1], node[ID_MAX + 1];
@@ -52,11 +59,11 @@ struct config {
 	struct string_list urls; /* https, each with a '/' at its end */
 	struct string_list mirrors; /* the same, asked first for what is named by version or hash */
 	struct {
-		uint64_t rate, busy_rate; /* bytes per second; 0: no ceiling */
-		struct windows busy; /* when busy_rate holds instead, by the clock of the node's zone */
+		struct config_pace pace;
 		uint64_t stall_s; /* a server that brings next to nothing for so long is left */
 		uint64_t spread_s; /* nodes begin within it, each at its own moment; 0: at once */
 	} download;
+	struct config_pace upload; /* of collections; that of downloads where agent.yaml says nothing */
 	struct string_list
 		redirect_hosts; /* where a server may send on to besides itself: "host" or "host:port" */
 	struct string_list folders; /* absolute; each the repository's tree, or a tar of one */
@@ -125,6 +132,9 @@ NODISCARD int config_check_users(const struct config *c, struct conf_error *ret_
  * CONFIG_PROGRAMS_DEFAULT. -ENOENT with every path tried in *ret_error. Free it.
  */
 NODISCARD int config_program(const struct config *c, const char *name, char **ret, struct conf_error *ret_error);
+
+/* How fast it may be at `now`; 0: no ceiling. In a zone that is not known here (NULL), the slower of the two. */
+uint64_t config_pace_at(const struct config_pace *p, const struct zone *zone, int64_t now);
 
 /* May files come by this road, "file", "https" or "mqtt"? */
 bool config_road_is_open(const struct config *c, const char *road);

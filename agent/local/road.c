@@ -125,6 +125,15 @@ bool config_road_is_open(const struct config *c, const char *road)
 				    : (str_eq(road, "file") ? c->folders.count : c->urls.count) > 0;
 }
 
+uint64_t config_pace_at(const struct config_pace *p, const struct zone *zone, int64_t now)
+{
+	if (p->busy.count == 0)
+		return p->rate;
+	if (!zone)
+		return p->rate == 0 || p->busy_rate < p->rate ? p->busy_rate : p->rate;
+	return windows_contain(&p->busy, zone, now) ? p->busy_rate : p->rate;
+}
+
 /* "*", the host itself, or a domain it belongs to, with or without the dot. */
 static bool covers(const char *exception, size_t len, const char *host)
 {

@@ -8,6 +8,7 @@
 #include "agent/local/gather.h"
 #include "agent/phase/node.h"
 #include "agent/phase/phase.h"
+#include "agent/store/space.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "json/build.h"
@@ -38,6 +39,7 @@ struct gather {
 	struct collection what;
 	uint32_t id;
 	uint64_t told_ms;
+	uint64_t rate; /* the ceiling that the link was told */
 };
 
 static void close_gather(struct node *n, struct gather *g)
@@ -148,12 +150,18 @@ static int remove_all(struct node *n, int dirfd)
 	return r;
 }
 
-/* Updates come first: what they may need is left alone. */
+/* Updates come first: what they may need is left alone, and the folder's quota holds for this too. */
 static int check_space(struct node *n, int dirfd, uint64_t bytes)
 {
 	struct statvfs v;
+	struct space used;
 	int r = n->os->fstatvfs(n->os, dirfd, &v);
 
+	if (r == 0 && n->config->quota_bytes > 0) {
+		r = space_used(n->os, n->dirs->root, &used);
+		if (r == 0 && used.bytes + bytes > n->config->quota_bytes)
+			r = -EDQUOT;
+	}
 	if (r < 0)
 		return r;
 	return (uint64_t) v.f_bavail * v.f_frsize < bytes + SPACE_MARGIN_BYTES ? -ENOSPC : 0;
@@ -206,6 +214,11 @@ static int start(struct node *n, const struct order_once *o)
 	r = begin(n, g, set);
 	if (r == -ENOENT)
 		return finish(n, o->id, RESULT_ORDER_REFUSED, "no file of the set '%s' is here", o->set);
+	if (r == -EDQUOT)
+		return finish(n, o->id, RESULT_NO_SPACE,
+			      "the set '%s' may take %" PRIu64
+			      " bytes, more than the quota of this node's folder leaves",
+			      o->set, set->max_bytes);
 	if (r < 0)
 		return finish(n, o->id, catalogue_from_error(r), "the set '%s' could not be gathered: %s", o->set,
 			      err_text(r));
@@ -257,6 +270,21 @@ static int complete(struct node *n, struct gather *g)
 	return 0;
 }
 
+static uint64_t rate_now(const struct node *n)
+{
+	return config_pace_at(&n->config->upload, n->docs.zone, node_now(n));
+}
+
+static void tell_rate(struct node *n, struct gather *g)
+{
+	uint8_t text[8];
+
+	g->rate = rate_now(n);
+	for (int i = 0; i < 8; i++)
+		text[i] = (uint8_t) (g->rate >> (56 - 8 * i));
+	node_link_send(n, LINK_PUT_RATE, 0, text, sizeof(text));
+}
+
 /* Said again now and then: a link that was started meanwhile knows nothing of it. */
 static void tell_link(struct node *n, struct gather *g)
 {
@@ -278,6 +306,7 @@ static void tell_link(struct node *n, struct gather *g)
 		return; /* out of memory: said again */
 	g->id = ++n->fetch_id;
 	g->told_ms = node_now_ms(n);
+	tell_rate(n, g); /* before there is something to send */
 	node_link_send(n, LINK_PUT, g->id, text.data, text.len);
 }
 
@@ -342,6 +371,8 @@ uint64_t phase_gather(struct node *n)
 	}
 	if (n->link && (g->told_ms == 0 || node_now_ms(n) - g->told_ms >= TELL_MS))
 		tell_link(n, g);
+	else if (n->link && rate_now(n) != g->rate)
+		tell_rate(n, g); /* the hour is another one */
 	return node_now_ms(n) + TELL_MS;
 }
 

@@ -361,16 +361,9 @@ static void clean_spool(struct node *n)
 		log_warning("spool-not-cleaned", "old downloads take up space: %s", err_text(r));
 }
 
-/* How fast a download may be at this hour; in a zone that is not known here, the slower of the two. */
 static uint64_t rate_now(const struct node *n)
 {
-	uint64_t rate = n->config->download.rate, busy = n->config->download.busy_rate;
-
-	if (n->config->download.busy.count == 0)
-		return rate;
-	if (!n->docs.zone)
-		return rate == 0 || busy < rate ? busy : rate;
-	return windows_contain(&n->config->download.busy, n->docs.zone, node_now(n)) ? busy : rate;
+	return config_pace_at(&n->config->download.pace, n->docs.zone, node_now(n));
 }
 
 static int begin(struct node *n, const struct part *p)

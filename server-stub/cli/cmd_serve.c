@@ -381,7 +381,7 @@ static bool split_broker(char *text, const char **ret_host, unsigned *ret_port)
 int cmd_serve(int argc, char **argv)
 {
 	static const char *listen_on = "127.0.0.1", *broker, *broker_for_nodes, *broker_user, *broker_password;
-	static uint64_t http_port, broker_port, canary, certificate_life;
+	static uint64_t http_port, broker_port, canary, certificate_life, collections_mib;
 	static bool verbose, no_signer;
 	static struct cli_values names;
 	static const struct cli_option options[] = {
@@ -426,6 +426,10 @@ int cmd_serve(int argc, char **argv)
 		  .help = "how long nodes' certificates are valid (default and at most 90d); they renew them at "
 			  "two thirds",
 		  .seconds = &certificate_life },
+		{ .name = "collections-max",
+		  .value = "MIB",
+		  .help = "take no more files of nodes (node collect) than this in all (default 10240)",
+		  .number = &collections_mib },
 		{ .name = "verbose", .help = "log what an operator rarely needs", .flag = &verbose },
 		{ 0 },
 	};
@@ -460,6 +464,9 @@ int cmd_serve(int argc, char **argv)
 		return cli_fail(&c, CLI_USAGE, "--broker-check takes at most %d hours",
 				CANARY_SELDOM_MS / 3600000);
 	o.canary_s = canary;
+	if (collections_mib > UINT32_MAX)
+		return cli_fail(&c, CLI_USAGE, "--collections-max takes MiB, at most %u", UINT32_MAX);
+	o.collections_max_bytes = collections_mib * 1024 * 1024;
 	o.certificate_life_s = certificate_life;
 	o.dir = c.dir;
 	o.listen = listen_on;

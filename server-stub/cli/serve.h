@@ -81,6 +81,7 @@ struct serve_options {
 	unsigned nodes_port;
 	uint64_t canary_s; /* how often the broker is asked whether it keeps; 0: as canary.h says */
 	uint64_t certificate_life_s; /* of nodes; 0: the longest */
+	uint64_t collections_max_bytes; /* of all nodes together; 0: the usual */
 	const char *broker_user, *broker_password_file; /* external only; may be NULL */
 	const char *names[SERVE_NAMES_MAX]; /* DNS names and addresses nodes use, besides `listen` */
 	size_t name_count;

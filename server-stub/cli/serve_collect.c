@@ -8,7 +8,7 @@
  *   <order>.tar      the bytes, as signed
  *
  * Only what a live order asked this very node for is taken, at most one at a time of each node, and never more than
- * its signed length.
+ * its signed length, than a node may have here, than all may have, or than the disk has to spare.
  */
 #include "base/err.h"
 #include "base/log.h"
@@ -32,12 +32,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 enum {
 	KEEP_COUNT = 20, /* of one node, the newest */
+	KEEP_NODE_BYTES = 256 * 1024 * 1024, /* the same */
+	FREE_BYTES = 256 * 1024 * 1024, /* of the disk, for the database and for what is published */
 	KEEP_S = 30 * 86400,
 	NAME_BYTES = SHA256_HEX + 8,
 };
+
+static const uint64_t ALL_BYTES = UINT64_C(10240) * 1024 * 1024; /* of all nodes, where nothing is said */
 
 static const char folder_name[] = "collections";
 
@@ -122,6 +127,7 @@ static bool ends_with(const char *name, const char *suffix)
 struct kept {
 	char order[ID_MAX + 1];
 	int64_t at;
+	uint64_t size;
 };
 
 static int compare_kept(const void *a, const void *b)
@@ -131,13 +137,25 @@ static int compare_kept(const void *a, const void *b)
 	return x->at == y->at ? 0 : x->at < y->at ? 1 : -1;
 }
 
-/* What is too old, or too much; and what was on its way under another digest. */
+/* Was it on its way, and is nobody's any more: under another digest than what comes now, or from long ago? */
+static bool is_abandoned(struct serve *s, int dirfd, const char *name, const char *base, const char *coming)
+{
+	const char *suffix = ends_with(name, ".part") ? ".part" : ends_with(name, ".open") ? ".open" : NULL;
+	int64_t mtime = 0;
+	uint64_t size;
+
+	if (!suffix || (coming && str_eq(base, coming)))
+		return false;
+	return coming || (size_of(s, dirfd, base, suffix, &size, &mtime) == 0 && mtime + KEEP_S <= serve_now(s));
+}
+
+/* What is too old, or too much; and what was on its way. */
 static int tidy(struct serve *s, int dirfd, const char *coming)
 {
 	struct name_list names = { 0 };
 	struct kept *kept;
 	size_t count = 0;
-	uint64_t size;
+	uint64_t together = 0;
 	int r = dir_list(s->os, dirfd, ".", &names);
 
 	kept = r == 0 ? calloc(names.count + 1, sizeof(*kept)) : NULL;
@@ -148,17 +166,17 @@ static int tidy(struct serve *s, int dirfd, const char *coming)
 		size_t len = strcspn(names.names[i], ".");
 
 		(void) snprintf(base, sizeof(base), "%.*s", len < NAME_BYTES ? (int) len : 0, names.names[i]);
-		if ((ends_with(names.names[i], ".part") || ends_with(names.names[i], ".open")) && coming &&
-		    strcmp(base, coming) != 0)
+		if (is_abandoned(s, dirfd, names.names[i], base, coming))
 			r = s->os->unlinkat(s->os, dirfd, names.names[i], 0);
 		else if (ends_with(names.names[i], ".tar") && guard_id(base) &&
-			 size_of(s, dirfd, base, ".tar", &size, &kept[count].at) == 0)
+			 size_of(s, dirfd, base, ".tar", &kept[count].size, &kept[count].at) == 0)
 			memcpy(kept[count++].order, base, ID_MAX + 1);
 	}
 	if (count > 0)
 		qsort(kept, count, sizeof(*kept), compare_kept);
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		if (i < KEEP_COUNT && kept[i].at + KEEP_S > serve_now(s))
+		together += kept[i].size;
+		if (i < KEEP_COUNT && together <= KEEP_NODE_BYTES && kept[i].at + KEEP_S > serve_now(s))
 			continue;
 		remove_file(s, dirfd, kept[i].order, ".tar");
 		remove_file(s, dirfd, kept[i].order, ".json");
@@ -166,6 +184,83 @@ static int tidy(struct serve *s, int dirfd, const char *coming)
 	free(kept);
 	name_list_done(&names);
 	return r;
+}
+
+/* What a node's files take, or will when what is on its way is here. */
+static int add_folder(struct serve *s, int dirfd, const char *node, uint64_t *sum)
+{
+	CLEANUP(name_list_done)
+	struct name_list names = { 0 };
+	int fd = dir_open(s->os, dirfd, node), r;
+
+	if (fd < 0)
+		return fd == -ENOENT || fd == -ENOTDIR ? 0 : fd; /* removed meanwhile, or none of ours */
+	r = tidy(s, fd, NULL);
+	if (r == 0)
+		r = dir_list(s->os, fd, ".", &names);
+	for (size_t i = 0; r == 0 && i < names.count; i++) {
+		struct collection coming = { .length = 0 };
+		char base[NAME_BYTES];
+		struct stat st;
+		size_t len = strcspn(names.names[i], ".");
+
+		(void) snprintf(base, sizeof(base), "%.*s", len < NAME_BYTES ? (int) len : 0, names.names[i]);
+		if (ends_with(names.names[i], ".open") && read_statement(s, fd, base, ".open", &coming) == 0)
+			*sum += coming.length;
+		else if (!ends_with(names.names[i], ".part") &&
+			 s->os->fstatat(s->os, fd, names.names[i], &st) == 0)
+			*sum += (uint64_t) st.st_size;
+	}
+	(void) s->os->close(s->os, fd); /* only looked at */
+	return r;
+}
+
+static int count_all(struct serve *s, uint64_t *ret)
+{
+	CLEANUP(name_list_done)
+	struct name_list nodes = { 0 };
+	uint64_t sum = 0;
+	int dirfd = dir_open(s->os, s->serve_dirfd, folder_name), r;
+
+	if (dirfd < 0)
+		return dirfd;
+	r = dir_list(s->os, dirfd, ".", &nodes);
+	for (size_t i = 0; r == 0 && i < nodes.count; i++)
+		r = add_folder(s, dirfd, nodes.names[i], &sum);
+	(void) s->os->close(s->os, dirfd); /* only looked at */
+	if (r == 0)
+		*ret = sum;
+	return r;
+}
+
+/* Is there room for another one? One that has begun was looked at then. */
+static int judge_room(struct serve *s, int dirfd, const struct collection *c, char *ret_refusal, size_t size)
+{
+	const uint64_t most = s->options.collections_max_bytes ? s->options.collections_max_bytes : ALL_BYTES;
+	uint64_t all = 0;
+	struct statvfs v;
+	int r = size_of(s, dirfd, c->sha256, ".part", &all, NULL);
+
+	if (r == 0)
+		return 0;
+	r = s->os->fstatvfs(s->os, dirfd, &v);
+	if (r == 0)
+		r = count_all(s, &all);
+	if (r < 0)
+		return r;
+	if (all + c->length > most)
+		(void) snprintf(ret_refusal, size,
+				"the controller keeps %" PRIu64
+				" MiB of files of nodes and takes no more than %" PRIu64
+				" (serve --collections-max); older ones must go",
+				all >> 20, most >> 20); /* cut */
+	else if ((uint64_t) v.f_bavail * v.f_frsize < c->length + FREE_BYTES)
+		(void) snprintf(ret_refusal, size, "the controller's disk has no room for %" PRIu64 " bytes more",
+				c->length); /* cut */
+	if (ret_refusal[0])
+		log_warning("collection-refused", "node=%s order=%s reason=\"%s\"", c->node, c->order,
+			    ret_refusal);
+	return 0;
 }
 
 /* --- taking it in --- */
@@ -237,7 +332,7 @@ static int take_statement(struct serve *s, const char *node, const struct put *p
 	struct collection c;
 	struct asked asked = { .live = false };
 	const char *refusal = NULL;
-	char name[NAME_BYTES];
+	char name[NAME_BYTES], no_room[PUT_REASON_MAX + 1] = "";
 	uint64_t size = 0;
 	int dirfd, fd, r = ingest_collection(s->db, s->fleet, node, put->data, put->len, &c, &refusal);
 
@@ -263,8 +358,12 @@ static int take_statement(struct serve *s, const char *node, const struct put *p
 	} else if (r == 0) {
 		r = tidy(s, dirfd, c.sha256);
 		if (r == 0)
-			r = durable_write_file(s->os, dirfd, name_of(name, c.sha256, ".open"), put->data, put->len,
-					       0600);
+			r = judge_room(s, dirfd, &c, no_room, sizeof(no_room));
+	}
+	if (r == 0 && no_room[0]) {
+		r = answer_refused(a, no_room, ret);
+	} else if (r == 0 && asked.live) {
+		r = durable_write_file(s->os, dirfd, name_of(name, c.sha256, ".open"), put->data, put->len, 0600);
 		fd = r == 0 ? open_part(s, dirfd, c.sha256) : r;
 		if (fd >= 0) {
 			(void) s->os->close(s->os, fd); /* nothing was written */

@@ -52,11 +52,12 @@ check "with the same sets" with_sets n2
 only_mqtt() {
 	within 20 agent n2 status >/dev/null # a child that is not yet the program it is to become is not to be killed
 	stop_agent n2
-	echo "roads: [mqtt]" >>"$tmp/nodes/n2/etc/agent.yaml"
+	printf 'roads: [mqtt]\nupload: {rate: 4M}\n' >>"$tmp/nodes/n2/etc/agent.yaml"
 	start_agent n2
 }
-check "and MQTT as its only road" only_mqtt
+check "and MQTT as its only road, with a ceiling" only_mqtt
 head -c 12000000 /dev/urandom >"$tmp/big" && chmod 644 "$tmp/big"
+asked_at=$SECONDS
 check "it is asked for 12 MB" selfright node collect n2 big --reason "ticket 3"
 check "they begin to arrive" within 60 eval 'arrives n2 big || is_here n2 big'
 kill -9 "$(cut -d' ' -f1 "$SELFRIGHT_DIR/serve/mosquitto.pid")" 2>/dev/null
@@ -66,8 +67,32 @@ wait "$serve_pid" 2>/dev/null
 check "and a controller that was, too" start_serve
 kill -9 "$(cat "/proc/$agent_n2/task/$agent_n2/children" | tr ' ' '\n' | head -n 1)" 2>/dev/null # its link
 check "they are here in the end" within 120 is_here n2 big
+# 12 MB of noise at 4 MiB a second: what is promised is that it is not faster.
+check "no faster than the ceiling" test $((SECONDS - asked_at)) -ge 2
 check "whole" eval 'selfright node collect n2 --get "$(order_of n2 big)" -o n2.tar && tar xOf n2.tar "${tmp#/}/big" | cmp - "$tmp/big"'
 check "and the node knows" within 60 outcome n2 big good
+
+# --- how much is kept ---
+stop_serve
+check "a controller that is to keep no more than it has" start_serve --collections-max 12
+check "a node is asked for more" selfright node collect n1 logs --reason "ticket 6"
+full() { grep -q "collection-refused: node=n1 .*keeps 1[0-9] MiB of files of nodes and takes no more than 12 (serve --collections-max)" "$tmp/serve.log"; }
+check "it is refused, and the log says why" within 60 full
+check "and the node's as well" within 30 grep -q "collection-refused.*takes no more than 12" "$tmp/nodes/n1/agent.log"
+check "nothing of it is on the disk" eval '[ -z "$(find "$SELFRIGHT_DIR/serve/collections/n1" -name "*.part" -o -name "*.open")" ]'
+check "the order is taken back" selfright node collect n1 logs --withdraw
+stop_serve
+check "a controller with room" start_serve
+full_quota() {
+	stop_agent n1
+	echo "quota: 20M" >>"$tmp/nodes/n1/etc/agent.yaml"
+	start_agent n1
+}
+mkdir -p "$tmp/nodes/n1/root/data" && head -c 13000000 /dev/urandom >"$tmp/nodes/n1/root/data/filler"
+check "a node whose folder has a quota" full_quota
+check "gathers nothing that may be too much for it" says 3 "more than the quota of this node's folder leaves" \
+	timeout 90 selfright node collect n1 logs --reason "ticket 7" --wait
+check "and keeps nothing" test ! -e "$tmp/nodes/n1/root/collected"
 
 # --- an order that is withdrawn, and one that waits for a node that is away ---
 stop_agent n2

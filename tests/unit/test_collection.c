@@ -32,6 +32,7 @@ struct fixture {
 	bool busy, refuses, https_fails;
 	uint32_t dice; /* what is lost follows no beat */
 	unsigned lose_every, messages, statements, over_mqtt, over_https;
+	uint64_t bytes, largest; /* of messages on their way out */
 	bool twice;
 	/* what is under way */
 	struct {
@@ -56,6 +57,8 @@ static uint64_t test_clock(const struct os *os)
 static int queue(struct fixture *f, bool mqtt, const void *message, size_t len)
 {
 	assert_true(f->queued < ARRAY_LEN(f->queue));
+	f->bytes += len;
+	f->largest = len > f->largest ? len : f->largest;
 	f->queue[f->queued].mqtt = mqtt;
 	buf_init(&f->queue[f->queued].message, PUT_MESSAGE_MAX);
 	assert_int_equal(buf_add(&f->queue[f->queued++].message, message, len), 0);
@@ -383,6 +386,89 @@ static void a_receipt_nobody_believes_does_not_end_it(void **state)
 	assert_true(puts_next_ms(f->puts) == UINT64_MAX);
 }
 
+/* --- the ceiling */
+
+static void begin_at(struct fixture *f, bool mqtt, uint64_t rate)
+{
+	f->done = false;
+	f->next = f->bytes = f->largest = 0;
+	f->statements = f->over_mqtt = f->over_https = 0;
+	open_puts(f, true, true, mqtt);
+	puts_set_rate(f->puts, rate);
+	begin(f);
+}
+
+/* What went out in that time is what may, and a block that was begun. */
+static void check_pace(const struct fixture *f, uint64_t ms, uint64_t rate)
+{
+	if (f->bytes > ms * rate / 1000 + 2 * f->largest)
+		fail_msg("%llu bytes in %llu ms", (unsigned long long) f->bytes, (unsigned long long) ms);
+}
+
+static void a_ceiling_holds_on_both_roads(void **state)
+{
+	static const uint64_t rates[] = { 1024 * 1024, 64 * 1024, 5000, 100 };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < 2 * ARRAY_LEN(rates); i++) {
+		uint64_t rate = rates[i / 2], before = now;
+
+		begin_at(f, i % 2, rate);
+		run(f, 3000);
+		check_arrived(f);
+		check_pace(f, now - before, rate);
+		/* And it is used: half of it at least. */
+		assert_true((now - before) * rate / 1000 <= 2 * f->bytes);
+		/* A pause is no silence: nothing was said again, no road was left. */
+		assert_int_equal(f->statements, 1);
+		assert_int_equal(i % 2 ? f->over_https : f->over_mqtt, 0);
+	}
+}
+
+static void the_pace_changes_in_the_middle(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int mqtt = 0; mqtt < 2; mqtt++) {
+		uint64_t before = now, bytes;
+
+		begin_at(f, mqtt, 20000);
+		run(f, 14);
+		assert_true(f->next > 1 && !f->done);
+		check_pace(f, now - before, 20000);
+		/* The busy hours begin: also for what waits already. */
+		puts_set_rate(f->puts, 2000);
+		before = now;
+		bytes = f->bytes;
+		run(f, 14);
+		assert_false(f->done);
+		f->bytes -= bytes;
+		check_pace(f, now - before, 2000);
+		/* And end. */
+		puts_set_rate(f->puts, 0);
+		puts_step(f->puts, true);
+		before = now;
+		run(f, 1000);
+		check_arrived(f);
+		assert_true(now - before < 1000);
+		assert_int_equal(f->statements, 1);
+	}
+}
+
+static void what_is_lost_counts_against_the_ceiling(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t before = now;
+
+	f->lose_every = 3;
+	begin_at(f, true, 20000);
+	run(f, 5000);
+	check_arrived(f);
+	/* The statements in between are small, and not held back. */
+	check_pace(f, now - before, 20000 + 1000);
+	forget_queue(f);
+}
+
 static void answers_of_others_change_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -492,6 +578,9 @@ int main(void)
 		WITH_PUTS(a_lost_connection_starts_with_the_statement),
 		WITH_PUTS(a_busy_or_refusing_controller_is_asked_later),
 		WITH_PUTS(a_receipt_nobody_believes_does_not_end_it),
+		WITH_PUTS(a_ceiling_holds_on_both_roads),
+		WITH_PUTS(the_pace_changes_in_the_middle),
+		WITH_PUTS(what_is_lost_counts_against_the_ceiling),
 		WITH_PUTS(answers_of_others_change_nothing),
 		cmocka_unit_test(hostile_messages_are_none),
 		cmocka_unit_test(a_statement_is_held_against_its_limits),

@@ -1,7 +1,10 @@
 /* config.h: every complaint names file and line; the defaults are those of the contract. */
 #include "agent/local/config.h"
 #include "base/err.h"
+#include "base/timestamp.h"
 #include "conf/conf.h"
+#include "os/os.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -346,16 +349,64 @@ static void test_mirrors_and_rates(void **state)
 	    0644);
 	loads(&c);
 	assert_string_equal(c.mirrors.items[0], "https://cache.site/");
-	assert_int_equal(c.download.rate, 2 * 1024 * 1024);
-	assert_int_equal(c.download.busy_rate, 100 * 1024);
-	assert_int_equal(c.download.busy.count, 1);
+	assert_int_equal(c.download.pace.rate, 2 * 1024 * 1024);
+	assert_int_equal(c.download.pace.busy_rate, 100 * 1024);
+	assert_int_equal(c.download.pace.busy.count, 1);
+	/* What goes out is bound by the same, unless it is said. */
+	assert_int_equal(c.upload.rate, 2 * 1024 * 1024);
+	assert_int_equal(c.upload.busy_rate, 100 * 1024);
+	assert_int_equal(c.upload.busy.count, 1);
 	config_done(&c);
+	put("agent.yaml",
+	    MINIMAL "download: {rate: 2M, busy: 'Mon-Fri 08:00-18:00', busy_rate: 1K}\nupload: {rate: 64K}\n",
+	    0644);
+	loads(&c);
+	assert_int_equal(c.upload.rate, 64 * 1024);
+	assert_int_equal(c.upload.busy.count, 0);
+	config_done(&c);
+	put("agent.yaml", MINIMAL "upload: {busy: '08:00-18:00', busy_rate: 3K}\n", 0644);
+	loads(&c);
+	assert_int_equal(c.upload.rate, 0);
+	assert_int_equal(c.upload.busy_rate, 3 * 1024);
+	assert_int_equal(c.download.pace.busy.count, 0);
+	config_done(&c);
+	refused(MINIMAL "upload: {busy: '08:00-09:00'}\n", "agent.yaml:3", "together");
+	refused(MINIMAL "upload: {stall: 3s}\n", "agent.yaml:3", "stall");
+	refused(MINIMAL "upload: 3M\n", "agent.yaml:3", "upload");
 	refused(MINIMAL "mirrors: ['http://cache.site']\n", "agent.yaml:3", "https://");
 	refused(MINIMAL "mirrors: ['https://a', 'https://b', 'https://c', 'https://d', 'https://e']\n",
 		"agent.yaml:3", "at most 4");
 	refused(MINIMAL "download: {busy: noon, busy_rate: 1K}\n", "agent.yaml:3", "noon");
 	refused(MINIMAL "download: {busy: '08:00-09:00'}\n", "agent.yaml:3", "together");
 	refused(MINIMAL "download: {speed: 1K}\n", "agent.yaml:3", "speed");
+}
+
+static void test_a_pace_is_the_hours(void **state)
+{
+	struct config_pace pace = { .rate = 1000, .busy_rate = 10 };
+	CLEANUP(zone_freep)
+	struct zone *zone = NULL;
+	int64_t eight;
+
+	(void) state;
+	assert_int_equal(zone_load(&os_posix, "Europe/Oslo", &zone), 0);
+	assert_int_equal(timestamp_parse("2026-07-01T06:00:00Z", &eight), 0); /* 08:00 there */
+	assert_int_equal(config_pace_at(&pace, zone, eight), 1000); /* no hours: one pace */
+	assert_int_equal(config_pace_at(&pace, NULL, eight), 1000);
+	assert_int_equal(windows_parse("08:00-18:00", &pace.busy), 0);
+	assert_int_equal(config_pace_at(&pace, zone, eight - 1), 1000);
+	assert_int_equal(config_pace_at(&pace, zone, eight), 10);
+	assert_int_equal(config_pace_at(&pace, zone, eight + 10 * 3600 - 1), 10);
+	assert_int_equal(config_pace_at(&pace, zone, eight + 10 * 3600), 1000);
+	/* In winter it is 08:00 an hour later. */
+	assert_int_equal(config_pace_at(&pace, zone, eight + 183 * 86400), 1000);
+	assert_int_equal(config_pace_at(&pace, zone, eight + 183 * 86400 + 3600), 10);
+	/* In a zone that is not known, the slower of the two, whichever that is; "0" is the fastest. */
+	assert_int_equal(config_pace_at(&pace, NULL, eight - 1), 10);
+	pace.busy_rate = 5000;
+	assert_int_equal(config_pace_at(&pace, NULL, eight - 1), 1000);
+	pace.rate = 0;
+	assert_int_equal(config_pace_at(&pace, NULL, eight - 1), 5000);
 }
 
 static void test_every_place_of_a_program_is_named(void **state)
@@ -487,6 +538,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_where_files_may_come_from, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sets_of_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mirrors_and_rates, setup, teardown),
+		cmocka_unit_test(test_a_pace_is_the_hours),
 		cmocka_unit_test_setup_teardown(test_every_place_of_a_program_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_configuration, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_road_of_the_environment, setup, teardown),
