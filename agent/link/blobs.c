@@ -254,6 +254,12 @@ void blobs_stop(struct blobs *b)
 
 void blobs_set_rate(struct blobs *b, uint64_t bytes_per_second)
 {
+	struct transfer *t = &b->file;
+	uint64_t wait = bytes_per_second > 0 ? (uint64_t) BLOB_BLOCK_BYTES * 1000 / bytes_per_second : 0;
+
+	/* A pause that a slower pace made is not waited out at the faster one. */
+	if (t->active && t->pause_ms != 0 && now_ms(b) + wait < t->pause_ms)
+		t->pause_ms = now_ms(b) + wait;
 	b->rate = bytes_per_second;
 }
 

@@ -346,6 +346,32 @@ static void a_ceiling_is_kept(void **state)
 	check_file(f);
 }
 
+static void the_pace_changes_in_the_middle(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begin = now, bytes;
+
+	blobs_set_rate(f->blobs, 2 * BLOB_BLOCK_BYTES);
+	assert_int_equal(blobs_save(f->blobs, 6, f->name, FILE_BYTES), 0);
+	run(f, 20);
+	assert_false(f->over);
+	/* The busy hours begin: what was asked for already may still come, and nothing more than that. */
+	blobs_set_rate(f->blobs, BLOB_BLOCK_BYTES / 8);
+	begin = now;
+	bytes = f->bytes;
+	run(f, 20);
+	assert_false(f->over);
+	assert_true(now - begin >= 8000);
+	assert_true((f->bytes - bytes) * 1000 <= (now - begin) * (BLOB_BLOCK_BYTES / 8) + 3000 * BLOB_BLOCK_BYTES);
+	/* And end. */
+	blobs_set_rate(f->blobs, 0);
+	begin = now;
+	run(f, 1000);
+	assert_true(f->over && f->error == 0);
+	assert_true(now - begin < 2000); /* nor is the pause waited out that the slower one made */
+	check_file(f);
+}
+
 static void what_is_small_has_no_ceiling(void **state)
 {
 	struct fixture *f = *state;
@@ -470,6 +496,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_busy_controller_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_artifact_goes_on_after_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_ceiling_is_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_pace_changes_in_the_middle, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_small_has_no_ceiling, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_lost_connection_costs_a_window, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_map_that_lies_begins_anew, set_up, tear_down),

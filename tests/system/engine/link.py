@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 import hashlib
 
-FETCH, REPORT, EVENT, LEASE, ACKED, LEAVE = 1, 2, 3, 4, 5, 7
-FETCHED, ANNOUNCE, TIMESTAMP, ACK, GRANT, STATE = 16, 17, 18, 19, 20, 21
+FETCH, REPORT, EVENT, LEASE, ACKED, LEAVE, SAVE, RATE = 1, 2, 3, 4, 5, 7, 13, 15
+FETCHED, ANNOUNCE, TIMESTAMP, ACK, GRANT, STATE, SAVED = 16, 17, 18, 19, 20, 21, 22
 ERR_NETWORK = -1051
 
 
@@ -35,7 +35,7 @@ sock = socket.socket(fileno=3)
 
 
 said = []
-
+saving = 0  # the artifact that is on its way over MQTT, as long as the flag `saving` is there; then it fails
 
 def send(kind, ident, data):
     """With the flag `echo` everything is heard twice, and what was heard before again, in any order."""
@@ -64,6 +64,7 @@ def now():
 
 
 def handle(kind, ident, data):
+    global saving
     if kind == FETCH:
         limit, name = struct.unpack(">Q", data[:8])[0], data[8:].decode()
         with open(os.path.join(mail, "fetched"), "a") as f:
@@ -97,6 +98,12 @@ def handle(kind, ident, data):
     elif kind == LEAVE:
         open(os.path.join(mail, "left"), "a").write("left\n")
         sys.exit(0)
+    elif kind == RATE:
+        with open(os.path.join(mail, "rates"), "a") as f:
+            f.write(f"{struct.unpack('>Q', data)[0]}\n")
+    elif kind == SAVE:
+        saving = ident
+        send(SAVED, ident, struct.pack(">BiQ", 0, 0, 1))
     elif kind == LEASE:
         asked = json.loads(data)["signed"]
         send(GRANT, 0, sign({"_type": "selfright-grant", "fleet": asked["fleet"], "node": asked["node"],
@@ -116,6 +123,9 @@ while True:
         length, kind, ident = struct.unpack(">IHI", pending[:10])
         data, pending = pending[10:4 + length], pending[4 + length:]
         handle(kind, ident, data)
+    if saving and not flag("saving"):
+        send(SAVED, saving, struct.pack(">BiQ", 1, ERR_NETWORK, 1))
+        saving = 0
     if flag("push"):
         os.unlink(os.path.join(mail, "push"))
         timestamp = open(os.path.join(repo, "metadata/timestamp.json")).read()

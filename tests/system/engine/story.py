@@ -807,6 +807,49 @@ def a_download_is_no_faster_than_it_may_be(fleet, node):
 
 
 @story
+def the_pace_changes_with_the_hour_in_the_middle_of_a_download(fleet, node):
+    faketime = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+    if not faketime or b"__asan_init" in open(node.build + "/bin/selfright-agent", "rb").read():
+        return  # a sanitizer's runtime must be loaded first, which a preloaded library prevents
+    hour = time.gmtime().tm_hour
+    with open(node.etc + "/agent.yaml", "a") as f:
+        f.write("broker: {host: broker.invalid}\nroads: [mqtt, https]\n"
+                "download: {rate: 256K, busy: '%02d:00-%02d:00', busy_rate: 64K}\n" % ((hour + 2) % 24, (hour + 4) % 24))
+    node.write(node.programs + "/selfright-stage", '#!/bin/bash\nargs=()\necho "$*" >>' + node.mail + "/stages\n"
+               f"while [ -e {node.mail}/slow ]; do sleep 0.1; done\n"
+               'while [ $# -gt 0 ]; do case $1 in --url|--ca) shift 2;; *) args+=("$1"); shift;; esac; done\n'
+               f'exec {node.programs}/stage-real --dir {fleet.repo} "${{args[@]}}"\n', 0o755)
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    for name in ("saving", "slow"):
+        node.write(f"{node.mail}/{name}", "")
+
+    def clock(offset):
+        node.write(node.home + "/clock.new", offset)
+        os.rename(node.home + "/clock.new", node.home + "/clock")
+
+    def last(name, words):
+        lines = open(f"{node.mail}/{name}").read().splitlines() if os.path.exists(f"{node.mail}/{name}") else []
+        return bool(lines) and words in " %s " % lines[-1]
+    clock("+0h")
+    node.start(LD_PRELOAD=faketime, FAKETIME_TIMESTAMP_FILE=node.home + "/clock", FAKETIME_NO_CACHE="1",
+               FAKETIME_DONT_FAKE_MONOTONIC="1")
+    node.until("it begins over MQTT, at this hour's pace", lambda: last("rates", " 262144 "))
+    clock("+3h")
+    node.until("the busy hours begin: it goes on at theirs", lambda: last("rates", " 65536 "))
+    clock("+0h")
+    node.until("and as fast as before when they are over", lambda: last("rates", " 262144 "))
+    os.unlink(node.mail + "/saving")
+    node.until("by HTTPS as well", lambda: last("stages", " --rate 262144 "))
+    clock("+3h")
+    node.until("it is started again at the pace of the busy hours", lambda: last("stages", " --rate 65536 "))
+    os.unlink(node.mail + "/slow")
+    node.until("it is installed", lambda: node.running() == "1.0.0")
+    assert len(open(node.mail + "/stages").read().splitlines()) == 2, "as often as the pace changed"
+
+
+@story
 def a_server_that_asks_to_be_left_alone_is(fleet, node):
     controller, _ = behind_a_proxy(fleet, node)
     controller.busy[".tar.gz"] = [1, "8"]
