@@ -400,7 +400,9 @@ static bool wait_for_leave(struct link *l)
 {
 	uint64_t held = courier_held_ms(l->courier, COURIER_POSTS + POST_ID);
 
-	if (held > 0)
+	if (held > 0 && connected(l))
+		schedule_resend(l); /* the broker is told again meanwhile */
+	else if (held > 0)
 		l->send_at_ms = now_ms(l) + held + random_bits(l) % RESEND_BASE_MS;
 	return held > 0;
 }

@@ -256,20 +256,72 @@ make_certificate("inspected-site", "other", "localhost", "DNS:localhost")
 published = repository()
 site = f"https://localhost:{Https('site', files=published).port}/"
 artifact_name = next(n for n in published if n.endswith(".zst"))
+desk = Desk(port, published)
 code, answer, steps = doctor("doctor-fine", broker("localhost", port), site)
 check("the doctor finds nothing on a good road",
       code == 0 and answer["ok"] and all(steps[s]["verdict"] == "ok" for s in
-                                         ("resolver", "tcp", "tls", "connack", "suback", "https", "artifacts")) and
+                                         ("resolver", "tcp", "tls", "connack", "suback", "https", "artifacts", "mqtt")) and
       "issued by 'CN = fleet CA'" in steps["tls"]["detail"], answer)
 check("... having tried a piece of an artifact, and its rest", artifact_name in steps["artifacts"]["detail"] and
       "go on where they were" in steps["artifacts"]["detail"], answer)
+check("... and one over the broker", artifact_name in steps["mqtt"]["detail"] and
+      answer["order"].index("artifacts") < answer["order"].index("mqtt"), answer)
 check("... but notes that nothing is retained", steps.get("metadata", {}).get("verdict") == "note", answer)
 run("mosquitto_pub", "-h", "localhost", "-p", str(port), "--cafile", path("ca.crt"), "--cert", path("desk.crt"), "--key",
     path("desk.key"), "-r", "-q", "1", "-t", "selfright/v1/demo/timestamp", "-m", "{}")
 code, answer, steps = doctor("doctor-kept", broker("localhost", port), site)
 check("... and sees it when it is", code == 0 and steps["metadata"]["verdict"] == "ok", answer)
 code, answer, steps = doctor("doctor-connected", broker("localhost", port), site, connected=True)
-check("... and takes no session over", code == 0 and "stands" in steps["broker"]["detail"] and "tls" not in steps, answer)
+check("... and takes no session over", code == 0 and "stands" in steps["broker"]["detail"] and "tls" not in steps and
+      "not tried" in steps["mqtt"]["detail"] and "stop selfright-agent" in steps["mqtt"]["advice"], answer)
+code, answer, steps = doctor("doctor-order", broker("localhost", port) + "roads: [mqtt, https]\n", site)
+check("... and goes the roads in their order", code == 0 and steps["mqtt"]["verdict"] == "ok" and
+      answer["order"].index("mqtt") < answer["order"].index("https"), answer)
+code, answer, steps = doctor("doctor-no-broker", broker("localhost", 9), site)
+check("... and says what it could not try", code == 1 and answer["failed"] == "tcp" and steps["mqtt"]["verdict"] == "-", answer)
+
+# --- the doctor on files over the broker ---
+desk.silent = True
+code, answer, steps = doctor("doctor-mqtt-silent", broker("localhost", port), site)
+check("the doctor names a controller that is away from the broker", code == 1 and answer["failed"] == "mqtt" and
+      "nobody answered" in steps["mqtt"]["detail"] and "access list" in steps["mqtt"]["advice"], answer)
+desk.silent = False
+for what, change, at, word in (
+        ("a controller without metadata", {"metadata/timestamp.json": None}, "metadata/timestamp.json", "right controller"),
+        ("one without the artifact", {artifact_name: None}, artifact_name, "right controller"),
+        ("a file changed on the way to the broker", {"metadata/5.snapshot.json": b"{}"}, "metadata/5.snapshot.json", "not whole")):
+    desk.files = {**published, **change}
+    code, answer, steps = doctor(fresh("doctor-mqtt"), broker("localhost", port), site)
+    check(f"the doctor names {what}", code == 1 and answer["failed"] == "mqtt" and at in steps["mqtt"]["detail"] and
+          word in steps["mqtt"]["advice"], answer)
+desk.files = published
+
+# --- the doctor on sticks ---
+for name, data in published.items():
+    for folder in ("stick", "spoilt"):
+        os.makedirs(os.path.dirname(path(f"{folder}/{name}")), exist_ok=True)
+        with open(path(f"{folder}/{name}"), "wb") as f:
+            f.write(data if folder == "stick" or name != artifact_name else data[:-1] + b"x")
+shutil.copytree(path("stick/targets"), path("part/targets"))
+os.makedirs(path("old/metadata"))
+run("tar", "-C", path("stick"), "-cf", path("stick.tar"), "metadata", "targets")
+with open(path("stick.tar"), "rb") as whole, open(path("half.tar"), "wb") as half:
+    half.write(whole.read(300000))
+for what, folder, more, verdict, word, advice in (
+        ("a folder that is whole", "stick", "", "ok", artifact_name, ""),
+        ("a tar of one", "stick.tar", "", "ok", artifact_name, ""),
+        ("a folder of files alone, by what the server names", "part", "", "ok", artifact_name, ""),
+        ("one that lacks the newest", "old", "", "note", "lacks " + artifact_name, "newer bundle"),
+        ("a stick that is not there", "no-such-stick", "", "note", "is not there", "comes and goes"),
+        ("a stick that is not there, and nothing else is", "no-such-stick", "roads: [file]\n", "failed", "is not there", "mount it"),
+        ("a tar of which the half is there", "half.tar", "", "failed", "nor a whole tar", "unmount it"),
+        ("a file that is spoilt", "spoilt", "", "failed", "is not what its name says", "another medium"),
+        ("what is no repository at all", "ca.crt", "", "failed", "nor a whole tar", "selfright bundle")):
+    code, answer, steps = doctor(fresh("doctor-stick"), f"folders: [{path(folder)}]\n{more}", site)
+    check(f"the doctor looks at {what}", steps["file"]["verdict"] == verdict and word in steps["file"]["detail"] and
+          advice in steps["file"].get("advice", "") and (answer.get("failed") == "file") == (verdict == "failed") and
+          code == (verdict == "failed"), answer)
+    check("... in its turn", answer["order"].index("file") < answer["order"].index("https"), answer)
 for what, config, url, at, word in (
         ("the proxy's 407", broker("localhost", port) + f"proxy: http://joe:no@127.0.0.1:{tiny_port}\n", site, "proxy", "PASSWORD"),
         ("a port that is closed", broker("localhost", 9), site, "tcp", "opened outwards"),

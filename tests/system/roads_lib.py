@@ -415,6 +415,38 @@ def repository():
     return files
 
 
+class Desk:
+    """What a controller answers to `get`: blocks of its files, over a broker where it has the certificates desk and desk-pub."""
+
+    def __init__(self, port, files):
+        self.port, self.files, self.silent = port, files, False
+        for name in ("desk", "desk-pub"):
+            make_certificate(name, "ca", name)
+        argv = self.argv("mosquitto_sub", "desk") + ["-t", "selfright/v1/demo/node/+/get", "-F", "%t %x"]
+        self.child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        children.append(self.child)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def argv(self, program, name):
+        return [program, "-h", "localhost", "-p", str(self.port), "--cafile", path("ca.crt"), "--cert", path(name + ".crt"),
+                "--key", path(name + ".key"), "-q", "1"]
+
+    def serve(self):
+        for line in self.child.stdout:
+            topic, text = line.split()
+            asked = json.loads(bytes.fromhex(text))
+            for bit in range(16):
+                if asked["wanted"] >> bit & 1 and not self.silent:
+                    self.answer(topic[:-3] + "blob", asked, asked["first"] + bit)
+
+    def answer(self, topic, asked, index):
+        data = self.files.get(asked["name"])
+        head = {"format": 1, "id": asked["id"], "status": "ok" if data is not None else "not-found",
+                "length": len(data or b""), "index": index if data is not None else 0}
+        message = json.dumps(head).encode() + b"\n" + (data or b"")[index * 65536:(index + 1) * 65536]
+        subprocess.run(self.argv("mosquitto_pub", "desk-pub") + ["-t", topic, "-s"], input=message, check=False)
+
+
 def doctor(name, config, url="https://127.0.0.1:1/", connected=False, environment=None):
     link = Link(name, config, url=url)
     link.child.kill()
@@ -426,6 +458,7 @@ def doctor(name, config, url="https://127.0.0.1:1/", connected=False, environmen
         answer = json.loads(ended.stdout)
     except ValueError:
         answer = {"steps": [], "said": ended.stdout}
+    answer["order"] = [s["step"] for s in answer["steps"]]
     return ended.returncode, answer, {s["step"]: s for s in answer["steps"]}
 
 
