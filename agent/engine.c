@@ -38,6 +38,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -104,6 +105,7 @@ struct engine {
 	uint64_t collect_at_ms; /* old copies of data */
 	struct backoff poll_backoff;
 	struct rehearsal rehearsal;
+	char start_failure[512]; /* why it could not start; "": it could */
 	const struct engine_install *install; /* this run is for a bundle alone; NULL: it is the agent */
 };
 
@@ -837,9 +839,13 @@ static void loop(struct engine *e)
 
 /* --- starting --- */
 
-static int fail(int r, const char *what, const char *detail)
+/* Said in the log, and to whoever started it for an installation. `e` NULL: there was no memory for it. */
+static int fail(struct engine *e, int r, const char *what, const char *detail)
 {
 	log_error("start-failed", "%s: %s", what, detail ? detail : err_text(r));
+	if (e)
+		(void) snprintf(e->start_failure, sizeof(e->start_failure), "%s: %s", what,
+				detail ? detail : err_text(r)); /* cut */
 	return r;
 }
 
@@ -959,6 +965,27 @@ static int open_trust(struct engine *e)
 	return r < 0 ? r : tuf_client_init(n->tuf, root.data, root.len);
 }
 
+/* Without it nothing from outside can be believed: where it comes from is said, not only that it is not there. */
+static int fail_trust(struct engine *e, int r)
+{
+	char path[PATH_MAX];
+
+	(void) snprintf(path, sizeof(path), "%s/root.json", e->config.dir); /* for people: may be cut */
+	if (!e->node.tuf)
+		return fail(e, r, "the trusted metadata", NULL);
+	if (r == -ENOENT)
+		return fail(e, r, path,
+			    "it is missing, and with it what this node trusts; `selfright-agent join FILE` writes "
+			    "it from the "
+			    "fleet's join file");
+	if (r <= -ERR_BASE_)
+		return fail(e, r, path,
+			    "it is no root that its own keys signed; compare it with the fleet's (its SHA-256 "
+			    "stands in the "
+			    "join file)");
+	return fail(e, r, path, NULL);
+}
+
 /* The link says what runs; the journal may be a step behind (recover, or a crash between the two). */
 static void reconcile(struct node *n)
 {
@@ -1065,25 +1092,25 @@ static int open_state(struct engine *e)
 		r = store_open(n->os, e->config.root, &n->store);
 	while (r == -EBUSY && wait_for_lock(&tries));
 	if (r == -EBUSY)
-		return fail(r, e->config.root, "another agent runs on this folder");
+		return fail(e, r, e->config.root, "another agent runs on this folder");
 	if (r < 0)
-		return fail(r, e->config.root,
+		return fail(e, r, e->config.root,
 			    r == -ERR_JOURNAL ? "the journal is damaged (selfright-recover sets it aside)" : NULL);
 	n->dirs = store_dirs(n->store);
 	e->state = calloc(1, sizeof(*e->state));
 	if (!e->state)
-		return fail(-ENOMEM, e->config.root, NULL);
+		return fail(e, -ENOMEM, e->config.root, NULL);
 	state_init(e->state);
 	n->state = e->state;
 	r = store_load(n->store, e->state);
 	if (r < 0)
-		return fail(r, e->config.root, "the saved state cannot be read");
+		return fail(e, r, e->config.root, "the saved state cannot be read");
 	n->documents_fd = open_below(n, "documents");
 	n->manifests_fd = open_below(n, "manifests");
 	if (n->documents_fd < 0 || n->manifests_fd < 0)
-		return fail(n->documents_fd < 0 ? n->documents_fd : n->manifests_fd, e->config.root, NULL);
+		return fail(e, n->documents_fd < 0 ? n->documents_fd : n->manifests_fd, e->config.root, NULL);
 	r = recover_boot_id(n->os, n->boot_id);
-	return r < 0 ? fail(r, "the kernel's boot id", NULL) : 0;
+	return r < 0 ? fail(e, r, "the kernel's boot id", NULL) : 0;
 }
 
 static int open_run(struct engine *e)
@@ -1094,18 +1121,18 @@ static int open_run(struct engine *e)
 
 	if (mkdir(e->config.run, 0755) < 0 && errno != EEXIST) {
 		r = -errno;
-		return fail(r, e->config.run, NULL);
+		return fail(e, r, e->config.run, NULL);
 	}
 	r = services_open(n->os, e->config.run, n->boot_id, &n->services);
 	if (r < 0)
-		return fail(r, e->config.run, NULL);
+		return fail(e, r, e->config.run, NULL);
 	r = inhibitors_open(n->os, e->config.run, n->boot_id, &n->inhibitors);
 	if (r < 0)
-		return fail(r, e->config.run, NULL);
+		return fail(e, r, e->config.run, NULL);
 	path = config_socket_path(&e->config);
 	r = path ? control_open(path, console_changes, console_answer, n, &e->control) : -ENOMEM;
 	if (r < 0)
-		r = fail(r, path ? path : e->config.run, NULL);
+		r = fail(e, r, path ? path : e->config.run, NULL);
 	free(path);
 	return r;
 }
@@ -1167,36 +1194,36 @@ static int start(struct engine *e, const char *config_dir)
 	int r = config_load(config_dir, &e->config, &error);
 
 	if (r < 0)
-		return fail(r, "configuration", error.text);
+		return fail(e, r, "configuration", error.text);
 	n->config = &e->config;
 	supervisor_open(&n->supervisor, e->config.root);
 	n->as_root = geteuid() == 0;
 	r = move_root(e);
 	if (r < 0)
-		return fail(r, "configuration", NULL);
+		return fail(e, r, "configuration", NULL);
 	r = n->as_root && !n->image ? config_check_users(&e->config, &error) : 0;
 	if (r < 0)
-		return fail(r, "configuration", error.text);
+		return fail(e, r, "configuration", error.text);
 	r = check_programs(&e->config, n->alone, &error);
 	if (r < 0)
-		return fail(r, "programs", error.text);
+		return fail(e, r, "programs", error.text);
 	r = open_state(e);
 	if (r < 0)
 		return r;
 	r = give_away(e);
 	if (r < 0)
-		return fail(r, "giving the processes' folders to their users", NULL);
+		return fail(e, r, "giving the processes' folders to their users", NULL);
 	r = load_identity(e);
 	if (r == -ENOENT && n->alone)
 		r = 0; /* a factory image gets its identity later; what happens now is reported then */
 	if (r < 0)
-		return fail(r, "identity.key", r == -EACCES ? "others may read it (chmod 600)" : NULL);
+		return fail(e, r, "identity.key", r == -EACCES ? "others may read it (chmod 600)" : NULL);
 	r = open_trust(e);
 	if (r < 0)
-		return fail(r, "the trusted root", NULL);
+		return fail_trust(e, r);
 	r = enrol_open(&e->enrol, n, &e->pair_owner);
 	if (r < 0)
-		return fail(r, "the transport key and its certificate", NULL);
+		return fail(e, r, "the transport key and its certificate", NULL);
 	anchors_open(&e->anchors, n);
 	r = open_run(e);
 	if (r < 0)
@@ -1205,7 +1232,7 @@ static int start(struct engine *e, const char *config_dir)
 	collect_leftovers(n);
 	r = update_resume(n);
 	if (r < 0)
-		return fail(r, e->config.root, "the journal could not be written");
+		return fail(e, r, e->config.root, "the journal could not be written");
 	if (!n->image)
 		start_services(n);
 	STATE_SET(n->state->boot_id, n->boot_id);
@@ -1304,7 +1331,7 @@ int engine_main(const char *config_dir)
 	int r;
 
 	if (!e)
-		return fail(-ENOMEM, "starting", NULL);
+		return fail(e, -ENOMEM, "starting", NULL);
 	n = &e->node;
 	handle_signals();
 	r = start(e, config_dir);
@@ -1345,7 +1372,7 @@ int engine_install(const struct engine_install *o, struct engine_installed *ret)
 					  .sentence =
 						  "nothing has changed: it could not be begun; the log says why" };
 	if (!e)
-		return fail(-ENOMEM, "starting", NULL);
+		return fail(e, -ENOMEM, "starting", NULL);
 	n = &e->node;
 	e->install = o;
 	n->alone = true;
@@ -1353,6 +1380,8 @@ int engine_install(const struct engine_install *o, struct engine_installed *ret)
 	e->poll_at_ms = UINT64_MAX;
 	handle_signals();
 	r = start(e, o->config_dir);
+	if (r < 0 && e->start_failure[0])
+		(void) snprintf(ret->sentence, sizeof(ret->sentence), "nothing has changed: %s", e->start_failure);
 	if (r == 0) {
 		r = install_begin(n, o->bundle, refusal, sizeof(refusal));
 		if (r < 0)

@@ -604,6 +604,16 @@ static bool is_image(const char *root, char *config_dir, size_t size)
 	return access(file, F_OK) == 0;
 }
 
+/* A whole system, and no node's folder: without a configuration of its own it would be filled by this machine's. */
+static bool is_system(const char *root)
+{
+	char path[PATH_MAX + 8];
+	struct stat st;
+
+	(void) snprintf(path, sizeof(path), "%s/etc", root); /* always fits */
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static int install_alone(const struct arguments *a, const struct engine_install *o)
 {
 	struct engine_installed done;
@@ -678,6 +688,14 @@ static int command_install(const struct arguments *a)
 		return CONTROL_ERROR;
 	}
 	o.root = root;
+	if (!a->config_given && is_system(root) && !is_image(root, image_dir, sizeof(image_dir))) {
+		say_error(a,
+			  "%s%s/agent.yaml is missing: this image has joined no fleet; selfright-agent join FILE "
+			  "--config-dir "
+			  "%s%s comes first",
+			  root, CONFIG_DIR_DEFAULT, root, CONFIG_DIR_DEFAULT);
+		return INSTALL_UNCHANGED;
+	}
 	if (!a->config_given && is_image(root, image_dir, sizeof(image_dir))) {
 		o.image = true;
 		o.config_dir = image_dir;
@@ -1174,6 +1192,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 
 int main(int argc, char **argv)
 {
+	static char config_dir[PATH_MAX];
 	struct arguments a = { .config_dir = CONFIG_DIR_DEFAULT };
 	const struct command *c = NULL;
 
@@ -1207,5 +1226,8 @@ int main(int argc, char **argv)
 		say_error(&a, "one argument too many: '%s'", a.second);
 		return CONTROL_USAGE;
 	}
+	/* The processes it starts live in another folder. One that is not there yet is made by join, as it was named. */
+	if (realpath(a.config_dir, config_dir))
+		a.config_dir = config_dir;
 	return c->main(&a);
 }

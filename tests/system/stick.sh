@@ -50,6 +50,48 @@ start_agent n1
 check "when the node comes by itself later" within 30 eval 'api http://x/v1/nodes/n1 | holds .online'
 check "and what the stick told is no news again" eval '[ "$results" = 1 ] && [ "$(told)" = 1 ]'
 
+# --- a factory image: no network, no machine yet, nobody who knows how it is done ---
+stop_agent n1
+mkdir -p image/etc image/usr/bin image/var/lib
+into() { selfright-agent install stick/demo.tar --root "$1"; }
+check "an image that has joined no fleet says what comes first" says 1 "selfright-agent join FILE --config-dir $tmp/image/etc/selfright comes first" \
+	into image
+check "and is not filled by this machine's configuration" eval '[ -z "$(find image -type f)" ]'
+check "a node for images" selfright node add factory -o factory.join
+check "joins it" says 0 "joined" selfright-agent join factory.join --config-dir image/etc/selfright
+cp -r image bare && rm bare/etc/selfright/root.json
+check "without the root key nothing is trusted, and it says where that comes from" says 1 "bare/etc/selfright/root.json: it is missing" into bare
+check "also for programs" eval '! selfright-agent install stick/demo.tar --root bare --json >answer 2>/dev/null && holds ".error // .detail | test(\"root.json.*join FILE\")" answer'
+head -c 300 image/etc/selfright/root.json >bare/etc/selfright/root.json
+check "half of it is none" says 1 "bare/etc/selfright/root.json: it is no root that its own keys signed" into bare
+check "nothing was installed there" test ! -e bare/var/lib/selfright/current
+check "another fleet" selfright repo init other --fleet demo
+cp other/repo/metadata/1.root.json bare/etc/selfright/root.json
+check "another fleet's root takes no bundle of this one" says 1 "metadata were refused" into bare
+check "nothing was installed there either" test ! -e bare/var/lib/selfright/current
+check "a stick that was pulled out half written is said" eval 'head -c 9000 stick/demo.tar >stick/half.tar; says 1 "half.tar: neither a folder nor a whole tar" selfright-agent install stick/half.tar --root image'
+check "the image takes the bundle" says 0 "good-unproven" into image
+check "the version lies there" test -f image/var/lib/selfright/current/web/file
+check "the same again is nothing to do" says 0 "nothing to do" into image
+# What makes it this one machine does not go into what is copied a thousand times.
+rm -r image/etc/selfright
+check "a machine made of it joins as itself" mkdir -p nodes/n7
+boots() {
+	cp -r image/var/lib/selfright nodes/n7/root
+	selfright node add n7 -o nodes/n7/join &&
+		selfright-agent join nodes/n7/join --config-dir nodes/n7/etc --root "$tmp/nodes/n7/root" --run "$tmp/nodes/n7/run" || return 1
+	echo "users: {link: nobody, stage: nobody, component: nobody}" >>nodes/n7/etc/agent.yaml
+	# As a new user says it: where one stands, and not with the whole path.
+	selfright-agent run --config-dir nodes/n7/etc >>nodes/n7/agent.log 2>&1 &
+	agent_n7=$!
+	pids+=($!)
+}
+check "when it boots" boots
+check "it reports what it came with" within 60 believes n7 web 1.0.0
+check "as what has not been proved" eval 'selfright node show n7 --json | holds ".results[0].name == \"good-unproven\""'
+stop_agent n7
+start_agent n1
+
 # --- a bundle for longer than usual, for a node that is away ---
 stop_agent n1
 check "the signer does not allow it by itself" says 3 "bundle-life" selfright bundle -o stick/long.tar --valid 90d
