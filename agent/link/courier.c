@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* A file is waited for by the engine for a minute (FETCH_DEADLINE_MS); what comes later blocks the way for the others. */
+enum { FILE_MS = 60 * 1000, FILE_LEAST_MS = 5 * 1000 };
 enum { JOBS_MAX = 64, ANSWER_MAX = 64 * 1024, REQUEST_TIMEOUT_MS = 60 * 1000, URLS_MAX = 12, FOLDERS_MAX = 4 };
 
 struct job {
@@ -183,7 +185,7 @@ static void hold(struct courier *c, struct road *road, enum courier_lane lane)
 	(void) pthread_mutex_unlock(&c->lock);
 }
 
-static int ask(struct courier *c, struct road *road, struct job *job)
+static int ask(struct courier *c, struct road *road, struct job *job, uint64_t limit_ms)
 {
 	enum courier_lane lane = lane_of(job);
 	uint64_t held = held_ms(c, road, lane);
@@ -197,6 +199,7 @@ static int ask(struct courier *c, struct road *road, struct job *job)
 				 http_host(road->http), (held + 999) / 1000); /* words only, as below */
 		return -ERR_HTTP_STATUS;
 	}
+	http_limit_get(road->http, limit_ms);
 	r = job->result.kind == COURIER_GET ? get_from(road->http, job) : post_to(road->http, job);
 	hold(c, road, lane);
 	if (r < 0) {
@@ -215,10 +218,14 @@ static int ask(struct courier *c, struct road *road, struct job *job)
 static void run(struct courier *c, struct job *job)
 {
 	bool may_mirror = job->result.kind == COURIER_GET && is_named_by_hash(job->name);
+	const uint64_t end = now_ms() + FILE_MS;
 	int r = -ERR_NETWORK;
 
 	for (size_t i = may_mirror ? 0 : c->mirror_count; i < c->road_count; i++) {
-		r = ask(c, &c->roads[i], job);
+		/* Each has its share of what is left: the first that drips leaves the others theirs. */
+		uint64_t now = now_ms(), share = now < end ? (end - now) / (c->road_count - i) : 0;
+
+		r = ask(c, &c->roads[i], job, share > FILE_LEAST_MS ? share : FILE_LEAST_MS);
 		if (r == 0 || ((r == -ENOENT || r == -ERR_TOO_LARGE) && i >= c->mirror_count))
 			break;
 	}

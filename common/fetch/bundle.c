@@ -31,7 +31,7 @@ struct bundle {
 	int fd;
 	bool is_folder;
 	struct member *members; /* sorted by name */
-	size_t count, capacity;
+	size_t count, capacity, entries, name_bytes;
 };
 
 /* --- reading a tar --- */
@@ -191,7 +191,8 @@ static int add_member(struct bundle *b, const char *name, uint64_t offset, uint6
 {
 	struct member *longer;
 
-	if (b->count >= BUNDLE_MEMBERS_MAX)
+	b->name_bytes += strlen(name) + 1;
+	if (b->count >= BUNDLE_MEMBERS_MAX || b->name_bytes > BUNDLE_NAMES_MAX)
 		return -ERR_TOO_LARGE;
 	if (b->count == b->capacity) {
 		size_t capacity = b->capacity ? 2 * b->capacity : 64;
@@ -264,7 +265,7 @@ static int read_tar(struct bundle *b, uint64_t file_size)
 	if (file_size < BLOCK)
 		return -ERR_ARCHIVE;
 	while (r == 0)
-		r = read_entry(b, file_size, &offset, &a);
+		r = b->entries++ < BUNDLE_ENTRIES_MAX ? read_entry(b, file_size, &offset, &a) : -ERR_TOO_LARGE;
 	if (r < 0)
 		return r;
 	if (b->count > 0)

@@ -20,14 +20,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BUNDLE_MEMBERS_MAX = 200000 };
+/* Of ours, of all there are, and of the names of ours together: a stick can be made to hold anything. */
+enum { BUNDLE_MEMBERS_MAX = 200000, BUNDLE_ENTRIES_MAX = 400000, BUNDLE_NAMES_MAX = 16 * 1024 * 1024 };
 
 struct bundle;
 
 /*
  * `fd` is a folder's, or a file's that can be sought; it is the bundle's on success.
  * -ERR_ARCHIVE: neither a folder nor a whole tar; -ERR_DUPLICATE_NAME: a name twice;
- * -ERR_TOO_LARGE: more than BUNDLE_MEMBERS_MAX files.
+ * -ERR_TOO_LARGE: more than BUNDLE_MEMBERS_MAX files, BUNDLE_ENTRIES_MAX entries, or BUNDLE_NAMES_MAX bytes of names.
  */
 NODISCARD int bundle_open(const struct os *os, int fd, struct bundle **ret);
 void bundle_close(struct bundle *b);

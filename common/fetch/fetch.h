@@ -84,12 +84,16 @@ long http_proxy_status(const struct http *h);
 NODISCARD int http_save(struct http *h, const char *name, uint64_t length, int fd, uint64_t offset,
 			char etag[static 128], int (*progress)(void *user, uint64_t bytes), void *user);
 
-/* A fetcher over `h` (borrowed): 404 is -ENOENT. */
+/*
+ * A fetcher over `h` (borrowed): 404 is -ENOENT. With a time limit a file that is not here by then, sent on or not, is
+ * -ERR_DEADLINE: whoever drips just fast enough keeps nobody waiting for hours. 0: none, as at first.
+ */
 struct http_fetcher {
 	struct fetcher fetcher;
 	struct http *http;
 };
 void http_fetcher_init(struct http_fetcher *f, struct http *h);
+void http_limit_get(struct http *h, uint64_t ms);
 
 /* A fetcher over a folder (a repository's folder, a bundle). */
 struct folder_fetcher {

@@ -41,6 +41,7 @@ struct http {
 	bool allow_plain_http, insecure, cut_body, unresolved;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
+	uint64_t get_ms; /* for a whole file into memory; 0: for ever */
 	long proxy_status; /* what a proxy answered to CONNECT last; 0: nothing */
 	const struct tls_clock *clock; /* borrowed; NULL: the system's */
 	uint64_t retry_after_s; /* what the last answer asked for; 0: nothing */
@@ -826,11 +827,24 @@ static int follow(struct http *h, struct transfer *t, struct buf *url)
 	return r;
 }
 
+/* Beside the low speed that set_road() takes for an end. */
+static int limit_time(struct http *h, uint64_t end_ms)
+{
+	uint64_t now = os_posix.clock_boot_ms(&os_posix), left = end_ms > now ? end_ms - now : 1;
+	CURLcode code = CURLE_OK;
+
+	if (end_ms == 0)
+		return 0;
+	SET(CURLOPT_TIMEOUT_MS, left > INT32_MAX ? (long) INT32_MAX : (long) left);
+	return code == CURLE_OK ? 0 : http_fail(h, curl_to_err(code), "%s", curl_easy_strerror(code));
+}
+
 /* GET it, and wherever it is sent on to: `t` is that of the last answer. */
 static int perform_get(struct http *h, const char *path, struct transfer *t, struct curl_slist *headers)
 {
 	CLEANUP(buf_done)
 	struct buf url = BUF_INIT(URL_MAX);
+	const uint64_t end_ms = t->buf && h->get_ms ? os_posix.clock_boot_ms(&os_posix) + h->get_ms : 0;
 	struct origin own;
 	int r = address_of(h, path, &url);
 
@@ -844,6 +858,8 @@ static int perform_get(struct http *h, const char *path, struct transfer *t, str
 		t->headers_len = 0;
 		t->dropped = 0;
 		r = prepare(h, buf_str(&url), 0, t);
+		if (r == 0)
+			r = limit_time(h, end_ms);
 		if (r == 0)
 			r = perform(h, t, headers);
 		if (r < 0 || !sends_on(t->status))
@@ -873,6 +889,11 @@ static int http_get(struct fetcher *f, const char *name, uint64_t max, struct bu
 	if (r < 0)
 		drop_body(&t);
 	return r;
+}
+
+void http_limit_get(struct http *h, uint64_t ms)
+{
+	h->get_ms = ms;
 }
 
 void http_fetcher_init(struct http_fetcher *f, struct http *h)

@@ -300,6 +300,61 @@ static int put_bundle(struct fault_case *c)
 	return durable_write_file(c->os, c->dirfd, "bundle", whole, len, 0644);
 }
 
+/* A stick of a terabyte that holds headers and nothing else: of `type`, each with a name of its own. */
+static char endless_type;
+static uint64_t endless_reads;
+
+static ssize_t endless_pread(const struct os *os, int fd, void *data, size_t len, uint64_t offset)
+{
+	char *h = data;
+	unsigned sum = 0;
+
+	(void) os;
+	(void) fd;
+	assert_int_equal(len, BLOCK);
+	endless_reads++;
+	memset(h, 0, BLOCK);
+	(void) snprintf(h, 100, "%090llu", (unsigned long long) offset);
+	memcpy(h + 100, "0000644", 8);
+	memcpy(h + 124, "00000000000", 12);
+	h[156] = endless_type;
+	memcpy(h + 257, "ustar\00000", 8);
+	(void) snprintf(h + 345, 155, "targets/%0140d", 7);
+	memset(h + 148, ' ', 8);
+	for (size_t i = 0; i < BLOCK; i++)
+		sum += (unsigned char) h[i];
+	(void) snprintf(h + 148, 8, "%06o", sum);
+	return BLOCK;
+}
+
+static int endless_fstat(const struct os *os, int fd, struct stat *ret)
+{
+	(void) os;
+	(void) fd;
+	*ret = (struct stat){ .st_mode = S_IFREG, .st_size = (off_t) 1 << 40 };
+	return 0;
+}
+
+static void a_stick_without_an_end_has_one(void **state)
+{
+	struct os os = os_posix;
+	struct bundle *b = NULL;
+	int fd = memory();
+
+	(void) state;
+	os.pread = endless_pread;
+	os.fstat = endless_fstat;
+	endless_type = '5'; /* folders, which are passed over */
+	endless_reads = 0;
+	assert_int_equal(bundle_open(&os, fd, &b), -ERR_TOO_LARGE);
+	assert_int_equal(endless_reads, BUNDLE_ENTRIES_MAX);
+	endless_type = '0'; /* files of ours with long names: before there are too many of them */
+	endless_reads = 0;
+	assert_int_equal(bundle_open(&os, fd, &b), -ERR_TOO_LARGE);
+	assert_true(endless_reads < BUNDLE_MEMBERS_MAX && endless_reads * 240 > BUNDLE_NAMES_MAX);
+	close(fd);
+}
+
 static void failed_or_whole(struct fault_case *c, int r)
 {
 	assert_true(c->injected ? r <= 0 : r == 0);
@@ -323,6 +378,7 @@ int main(void)
 		cmocka_unit_test(a_cut_or_damaged_one_is_refused),
 		cmocka_unit_test(only_files_below_its_two_folders_exist),
 		cmocka_unit_test(odd_headers_are_refused),
+		cmocka_unit_test(a_stick_without_an_end_has_one),
 		cmocka_unit_test(no_failure_of_the_stick_is_more_than_an_error),
 	};
 

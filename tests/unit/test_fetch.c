@@ -530,6 +530,28 @@ static void a_drip_is_cut_off(void **state)
 	assert_int_equal(out.len, 0);
 }
 
+static void a_drip_that_is_fast_enough_ends_too(void **state)
+{
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(1000000);
+	struct server *s = *state;
+	struct http_options o = { .allow_plain_http = true, .low_speed_seconds = 300 };
+	struct http_fetcher f;
+	struct http *h = NULL;
+
+	START(s, { "HTTP/1.1 200 OK\r\n\r\n", DRIP }, { "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0 });
+	o.base_url = s->url;
+	assert_int_equal(http_open(&o, &h), 0);
+	http_fetcher_init(&f, h);
+	http_limit_get(h, 700);
+	assert_int_equal(fetcher_get(&f.fetcher, "x", 1000000, &out), -ERR_DEADLINE);
+	assert_int_equal(out.len, 0);
+	http_limit_get(h, 60000);
+	assert_int_equal(fetcher_get(&f.fetcher, "x", 1000000, &out), 0);
+	assert_string_equal(buf_str(&out), "hello");
+	http_close(h);
+}
+
 static void nobody_there_is_the_networks(void **state)
 {
 	CLEANUP(buf_done)
@@ -1050,6 +1072,7 @@ int main(void)
 		WITH_SERVER(endless_headers_are_refused),
 		WITH_SERVER(short_and_broken_answers_are_the_networks),
 		WITH_SERVER(a_drip_is_cut_off),
+		WITH_SERVER(a_drip_that_is_fast_enough_ends_too),
 		WITH_SERVER(nobody_there_is_the_networks),
 		WITH_SERVER(urls_are_looked_at),
 		WITH_SERVER(the_environments_proxy_and_a_given_one_are_used),
