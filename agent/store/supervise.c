@@ -356,10 +356,10 @@ static enum ending follow(struct supervisor *s)
 	return ENDED_BADLY;
 }
 
-/* Nothing that waiting helps: this program is not one for this machine. */
+/* Nothing that waiting helps: this program is not one for this machine. What the node lacks, or its disk, is no verdict. */
 static bool is_fatal(int r)
 {
-	return r != -ENOMEM && r != -EAGAIN && r != -EMFILE && r != -ENFILE && r != -ETXTBSY;
+	return err_class(r) != ERR_CLASS_RETRY && r != -ETXTBSY && r != -EIO;
 }
 
 static void pause_before_next(struct supervisor *s, bool trial)
