@@ -134,5 +134,5 @@ int cmd_notify(int argc, char **argv)
 		{ 0 },
 	};
 
-	return cli_dispatch("notify", "who outside is told what happens", subs, argc, argv);
+	return cli_dispatch("notify", "Who outside is told what happens.", subs, argc, argv);
 }
