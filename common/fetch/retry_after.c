@@ -108,5 +108,6 @@ uint64_t retry_after_seconds(const char *value, const char *date, int64_t now)
 		return 0;
 	if (date)
 		(void) !http_date_parse(date, &since); /* none: our own clock must do */
-	return at > since ? bounded((uint64_t) (at - since)) : 0;
+	/* Unsigned: a clock may say anything. */
+	return at > since ? bounded((uint64_t) at - (uint64_t) since) : 0;
 }

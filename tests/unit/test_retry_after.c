@@ -119,6 +119,8 @@ static void a_date_is_held_against_the_servers_own(void **state)
 	assert_int_equal(retry_after_seconds("Sun, 06 Nov 1994 08:51:37 GMT", "today", NOW), 120);
 	assert_int_equal(retry_after_seconds("Sun, 06 Nov 1994 08:51:37 GMT", NULL, NOW), 120);
 	assert_int_equal(retry_after_seconds("Sun, 06 Nov 1994 08:51:37 GMT", NULL, 0), RETRY_AFTER_MAX_S);
+	assert_int_equal(retry_after_seconds("Sun, 06 Nov 1994 08:51:37 GMT", NULL, INT64_MIN), RETRY_AFTER_MAX_S);
+	assert_int_equal(retry_after_seconds("Sun, 06 Nov 1994 08:51:37 GMT", NULL, INT64_MAX), 0);
 	assert_int_equal(retry_after_seconds("Fri, 31 Dec 9999 23:59:59 GMT", date, NOW), RETRY_AFTER_MAX_S);
 	/* Over already. */
 	assert_int_equal(retry_after_seconds(date, date, NOW), 0);
