@@ -588,9 +588,9 @@ static void test_programs_come_from_the_root_with_variables_and_environment(void
 	assert_int_equal(write(fd, script, strlen(script)), strlen(script));
 	assert_int_equal(close(fd), 0);
 	f->context.env = env;
-	set_with(
-		f, PROBE_BASELINE,
-		"{\"name\":\"c\",\"exec\":{\"command\":[\"bin/check\",\"${vars.word}\",\"${node.id}; exit 1\"]}}");
+	set_with(f, PROBE_BASELINE,
+		 "{\"name\":\"c\",\"exec\":{\"command\":[\"bin/check\",\"${vars.word}\",\"${node.id}; exit 1\"]},"
+		 "\"timeoutSeconds\":100}");
 	run_baseline(f->set);
 	(void) snprintf(expected, sizeof(expected), "from vars|n1; exit 1|web|%s\n", f->folder);
 	assert_string_equal(first(f)->detail, expected);
@@ -610,7 +610,7 @@ static void test_units(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		f->context.systemctl = cases[i].systemctl;
-		set_with(f, PROBE_BASELINE, "{\"name\":\"c\",\"unit\":\"nginx.service\"}");
+		set_with(f, PROBE_BASELINE, "{\"name\":\"c\",\"unit\":\"nginx.service\",\"timeoutSeconds\":100}");
 		run_baseline(f->set);
 		assert_int_equal(first(f)->state, cases[i].state);
 		assert_contains(first(f)->detail, cases[i].detail);
@@ -836,7 +836,7 @@ static void test_a_flapping_service_below_its_threshold_may_pass(void **state)
 
 	set_with(f, PROBE_PROBATION,
 		 "{\"name\":\"c\",\"httpGet\":{\"port\":%d},\"periodSeconds\":1,"
-		 "\"failureThreshold\":2}",
+		 "\"failureThreshold\":2,\"timeoutSeconds\":100}",
 		 s.port);
 	assert_int_equal(run_probation(f->set, 4500, &why), PROBE_PASSED);
 	assert_true(first(f)->failures >= 1);
