@@ -394,7 +394,8 @@ int broker_start(struct serve *s)
 	return -ERR_DEADLINE;
 }
 
-int broker_access_changed(struct serve *s)
+/* Some of what our own broker reads. Somebody else's is theirs to tell. */
+static int write_again(struct serve *s, int (*write)(struct serve *s, int dirfd, const struct owner *owner))
 {
 	struct owner owner;
 	int dirfd, r;
@@ -407,8 +408,15 @@ int broker_access_changed(struct serve *s)
 	dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto");
 	if (dirfd < 0)
 		return dirfd;
-	r = write_access_list(s, dirfd, &owner);
+	r = write(s, dirfd, &owner);
 	(void) s->os->close(s->os, dirfd);
+	return r;
+}
+
+int broker_access_changed(struct serve *s)
+{
+	int r = write_again(s, write_access_list);
+
 	/* One that is away reads the list when it starts. */
 	if (r == 0 && s->broker.pid > 0 && kill(s->broker.pid, SIGHUP) < 0)
 		r = -errno;
@@ -417,19 +425,8 @@ int broker_access_changed(struct serve *s)
 
 int broker_certificates_changed(struct serve *s)
 {
-	struct owner owner;
-	int dirfd, r;
+	int r = write_again(s, copy_tls);
 
-	if (s->options.broker_host)
-		return 0;
-	r = find_owner(&owner);
-	if (r < 0)
-		return r;
-	dirfd = dir_open(s->os, s->serve_dirfd, "mosquitto");
-	if (dirfd < 0)
-		return dirfd;
-	r = copy_tls(s, dirfd, &owner);
-	(void) s->os->close(s->os, dirfd);
 	if (r < 0 || s->broker.pid == 0)
 		return r; /* one that is away reads them when it starts */
 	/* SIGHUP would make it read its own certificate again, but not the CAs whose nodes it takes. */
