@@ -7,6 +7,9 @@
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_audit.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/repo/repo.h"
 
 #include <errno.h>

@@ -7,6 +7,7 @@
 #include "json/json.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/repo/repo.h"
 
 #include <errno.h>

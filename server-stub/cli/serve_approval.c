@@ -11,6 +11,7 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/repo/role_file.h"
 #include "tuf/tuf.h"

@@ -11,6 +11,7 @@
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/ingest/ingest.h"
 
 #include <arpa/inet.h>

@@ -8,6 +8,7 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"
 #include "tuf/tuf.h"

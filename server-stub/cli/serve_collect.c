@@ -22,7 +22,9 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_budget.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_orders.h"
 #include "server-stub/ingest/ingest.h"
 
 #include <errno.h>

@@ -7,6 +7,10 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_rollouts.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_members.h"
+#include "server-stub/ingest/db_orders.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/replay.h"
 

@@ -8,6 +8,10 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_audit.h"
+#include "server-stub/ingest/db_budget.h"
+#include "server-stub/ingest/db_enrolments.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/ingest/enrol.h"
 #include "server-stub/signer/client.h"
 

@@ -7,7 +7,8 @@
 #include "model/labels.h"
 #include "model/opening.h"
 #include "server-stub/cli/serve.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_members.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "zone/zone.h"
 
 #include <errno.h>

@@ -6,7 +6,8 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_audit.h"
+#include "server-stub/ingest/db_events.h"
 
 enum { EVENTS_MAX = 1000, WAIT_MAX_S = 120 };
 

@@ -10,7 +10,8 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_gates.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/rollout/replay.h"
 
 #include <errno.h>

@@ -11,7 +11,7 @@
 #include "os/durable.h"
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_budget.h"
 
 #include <fcntl.h>
 #include <stdio.h>

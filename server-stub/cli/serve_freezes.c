@@ -9,6 +9,7 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_orders.h"
 
 #include <stdio.h>
 

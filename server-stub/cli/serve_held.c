@@ -8,7 +8,8 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_orders.h"
 
 #include <string.h>
 

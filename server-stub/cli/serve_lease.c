@@ -14,6 +14,10 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_places.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/ingest/ingest.h"
 #include "server-stub/signer/client.h"
 

@@ -3,7 +3,7 @@
  */
 #include "base/err.h"
 #include "server-stub/cli/serve.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_metrics.h"
 #include "server-stub/rollout/metric.h"
 #include "zone/zone.h"
 

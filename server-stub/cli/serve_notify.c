@@ -16,6 +16,8 @@
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/cli/watched_file.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_hooks.h"
 #include "server-stub/rollout/hooks.h"
 
 #include <errno.h>

@@ -15,6 +15,9 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_orders.h"
+#include "server-stub/ingest/db_reports.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
 #include "model/release.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/repo/repo.h"
 #include "zone/zone.h"
 

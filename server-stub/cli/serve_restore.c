@@ -12,6 +12,8 @@
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_orders.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/repo/plans.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/rebuild.h"

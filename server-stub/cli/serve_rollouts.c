@@ -7,7 +7,7 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/cli/serve_rollouts.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_rollouts.h"
 
 #include <errno.h>
 #include <stdio.h>

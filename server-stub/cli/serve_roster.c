@@ -10,6 +10,8 @@
 #include "server-stub/cli/serve_answer.h"
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_orders.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"
 #include "tuf/tuf.h"

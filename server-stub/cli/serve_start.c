@@ -14,6 +14,7 @@
 #include "server-stub/cli/serve_handlers.h"
 #include "server-stub/cli/serve_rollouts.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/repo/advice.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/rollout/preflight.h"

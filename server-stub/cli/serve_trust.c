@@ -7,6 +7,7 @@
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_orders.h"
 #include "server-stub/repo/repo.h"
 #include "server-stub/signer/client.h"
 #include "server-stub/signer/signer.h"

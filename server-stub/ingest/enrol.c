@@ -5,7 +5,9 @@
 #include "crypto/digest.h"
 #include "json/json.h"
 #include "model/enrolment.h"
-#include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_budget.h"
+#include "server-stub/ingest/db_enrolments.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "tuf/tuf.h"
 
 #include <errno.h>

@@ -6,6 +6,13 @@
 #include "json/json.h"
 #include "model/catalogue.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_audit.h"
+#include "server-stub/ingest/db_budget.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_metrics.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_places.h"
+#include "server-stub/ingest/db_reports.h"
 #include "tuf/tuf.h"
 
 #include <errno.h>

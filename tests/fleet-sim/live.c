@@ -11,6 +11,7 @@
 #include "os/process.h"
 #include "pack/pack.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/rollout/plan.h"
 #include "tests/fleet-sim/voice.h"
 

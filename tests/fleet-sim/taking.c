@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "json/json.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
 #include "server-stub/ingest/ingest.h"
 #include "tests/fleet-sim/voice.h"
 #include "tuf/tuf.h"

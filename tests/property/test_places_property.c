@@ -9,6 +9,10 @@
 #include "os/os.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_places.h"
+#include "server-stub/ingest/db_reports.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "support/folder.h"
 
 #include <setjmp.h>

@@ -1,6 +1,18 @@
 /* Each sentence of db.h. */
 #include "base/err.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_audit.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_evidence.h"
+#include "server-stub/ingest/db_gates.h"
+#include "server-stub/ingest/db_hooks.h"
+#include "server-stub/ingest/db_members.h"
+#include "server-stub/ingest/db_metrics.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_orders.h"
+#include "server-stub/ingest/db_places.h"
+#include "server-stub/ingest/db_reports.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "support/fault_loop.h"
 
 #include <errno.h>

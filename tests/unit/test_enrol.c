@@ -7,6 +7,9 @@
 #include "json/json.h"
 #include "model/enrolment.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_enrolments.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_reports.h"
 #include "server-stub/ingest/enrol.h"
 #include "tuf/tuf.h"
 

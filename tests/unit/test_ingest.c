@@ -5,6 +5,11 @@
 #include "json/json.h"
 #include "model/catalogue.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_events.h"
+#include "server-stub/ingest/db_members.h"
+#include "server-stub/ingest/db_metrics.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_reports.h"
 #include "server-stub/ingest/ingest.h"
 #include "tuf/tuf.h"
 

@@ -6,6 +6,11 @@
 #include "os/os.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_gates.h"
+#include "server-stub/ingest/db_metrics.h"
+#include "server-stub/ingest/db_nodes.h"
+#include "server-stub/ingest/db_reports.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/rollout/metric.h"
 
 #include <setjmp.h>

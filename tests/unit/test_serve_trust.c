@@ -4,6 +4,7 @@
 #include "os/os.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_rollouts.h"
 #include "server-stub/repo/offline.h"
 #include "support/fault_loop.h"
 #include "tuf/tuf.h"
