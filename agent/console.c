@@ -592,7 +592,7 @@ static void answer_hold(struct node *n, const struct control_peer *peer, const s
 	int r;
 
 	if (json_bool(json_get(request, "release"), false)) {
-		n->state->hold_until = 0;
+		n->state->hold_until = n->state->hold_s = 0;
 		STATE_SET(n->state->hold_reason, "");
 		STATE_SET(n->state->hold_by, "");
 	} else {
@@ -603,6 +603,7 @@ static void answer_hold(struct node *n, const struct control_peer *peer, const s
 			return;
 		}
 		n->state->hold_until = node_now(n) + for_s;
+		n->state->hold_s = for_s;
 		STATE_SET(n->state->hold_reason, reason);
 		user_of(peer, n->state->hold_by, sizeof(n->state->hold_by));
 	}

@@ -1,6 +1,7 @@
 #include "agent/update.h"
 
 #include "agent/local/service.h"
+#include "agent/phase/again.h"
 #include "agent/phase/dependants.h"
 #include "agent/phase/facts.h"
 #include "agent/phase/node.h"
@@ -212,7 +213,6 @@ static bool is_urgent(struct node *n, const char *component)
 {
 	const struct node_update *u = &n->state->update;
 	struct decision d = node_decide(n, component);
-	const struct node_retry *retry;
 
 	if (d.kind != DECIDE_TARGET)
 		return false;
@@ -222,8 +222,7 @@ static bool is_urgent(struct node *n, const char *component)
 		return false;
 	if (str_eq(u->component, component) && str_eq(u->to, d.version) && u->cause == (enum node_cause) d.cause)
 		return false; /* it is under way */
-	retry = state_retry(n->state, component, d.version);
-	return !retry || retry->not_before <= node_now(n);
+	return again_in_ms(n, state_retry(n->state, component, d.version)) == 0;
 }
 
 static bool urgent_waits(struct node *n)

@@ -2,6 +2,7 @@
  * commit - how an update ends well, or ends before anything has changed.
  */
 #include "agent/local/service.h"
+#include "agent/phase/again.h"
 #include "agent/phase/node.h"
 #include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
@@ -134,7 +135,7 @@ static void note_retry(struct node *n, const struct part *p, enum result_class c
 	/* A server's wish, which is bounded (held.h); not all nodes that heard it in the same moment. */
 	if (wait < n->attempt.leave_ms)
 		wait = n->attempt.leave_ms + random % b.base_ms;
-	retry->not_before = node_now(n) + (int64_t) (wait / 1000) + 1;
+	again_note(n, retry, wait);
 }
 
 /* What was stopped for the swap that did not come runs again. */

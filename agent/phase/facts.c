@@ -1,6 +1,7 @@
 #include "agent/phase/facts.h"
 
 #include "agent/local/inhibit.h"
+#include "agent/phase/again.h"
 #include "agent/phase/node.h"
 #include "agent/phase/turn.h"
 #include "base/version.h"
@@ -28,7 +29,7 @@ static struct local_facts local_facts_of(const struct node *n, const char *compo
 		.stuck = n->state->stuck && !n->bundle,
 		.busy = busy ? u->component : NULL,
 		.inhibited = list_inhibitors(n, &first, 1) > 0,
-		.held = n->state->hold_until > now,
+		.held = again_is_held(n),
 		.held_until = n->state->hold_until,
 		.hold_reason = n->state->hold_reason,
 		.max_swaps_per_day = n->config->max_swaps_per_day,

@@ -47,12 +47,16 @@ bool node_is_fresh(const struct node *n)
 void node_plan_at(struct node *n, int64_t at)
 {
 	int64_t now = node_now(n);
-	uint64_t in = at > now ? (uint64_t) (at - now) * 1000 + 50 : 50;
 
-	if (in > PLAN_LATEST_MS)
-		in = PLAN_LATEST_MS;
-	if (node_now_ms(n) + in < n->plan_ms)
-		n->plan_ms = node_now_ms(n) + in;
+	node_plan_in(n, at > now ? (uint64_t) (at - now) * 1000 + 50 : 50);
+}
+
+void node_plan_in(struct node *n, uint64_t in_ms)
+{
+	if (in_ms > PLAN_LATEST_MS)
+		in_ms = PLAN_LATEST_MS;
+	if (node_now_ms(n) + in_ms < n->plan_ms)
+		n->plan_ms = node_now_ms(n) + in_ms;
 }
 
 int node_save(struct node *n)

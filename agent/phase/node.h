@@ -289,6 +289,7 @@ bool node_is_fresh(const struct node *n);
 
 /* Decide again at this time of node_now(), in an hour at the latest, unless it is done sooner anyway. */
 void node_plan_at(struct node *n, int64_t at);
+void node_plan_in(struct node *n, uint64_t in_ms); /* the same, by the boot clock */
 
 /* Save the state; after a failure it says so once and returns it. */
 NODISCARD int node_save(struct node *n);

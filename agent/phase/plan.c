@@ -4,6 +4,7 @@
  * `decide` answers what a component should be; this asks it for every one of them, takes what weighs
  * most, and notes it, with all that goes in the same rename, as the update under way.
  */
+#include "agent/phase/again.h"
 #include "agent/phase/dependants.h"
 #include "agent/phase/facts.h"
 #include "agent/phase/manifest.h"
@@ -106,7 +107,7 @@ struct choice {
 static int consider(struct node *n, const char *component, struct choice *best)
 {
 	struct decision d = node_decide(n, component);
-	const struct node_retry *retry;
+	uint64_t pause_ms;
 	int weight, r;
 
 	r = obey_denial(n, component, &d);
@@ -126,9 +127,9 @@ static int consider(struct node *n, const char *component, struct choice *best)
 	weight = weight_of(&d);
 	if (weight <= best->weight)
 		return 0;
-	retry = state_retry(n->state, component, d.version);
-	if (retry && retry->not_before > node_now(n)) {
-		node_plan_at(n, retry->not_before);
+	pause_ms = again_in_ms(n, state_retry(n->state, component, d.version));
+	if (pause_ms > 0) {
+		node_plan_in(n, pause_ms);
 		return 0;
 	}
 	if (weight == 1 && all_staged(n, component, &d) && !owes_notice(n, component, &d))

@@ -3,6 +3,7 @@
  * we can prevent.
  */
 #include "agent/local/service.h"
+#include "agent/phase/again.h"
 #include "agent/phase/node.h"
 #include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
@@ -22,7 +23,7 @@ enum {
 	LOOK_MS = 100,
 	START_DEADLINE_MS = 60 * 1000,
 	STUCK_AGAIN_MS = 3600 * 1000,
-	RETRY_S = 300,
+	RETRY_MS = 300 * 1000,
 	TROUBLE_AGAIN_MS = 500,
 	TROUBLE_MS = 15 * 1000,
 };
@@ -384,7 +385,7 @@ static void note_retry(struct node *n, const struct part *p)
 	struct node_retry *retry = state_retry_add(n->state, p->component, p->to);
 
 	retry->failures++;
-	retry->not_before = node_now(n) + RETRY_S * (int64_t) (retry->failures < 12 ? retry->failures : 12);
+	again_note(n, retry, RETRY_MS * (retry->failures < 12 ? retry->failures : 12));
 }
 
 /* Brought by one, or watched since it was. */

@@ -1,6 +1,7 @@
 #include "agent/phase/watches.h"
 
 #include "agent/local/service.h"
+#include "agent/phase/again.h"
 #include "agent/phase/manifest.h"
 #include "agent/phase/node.h"
 #include "agent/probe/probe.h"
@@ -21,6 +22,7 @@ struct watch {
 	char component[STATE_ID_SIZE], version[STATE_VERSION_SIZE]; /* component "": free */
 	struct release release;
 	struct part_checks checks;
+	uint64_t end_ms; /* by the boot clock: a time of day that is put back makes no watch of years */
 	bool failed;
 	char why[STATE_DETAIL_SIZE];
 };
@@ -46,11 +48,17 @@ static struct watch *find(struct node *n, const char *component)
 	return NULL;
 }
 
-/* Is it to be watched here: good, not for long, and not in anybody else's hands? */
+/* Is it to be watched here: good, and not in anybody else's hands? */
+static bool is_ours(const struct node *n, const struct node_component *c)
+{
+	return c && c->version[0] && c->watch_until > 0 && !str_eq(c->name, AGENTS_COMPONENT) &&
+	       !update_concerns(n, c->name);
+}
+
+/* And not for long? */
 static bool is_due(const struct node *n, const struct node_component *c)
 {
-	return c && c->version[0] && c->watch_until > n->os->clock_real(n->os) &&
-	       !str_eq(c->name, AGENTS_COMPONENT) && !update_concerns(n, c->name);
+	return is_ours(n, c) && c->watch_until > n->os->clock_real(n->os);
 }
 
 static int begin(struct node *n, const struct node_component *c, struct watch **ret)
@@ -72,6 +80,8 @@ static int begin(struct node *n, const struct node_component *c, struct watch **
 		return r;
 	STATE_SET(w->component, c->name);
 	STATE_SET(w->version, c->version);
+	w->end_ms =
+		node_now_ms(n) + again_rest_s(c->watch_until, n->os->clock_real(n->os), w->release.watch_s) * 1000;
 	p.release = &w->release;
 	p.checks = &w->checks;
 	r = part_checks_begin(n, &p, PROBE_WATCH);
@@ -136,10 +146,13 @@ uint64_t watches_step(struct node *n)
 
 	for (size_t i = 0; n->watches && i < WATCHES_MAX; i++) {
 		struct watch *w = &n->watches->list[i];
-		const struct node_component *c = state_component(n->state, w->component);
+		struct node_component *c = state_component(n->state, w->component);
+		bool over = now >= w->end_ms;
 
-		if (w->component[0] && (!is_due(n, c) || !str_eq(c->version, w->version))) {
+		if (w->component[0] && (over || !is_ours(n, c) || !str_eq(c->version, w->version))) {
 			node_see_set(n, w->component, w->checks.set);
+			if (over && c && str_eq(c->version, w->version))
+				c->watch_until = 0; /* not begun anew by the time of day */
 			drop(w);
 		}
 	}

@@ -1,6 +1,7 @@
 #include "agent/phase/why.h"
 
 #include "agent/local/inhibit.h"
+#include "agent/phase/again.h"
 #include "agent/phase/facts.h"
 #include "agent/phase/node.h"
 #include "base/err.h"
@@ -40,13 +41,13 @@ static void explain_freeze(const struct node *n, const char *component, char *ou
 		(void) snprintf(out, size, "%s", f->reason);
 }
 
-static void explain_retry(const struct node_retry *retry, struct why *w)
+static void explain_retry(const struct node *n, const struct node_retry *retry, uint64_t in_ms, struct why *w)
 {
 	char at[TIMESTAMP_LEN + 1];
 
-	timestamp_format(at, retry->not_before);
 	w->reason = REASON_RETRY;
-	w->until = retry->not_before;
+	w->until = node_now(n) + (int64_t) (in_ms + 999) / 1000;
+	timestamp_format(at, w->until);
 	(void) snprintf(w->detail, sizeof(w->detail), "%llu attempts failed; the next is due at %s",
 			(unsigned long long) retry->failures, at);
 }
@@ -129,14 +130,16 @@ struct why node_why(struct node *n, const char *component)
 	struct why w = { .d = node_decide(n, component) };
 	const struct node_component *c = state_component(n->state, component);
 	const struct node_deferral *deferral;
-	const struct node_retry *retry;
+	struct node_retry *retry;
+	uint64_t pause_ms;
 
 	w.reason = w.d.reason;
 	w.until = w.d.until;
 	if (w.d.kind == DECIDE_TARGET) {
 		retry = state_retry(n->state, component, w.d.version);
-		if (retry && retry->not_before > node_now(n))
-			explain_retry(retry, &w);
+		pause_ms = again_in_ms(n, retry);
+		if (pause_ms > 0)
+			explain_retry(n, retry, pause_ms, &w);
 	}
 	if (!w.detail[0] && update_concerns(n, component))
 		explain_progress(n, w.detail, sizeof(w.detail));

@@ -211,7 +211,9 @@ struct node_result {
 struct node_retry {
 	char component[STATE_ID_SIZE], version[STATE_VERSION_SIZE];
 	uint64_t failures;
-	int64_t not_before;
+	int64_t not_before; /* by the time of day: for people, and for the next process */
+	int64_t wait_s; /* the whole pause; 0: an older agent's */
+	uint64_t due_ms; /* by the boot clock, in the process that noted or looked (phase/again.h); never saved */
 };
 
 /* Somebody here asked for rollouts to come later. */
@@ -236,6 +238,7 @@ struct node_state {
 	char boot_id[STATE_BOOT_ID_SIZE]; /* of the agent's last run */
 	bool stuck; /* a rollback failed (DESIGN.md section 8) */
 	int64_t hold_until; /* the local hold; 0: none */
+	int64_t hold_s; /* how long it is in all; 0: an older agent's */
 	char hold_reason[STATE_DETAIL_SIZE], hold_by[64];
 	struct node_component **components; /* sorted by name; pointers stay valid until state_done */
 	size_t component_count;

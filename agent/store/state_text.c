@@ -95,6 +95,7 @@ static const struct field top_fields[] = {
 	TEXT(struct node_state, "boot-id", boot_id),
 	OTHER(struct node_state, "stuck", KIND_BOOL, stuck),
 	OTHER(struct node_state, "hold-until", KIND_I64, hold_until),
+	OTHER(struct node_state, "hold-for", KIND_I64, hold_s),
 	TEXT(struct node_state, "hold-reason", hold_reason),
 	TEXT(struct node_state, "hold-by", hold_by),
 };
@@ -110,6 +111,7 @@ static const struct field retry_fields[] = {
 	VERSION(struct node_retry, "version", version), /* "": absent, the way back to which may fail too */
 	OTHER(struct node_retry, "failures", KIND_U64, failures),
 	OTHER(struct node_retry, "not-before", KIND_I64, not_before),
+	OTHER(struct node_retry, "wait", KIND_I64, wait_s),
 };
 static const struct field deferral_fields[] = {
 	ID(struct node_deferral, "component", component),

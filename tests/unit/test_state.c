@@ -76,6 +76,7 @@ static void assert_round_trip(void)
 		assert_memory_equal(s.results[i], back.results[i], sizeof(*s.results[i]));
 	assert_int_equal(s.report_sequence, back.report_sequence);
 	assert_int_equal(s.hold_until, back.hold_until);
+	assert_int_equal(s.hold_s, back.hold_s);
 	assert_string_equal(s.hold_reason, back.hold_reason);
 }
 
@@ -252,6 +253,7 @@ static void any_state(void)
 	ANY_TEXT(s.boot_id);
 	s.stuck = choose(2);
 	s.hold_until = any_time();
+	s.hold_s = any_time();
 	ANY_TEXT(s.hold_reason);
 	ANY_TEXT(s.hold_by);
 	for (unsigned i = 0; i < n; i++) {
@@ -276,6 +278,7 @@ static void any_state(void)
 		any_version(s.retries[i].version, sizeof(s.retries[i].version), true);
 		s.retries[i].failures = any_number();
 		s.retries[i].not_before = any_time();
+		s.retries[i].wait_s = any_time();
 	}
 	s.noticed_count = choose(STATE_NOTICED_MAX + 1);
 	for (size_t i = 0; i < s.noticed_count; i++) {
