@@ -404,6 +404,7 @@ struct data_save {
 	int fd; /* of the partial folder, -1 */
 	size_t next; /* entry */
 	int in, out; /* of the file under way, -1 */
+	struct stat source; /* what was opened as `in` */
 	uint64_t offset; /* in it */
 	bool as_root, committed;
 	uint8_t *chunk;
@@ -530,6 +531,21 @@ static int set_attributes(const struct data_save *s, const struct entry *e, int 
 	return r < 0 ? r : s->os->futimens(s->os, fd, e->times);
 }
 
+/*
+ * Those of the file whose bytes were read, not of the one that was seen under this name before: the folder is the
+ * component's own user's, who could let it see root's setuid program there, and read a file of his own.
+ */
+static int set_attributes_of_file(const struct data_save *s)
+{
+	const struct stat *st = &s->source;
+	const struct entry e = { .mode = st->st_mode & 07777,
+				 .uid = st->st_uid,
+				 .gid = st->st_gid,
+				 .times = { st->st_atim, st->st_mtim } };
+
+	return set_attributes(s, &e, s->out);
+}
+
 static void close_file(struct data_save *s)
 {
 	if (s->in >= 0)
@@ -543,7 +559,6 @@ static int open_file(struct data_save *s, const struct entry *e)
 {
 	char path[ITEM_NAME_SIZE + PATH_SIZE];
 	const char *name = NULL;
-	struct stat st;
 	int dirfd = open_original(s, e, &name), r;
 
 	if (dirfd < 0)
@@ -552,8 +567,8 @@ static int open_file(struct data_save *s, const struct entry *e)
 	(void) s->os->close(s->os, dirfd); /* a folder opened for reading */
 	if (s->in < 0)
 		return s->in;
-	r = s->os->fstat(s->os, s->in, &st);
-	if (r == 0 && !S_ISREG(st.st_mode))
+	r = s->os->fstat(s->os, s->in, &s->source);
+	if (r == 0 && (!S_ISREG(s->source.st_mode) || s->source.st_dev != s->scan.device))
 		r = -EBUSY; /* exchanged under our hands */
 	if (r < 0)
 		return r;
@@ -591,13 +606,17 @@ static bool is_late(const struct data_save *s, uint64_t until_ms)
 	return s->os->clock_boot_ms(s->os) >= until_ms;
 }
 
-/* 1: the file is copied; 0: more another time. */
+/*
+ * 1: the file is copied; 0: more another time. No further than it reached when it was opened: somebody who writes to it
+ * without end must not keep the node in the middle of a swap.
+ */
 static int copy_bytes(struct data_save *s, uint64_t until_ms)
 {
 	struct stat st;
 
 	do {
-		ssize_t n = s->os->pread(s->os, s->in, s->chunk, CHUNK, s->offset);
+		uint64_t left = (uint64_t) s->source.st_size - s->offset;
+		ssize_t n = s->os->pread(s->os, s->in, s->chunk, left < CHUNK ? (size_t) left : CHUNK, s->offset);
 		int r;
 
 		if (n < 0)
@@ -628,7 +647,7 @@ static int copy_file(struct data_save *s, const struct entry *e, uint64_t until_
 	if (r == 0)
 		r = copy_bytes(s, until_ms);
 	if (r == 1) {
-		int done = set_attributes(s, e, s->out);
+		int done = set_attributes_of_file(s);
 
 		close_file(s);
 		return done < 0 ? done : 1;
@@ -777,6 +796,18 @@ static int free_name(const struct os *os, int fd, size_t i, char out[static ITEM
 	return error < 0 ? error : is_there(os, fd, out, &error) ? -EEXIST : error;
 }
 
+/* The folder `path` of the component, made by us, to whoever owns the component's own; by its descriptor, for it is his to exchange. */
+static int give_away(const struct os *os, int data_fd, const char *folder, const struct stat *own)
+{
+	int fd = dir_open(os, data_fd, folder), r;
+
+	if (fd < 0)
+		return fd;
+	r = os->fchown(os, fd, own->st_uid, own->st_gid);
+	(void) os->close(os, fd); /* a folder opened for reading */
+	return r;
+}
+
 /* The folder may be gone with all else that was there; its owner is that of the component's own folder. */
 static int make_parent(const struct os *os, int data_fd, const char *component, const char *path)
 {
@@ -795,12 +826,48 @@ static int make_parent(const struct os *os, int data_fd, const char *component, 
 		if (r == -ENOENT) {
 			r = durable_mkdir(os, data_fd, folder, 0750);
 			if (r == 0 && geteuid() == 0 && os->fstatat(os, data_fd, component, &own) == 0)
-				r = os->fchownat(os, data_fd, folder, own.st_uid, own.st_gid);
+				r = give_away(os, data_fd, folder, &own);
 		}
 		if (r < 0 || !end)
 			return r;
 		*end = '/';
 	}
+}
+
+/*
+ * What the version that goes has put in the way to an item, a link or a file where a folder was, is displaced like the
+ * item itself: else a component could keep its node from getting back. 0 also where nothing stands there any more.
+ */
+static int clear_way(const struct os *os, const struct store_dirs *dirs, int save_fd, const struct data_item *item,
+		     size_t i)
+{
+	char part[PATH_SIZE], displaced[ITEM_NAME_SIZE];
+	int fd = dir_open(os, dirs->data, item->component), r = fd < 0 ? fd : 0;
+	const char *p = item->path, *slash;
+
+	for (; r == 0 && (slash = strchr(p, '/')); p = slash + 1) {
+		struct stat st;
+		int next;
+
+		(void) snprintf(part, sizeof(part), "%.*s", (int) (slash - p), p); /* guard_path: short */
+		r = os->fstatat(os, fd, part, &st);
+		if (r == 0 && !S_ISDIR(st.st_mode)) {
+			r = free_name(os, save_fd, i, displaced);
+			if (r == 0)
+				r = move(os, fd, part, save_fd, displaced);
+			break;
+		}
+		next = r < 0 ? r : os->openat(os, fd, part, O_RDONLY | O_DIRECTORY, 0);
+		if (next < 0) {
+			r = next;
+			break;
+		}
+		(void) os->close(os, fd); /* a folder opened for reading */
+		fd = next;
+	}
+	if (fd >= 0)
+		(void) os->close(os, fd); /* a folder; the move was synced */
+	return r == -ENOENT ? 0 : r;
 }
 
 static int restore_item(const struct os *os, const struct store_dirs *dirs, int save_fd, const struct record *rec,
@@ -817,6 +884,10 @@ static int restore_item(const struct os *os, const struct store_dirs *dirs, int 
 	if (r < 0 || (rec->present[i] && !saved))
 		return r; /* it was put back by an earlier run */
 	fd = open_parent(os, dirs->data, item->component, item->path, &name);
+	if (fd == -ENOTDIR || fd == -ELOOP) {
+		r = saved ? clear_way(os, dirs, save_fd, item, i) : 0;
+		fd = r < 0 ? r : -ENOENT;
+	}
 	if (fd == -ENOENT && saved) {
 		r = make_parent(os, dirs->data, item->component, item->path);
 		fd = r < 0 ? r : open_parent(os, dirs->data, item->component, item->path, &name);

@@ -14,6 +14,9 @@
  * place, and renames `record` to `restored`, so that a second run does nothing. Saves and what
  * they displaced are kept for DATA_KEPT_S. Owners, modes and times are copied, extended
  * attributes are not; sockets and fifos are left out. No part of a path may be a link.
+ *
+ * The folders are the component's own user's, who may exchange anything while we look: a copy has owner and mode of the
+ * file that was read, and its length when it was opened.
  */
 #ifndef SELFRIGHT_STORE_DATA_H
 #define SELFRIGHT_STORE_DATA_H
@@ -84,9 +87,9 @@ DEFINE_FREEP(struct data_save *, data_save_free)
 
 /*
  * Put back the items that come back by themselves (`all`: every one). What was not there when it was
- * saved goes away. Each rename is made durable by fsync of both folders before the next; the last one marks
- * the save as restored. 0 also when that was done before. -ENOENT: no such save; -ERR_TREE: its record is
- * malformed. On failure it can be run again.
+ * saved goes away; a link or a file that stands where a folder of the way to an item was is displaced too. Each
+ * rename is made durable by fsync of both folders before the next; the last one marks the save as restored. 0 also when
+ * that was done before. -ENOENT: no such save; -ERR_TREE: its record is malformed. On failure it can be run again.
  */
 NODISCARD int data_restore(const struct os *os, const struct store_dirs *dirs, const char *name, bool all);
 

@@ -331,6 +331,128 @@ static void test_sockets_and_fifos_are_left_out(void **state)
 	assert_int_equal(fstatat(w->d.saved, "web-1/copy-0/fifo", &st, AT_SYMLINK_NOFOLLOW), -1);
 }
 
+/* The folder is the component's own user's: what is seen under a name need not be what is read there. */
+static void test_a_file_keeps_its_own_owner_and_mode(void **state)
+{
+	struct world *w = *state;
+	struct data_set set = one_move();
+	struct data_save *s = NULL;
+	struct stat st;
+	int r = 0;
+
+	set.item_count = 1;
+	assert_int_equal(dir_make_path(os_quick(), w->d.data, "web/db", 0750), 0);
+	put(w->d.data, "web/db/seen", "a program of root's");
+	assert_int_equal(fchmodat(w->d.data, "web/db/seen", 04755, 0), 0);
+	put(w->d.data, "web/read", "a program of somebody else's");
+	assert_int_equal(data_save_begin(os_quick(), &w->d, "web-1", &set, &s), 0);
+	assert_int_equal(renameat(w->d.data, "web/read", w->d.data, "web/db/seen"), 0);
+	while (r == 0)
+		r = data_save_step(s, 0);
+	assert_int_equal(r, 1);
+	assert_int_equal(data_save_commit(s), 0);
+	data_save_free(s);
+	expect(w->d.saved, "web-1/copy-0/seen", "a program of somebody else's");
+	assert_int_equal(fstatat(w->d.saved, "web-1/copy-0/seen", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+}
+
+static void append(int fd, size_t bytes)
+{
+	char *text = malloc(bytes);
+	struct stat st;
+
+	assert_non_null(text);
+	memset(text, 'x', bytes);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(pwrite(fd, text, bytes, st.st_size), (ssize_t) bytes);
+	free(text);
+}
+
+static void test_a_file_that_grows_without_end_is_copied(void **state)
+{
+	enum { SIZE = 400 * 1024, STEPS = 20 };
+	struct world *w = *state;
+	struct data_set set = one_move();
+	struct data_save *s = NULL;
+	struct stat st;
+	int fd, r = 0;
+
+	set.item_count = 1;
+	assert_int_equal(dir_make_path(os_quick(), w->d.data, "web/db", 0750), 0);
+	fd = openat(w->d.data, "web/db/log", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	append(fd, SIZE);
+	assert_int_equal(data_save_begin(os_quick(), &w->d, "web-1", &set, &s), 0);
+	for (int i = 0; r == 0 && i < STEPS; i++) {
+		r = data_save_step(s, 0);
+		append(fd, SIZE);
+	}
+	assert_int_equal(r, 1);
+	assert_int_equal(data_save_commit(s), 0);
+	data_save_free(s);
+	(void) close(fd);
+	assert_int_equal(fstatat(w->d.saved, "web-1/copy-0/log", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(st.st_size >= SIZE && st.st_size <= 2 * SIZE); /* as long as it was when it was opened */
+}
+
+static struct data_set one_deep_item(void)
+{
+	struct data_set set = one_move();
+
+	set.items[0] = (struct data_item){ .component = "web", .path = "var/lib/db", .restore = true };
+	set.item_count = 1;
+	return set;
+}
+
+static void put_deep(int data_fd)
+{
+	assert_int_equal(dir_make_path(os_quick(), data_fd, "web/var/lib/db", 0750), 0);
+	put(data_fd, "web/var/lib/db/table", "old");
+}
+
+/* The version that goes has moved its data elsewhere, and left a link. */
+static void put_link_in_the_way(int data_fd)
+{
+	assert_int_equal(dir_make_path(os_quick(), data_fd, "web/elsewhere", 0750), 0);
+	put(data_fd, "web/elsewhere/stays", "of the new version");
+	assert_int_equal(tree_remove(os_quick(), data_fd, "web/var/lib"), 0);
+	assert_int_equal(symlinkat("../elsewhere", data_fd, "web/var/lib"), 0);
+}
+
+static void test_what_stands_in_the_way_is_displaced(void **state)
+{
+	struct world *w = *state;
+	const struct data_set set = one_deep_item();
+	char target[32] = "";
+	struct stat st;
+
+	put_deep(w->d.data);
+	assert_int_equal(save(os_quick(), &w->d, "web-1", &set), 0);
+	put_link_in_the_way(w->d.data);
+	assert_int_equal(data_restore(os_quick(), &w->d, "web-1", false), 0);
+	expect(w->d.data, "web/var/lib/db/table", "old");
+	assert_int_equal(fstatat(w->d.data, "web/var/lib", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISDIR(st.st_mode));
+	expect(w->d.data, "web/elsewhere/stays", "of the new version");
+	assert_int_equal(faccessat(w->d.data, "web/elsewhere/db", F_OK, 0), -1);
+	assert_int_equal(readlinkat(w->d.saved, "web-1/displaced-0", target, sizeof(target) - 1), 12);
+	assert_string_equal(target, "../elsewhere");
+
+	/* A file where the first folder was; what was absent before stays so. */
+	assert_int_equal(save(os_quick(), &w->d, "web-2", &set), 0);
+	assert_int_equal(tree_remove(os_quick(), w->d.data, "web/var"), 0);
+	put(w->d.data, "web/var", "a file");
+	assert_int_equal(data_restore(os_quick(), &w->d, "web-2", false), 0);
+	expect(w->d.data, "web/var/lib/db/table", "old");
+	expect(w->d.saved, "web-2/displaced-0", "a file");
+	assert_int_equal(tree_remove(os_quick(), w->d.data, "web/var"), 0);
+	assert_int_equal(save(os_quick(), &w->d, "web-3", &set), 0);
+	put(w->d.data, "web/var", "another file");
+	assert_int_equal(data_restore(os_quick(), &w->d, "web-3", false), 0);
+	expect(w->d.data, "web/var", "another file");
+}
+
 static void test_kept_for_seven_days(void **state)
 {
 	static const char *const claimed[] = { "web-1" };
@@ -490,6 +612,49 @@ static void test_restoring_with_faults(void **state)
 
 /* --- giving up --- */
 
+static int prep_in_the_way(struct fault_case *c)
+{
+	const struct data_set set = one_deep_item();
+	struct store_dirs d;
+	int r;
+
+	if (mkdirat(c->dirfd, "data", 0755) < 0 || mkdirat(c->dirfd, "saved", 0700) < 0)
+		return -errno;
+	d = dirs_of(c);
+	put_deep(d.data);
+	r = save(os_quick(), &d, "web-1", &set);
+	put_link_in_the_way(d.data);
+	dirs_close(&d);
+	return r;
+}
+
+/* Whatever happened, the next run puts it back, and what was in the way is kept. */
+static void check_in_the_way(struct fault_case *c, int r)
+{
+	struct store_dirs d = dirs_of(c);
+	char target[32] = "";
+
+	if (r == 0)
+		expect(d.data, "web/var/lib/db/table", "old");
+	assert_int_equal(data_restore(os_quick(), &d, "web-1", false), 0);
+	expect(d.data, "web/var/lib/db/table", "old");
+	expect(d.data, "web/elsewhere/stays", "of the new version");
+	assert_true(readlinkat(d.saved, "web-1/displaced-0", target, sizeof(target) - 1) > 0);
+	dirs_close(&d);
+}
+
+FAULT_TEST(in_the_way){ .name = "putting back behind a link",
+			.prep = prep_in_the_way,
+			.body = body_restore,
+			.check = check_in_the_way };
+
+static void test_clearing_the_way_with_faults(void **state)
+{
+	(void) state;
+	fault_test_run(&in_the_way);
+	crash_test_run(&in_the_way, 6);
+}
+
 static int save_at(const struct os *os, const struct store_dirs *d, const char *name, int64_t at, const char *from)
 {
 	struct data_set set = one_move();
@@ -596,10 +761,14 @@ int main(void)
 		T(test_a_record_that_is_none_changes_nothing),
 		T(test_holes_and_many_bytes),
 		T(test_sockets_and_fifos_are_left_out),
+		T(test_a_file_keeps_its_own_owner_and_mode),
+		T(test_a_file_that_grows_without_end_is_copied),
+		T(test_what_stands_in_the_way_is_displaced),
 		T(test_kept_for_seven_days),
 		T(test_for_want_of_room_the_oldest_that_are_not_the_last_go),
 		cmocka_unit_test(test_saving_with_faults),
 		cmocka_unit_test(test_restoring_with_faults),
+		cmocka_unit_test(test_clearing_the_way_with_faults),
 		cmocka_unit_test(test_giving_up_with_faults),
 	};
 

@@ -235,6 +235,31 @@ def a_data_folder_is_given_away_however_often_it_takes(fleet, node):
     install(fleet, node)
 
 
+@story
+def data_behind_a_link_does_not_keep_the_node_from_going_back(fleet, node):
+    """The new version moves its data elsewhere and leaves a link where a folder was; then it fails."""
+    start = (b"#!/bin/sh\ncd \"$SELFRIGHT_DATA\" || exit 1\nmkdir -p var/db\n"
+             b"[ $SELFRIGHT_VERSION = 1.0.0 ] || { mv var moved; ln -s moved var; }\n"
+             b"echo \"$SELFRIGHT_VERSION\" >>var/db/rows\necho \"$SELFRIGHT_VERSION $1\" >running\nexec sleep 100000\n")
+    doc = dict(WEB, data=[{"path": "var/db", "on_rollback": "restore"}])
+    fleet.release("web", "1.0.0", dict(web_files("1.0.0"), **{"bin/start": (0o755, start)}), doc=doc)
+    fleet.rollout("r1", "web", "1.0.0")
+    fleet.publish()
+    node.start()
+    node.until_result("good", to="1.0.0")
+    fleet.release("web", "1.1.0", dict(web_files("1.1.0", broken=True), **{"bin/start": (0o755, start)}), doc=doc)
+    fleet.rollout("r2", "web", "1.1.0")
+    fleet.publish()
+    node.push()
+    node.until_result("check-failed", to="1.1.0")
+    node.until("the old version serves", lambda: node.running() == "1.0.0")
+    assert node.current() == "1.0.0" and not node.status()["stuck"]
+    data = node.root + "/data/web"
+    assert not os.path.islink(data + "/var")
+    assert open(data + "/var/db/rows").read().split() == ["1.0.0", "1.0.0"]
+    assert open(data + "/moved/db/rows").read().split() == ["1.0.0", "1.1.0"]
+
+
 if __name__ == "__main__":
     chosen = [s for s in stories if not sys.argv[2:] or s.__name__ in sys.argv[2:]]
     build = os.path.abspath(sys.argv[1])
