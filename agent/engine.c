@@ -372,6 +372,9 @@ static void on_frame(struct engine *e, const struct frame *f)
 	case LINK_TIMESTAMP:
 		receive_timestamp(n, f->data, f->len);
 		break;
+	case LINK_MISSED:
+		e->poll_at_ms = asking_when_missed(e->poll_at_ms, node_now_ms(n), n->polled_ms, random_u64(n->os));
+		break;
 	case LINK_PUT_WANT:
 		gather_block(n, f->id, f->data, f->len);
 		break;

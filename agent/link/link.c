@@ -54,6 +54,7 @@ struct hints {
 	unsigned spent; /* of HINTS_AT_ONCE */
 	uint64_t since_ms; /* one comes back each HINT_EVERY_MS from then on */
 	struct buf newest; /* the one that waits; empty: none */
+	bool missed; /* one did not reach the engine */
 };
 
 /* A fetch of the engine, on the roads it may still take. */
@@ -110,7 +111,7 @@ static bool connected(const struct link *l)
 
 /* --- to the engine --- */
 
-static void tell_engine(struct link *l, enum link_frame type, uint32_t id, const void *data, size_t len)
+static int tell_engine(struct link *l, enum link_frame type, uint32_t id, const void *data, size_t len)
 {
 	int r = frame_send(&l->engine, (uint16_t) type, id, data, len);
 
@@ -118,6 +119,7 @@ static void tell_engine(struct link *l, enum link_frame type, uint32_t id, const
 	if (r < 0)
 		log_warning("link-engine-slow", "a message for the engine was dropped: type=%d reason=%s", type,
 			    err_text(r));
+	return r;
 }
 
 static void tell_state(struct link *l, bool up, const char *reason)
@@ -240,16 +242,16 @@ static void on_state(void *user, bool up, const char *reason)
 	tell_state(l, up, reason);
 }
 
-static void hand_announcement(struct link *l, const void *payload, size_t len)
+static int hand_announcement(struct link *l, const void *payload, size_t len)
 {
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(ANNOUNCE_MAX);
 	int r = gzip_expand(payload, len, &text);
 
-	if (r < 0)
-		log_warning("link-announcement", "an announcement was dropped: %s", err_text(r));
-	else
-		tell_engine(l, LINK_ANNOUNCE, 0, text.data, text.len);
+	if (r == 0)
+		return tell_engine(l, LINK_ANNOUNCE, 0, text.data, text.len);
+	log_warning("link-announcement", "an announcement was dropped: %s", err_text(r));
+	return r == -ENOMEM ? r : 0; /* rubbish is no loss */
 }
 
 static void tell_enrolled(struct link *l, uint32_t id, long status, const void *data, size_t len)
@@ -279,11 +281,14 @@ static void hand_hint(struct link *l, enum inbound in, const void *payload, size
 		[IN_ACK] = LINK_ACK,	       [IN_GRANT] = LINK_GRANT,
 	};
 
+	int r = 0;
+
 	l->broker_answers = l->broker_answers || in == IN_ACK;
 	if (types[in] == LINK_ANNOUNCE)
-		hand_announcement(l, payload, len);
+		r = hand_announcement(l, payload, len);
 	else if (len <= SMALL_MAX)
-		tell_engine(l, types[in], 0, payload, len);
+		r = tell_engine(l, types[in], 0, payload, len);
+	l->hints[in].missed = l->hints[in].missed || r < 0;
 }
 
 static void give_back(struct hints *h, uint64_t now)
@@ -299,7 +304,11 @@ static void give_back(struct hints *h, uint64_t now)
 	}
 }
 
-/* When there are too many the newest waits and takes the place of those before it: each says where things stand by itself. */
+/*
+ * When there are too many the newest waits and takes the place of those before it. What comes last need not say most: a
+ * bridge that goes round, or a session that is taken up again, repeats what was said before. So the engine is told that
+ * it missed something, as often as it gets anything.
+ */
 static void take_hint(struct link *l, enum inbound in, const void *payload, size_t len)
 {
 	struct hints *h = &l->hints[in];
@@ -310,9 +319,25 @@ static void take_hint(struct link *l, enum inbound in, const void *payload, size
 		hand_hint(l, in, payload, len);
 		return;
 	}
+	h->missed = h->missed || h->newest.len > 0;
 	buf_clear(&h->newest);
-	if (buf_add(&h->newest, payload, len) < 0)
-		buf_clear(&h->newest); /* lost, as on the way */
+	if (buf_add(&h->newest, payload, len) < 0) {
+		buf_clear(&h->newest);
+		h->missed = true;
+	}
+}
+
+/* An acknowledgement or a grant that got lost is asked for again by whoever waits for it. */
+static void tell_missed(struct link *l, enum inbound in)
+{
+	bool news = in == IN_ANNOUNCE || in == IN_TIMESTAMP || in == IN_NODE_ANNOUNCE;
+
+	l->hints[in].missed = news && tell_engine(l, LINK_MISSED, 0, NULL, 0) < 0;
+}
+
+static bool hint_waits(const struct hints *h)
+{
+	return h->newest.len > 0 || h->missed;
 }
 
 static void hand_waiting_hints(struct link *l)
@@ -320,14 +345,17 @@ static void hand_waiting_hints(struct link *l)
 	for (size_t i = 0; i < IN_COUNT; i++) {
 		struct hints *h = &l->hints[i];
 
-		if (h->newest.len == 0)
+		if (!hint_waits(h))
 			continue;
 		give_back(h, now_ms(l));
 		if (h->spent >= HINTS_AT_ONCE)
 			continue;
 		h->spent++;
-		hand_hint(l, (enum inbound) i, h->newest.data, h->newest.len);
+		if (h->newest.len > 0)
+			hand_hint(l, (enum inbound) i, h->newest.data, h->newest.len);
 		buf_done(&h->newest);
+		if (h->missed)
+			tell_missed(l, (enum inbound) i);
 	}
 }
 
@@ -336,7 +364,7 @@ static uint64_t next_hint_ms(const struct link *l)
 	uint64_t at = UINT64_MAX;
 
 	for (size_t i = 0; i < IN_COUNT; i++)
-		if (l->hints[i].newest.len > 0 && l->hints[i].since_ms + HINT_EVERY_MS < at)
+		if (hint_waits(&l->hints[i]) && l->hints[i].since_ms + HINT_EVERY_MS < at)
 			at = l->hints[i].since_ms + HINT_EVERY_MS;
 	return at;
 }

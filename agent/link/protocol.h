@@ -40,6 +40,7 @@ enum link_frame {
 	LINK_ENROLLED = 23, /* u16 HTTP status (0: no answer), then the answer, or the reason in words */
 	LINK_PUT_WANT = 24, /* u64 index of a block; the id of LINK_PUT */
 	LINK_RECEIPT = 25, /* a signed receipt of a collection */
+	LINK_MISSED = 27, /* empty: more was announced than this process could hand over; ask what is new */
 	/* u8 0 not connected, 1 connected, 2 our own certificate was refused; then the reason in words: display, and the start
 	 * of a reconciliation */
 	LINK_STATE = 21,

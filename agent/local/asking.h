@@ -16,6 +16,12 @@
  */
 uint64_t asking_when_connected(uint64_t at, uint64_t now, uint64_t polled_ms, uint64_t often_ms, uint64_t random);
 
+/*
+ * Some of what was announced did not arrive, too much came at once: within half a minute, but not within half a minute of
+ * the last question (`polled_ms`, 0: never), however often that happens.
+ */
+uint64_t asking_when_missed(uint64_t at, uint64_t now, uint64_t polled_ms, uint64_t random);
+
 /* Nothing is announced any more: as often as without a broker, from now on; a tenth apart. */
 uint64_t asking_when_lost(uint64_t at, uint64_t now, uint64_t often_ms, uint64_t random);
 

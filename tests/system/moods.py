@@ -357,7 +357,31 @@ check("a broker that sends rubbish does not fill the log", (ACK, b"at last") in 
 announced = lambda: [p for k, p in link.frames if k == ANNOUNCE]
 check("... nor keep the engine busy, which gets the newest", link.until(lambda: announced()[-1:] == [b'{"number":2999}']) and
       20 <= len(announced()) < 1000, (len(announced()), announced()[-3:]))
+missed = lambda: sum(k == MISSED for k, p in link.frames)
+check("... and hears that there was more", link.until(lambda: missed() > 0) and missed() < 1000, missed())
 link.end()
+
+
+class Repeats(Mimic):
+    """News among what was said before, as a bridge that goes round or a session that is taken up again has it."""
+
+    many = 0
+
+    def subscribed(self, s, version, body):
+        if b"/certificate" in body:
+            old = b"".join(publication(TOPIC + "announce", gzip.compress(b'{"number":%d}' % i)) for i in range(self.many))
+            s.sendall(old + publication(TOPIC + "announce", gzip.compress(b"news")) + old + publication(TOPIC + "ack", b"at last"))
+
+
+for many, what in ((9, "what was handed over whole is no loss"), (30, "news that were passed over are asked for")):
+    mimic = Repeats()
+    mimic.many = many
+    link = Link(f"repeats-{many}", to(mimic))
+    link.until(lambda: (ACK, b"at last") in link.frames and len(announced()) >= 19)
+    link.until(missed, 10 if many > 9 else 2)
+    check(f"{what}: {many} old ones on both sides", bool(missed()) == (many > 9) and
+          ((ANNOUNCE, b"news") in link.frames) == (many <= 9), (missed(), len(announced())))
+    link.end()
 
 
 class Garbage(Mimic):

@@ -48,10 +48,30 @@ static void without_the_broker_it_asks_as_often_as_without_one(void **state)
 	assert_int_equal(asking_when_lost(now + 5, now, QUARTER, 0), now + 5);
 }
 
+static void whoever_missed_something_asks_within_half_a_minute(void **state)
+{
+	const uint64_t now = 10 * HOUR, due = now + 6 * HOUR, half = MINUTE / 2;
+
+	(void) state;
+	assert_int_equal(asking_when_missed(due, now, 0, 0), now);
+	assert_int_equal(asking_when_missed(due, now, now - HOUR, half - 1), now + half - 1);
+	assert_int_equal(asking_when_missed(due, now, now - HOUR, half), now);
+	/* Not right behind the last question, whatever goes on. */
+	assert_int_equal(asking_when_missed(due, now, now, 0), now + half);
+	assert_int_equal(asking_when_missed(due, now, now - 1000, 7), now - 1000 + half + 7);
+	/* What was due before stays due, and a flood moves nothing forward. */
+	assert_int_equal(asking_when_missed(now + 5, now, 0, 0), now + 5);
+	for (uint64_t at = due, i = 0; i < 100; i++) {
+		at = asking_when_missed(at, now + i, now - HOUR, half - 1 - i % half);
+		assert_int_equal(at, now + half - 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(once_connected_it_asks_within_a_minute),
+		cmocka_unit_test(whoever_missed_something_asks_within_half_a_minute),
 		cmocka_unit_test(without_the_broker_it_asks_as_often_as_without_one),
 	};
 
