@@ -19,14 +19,20 @@
  *   rotate   another CA; targets say, signed offline, that nodes trust both        old issues
  *   switch   servers and nodes get certificates of the new one, both are trusted   new issues
  *   finish   targets say that the old one counts no more; it is put away
+ *   cancel   instead of switch: targets say that the new one counts no more; it is put away
  *
  * Every step can be given again: what was interrupted goes on from where it was, by what signer and targets say.
  */
 
-enum step { IDLE, ANNOUNCING, DISTRIBUTING, SWITCHING, RENEWING, FINISHING };
+enum step { IDLE, ANNOUNCING, DISTRIBUTING, SWITCHING, RENEWING, FINISHING, CANCELLING };
 static const char *const step_names[] = {
-	[IDLE] = "idle",	   [ANNOUNCING] = "announcing", [DISTRIBUTING] = "distributing",
-	[SWITCHING] = "switching", [RENEWING] = "renewing",	[FINISHING] = "finishing",
+	[IDLE] = "idle",
+	[ANNOUNCING] = "announcing",
+	[DISTRIBUTING] = "distributing",
+	[SWITCHING] = "switching",
+	[RENEWING] = "renewing",
+	[FINISHING] = "finishing",
+	[CANCELLING] = "cancelling",
 };
 
 static const char *passphrase_file, *output, *reason;
@@ -68,7 +74,11 @@ static void judge(struct picture *p)
 		p->step = IDLE;
 	else if (switched && lists(json_get(p->answer, "retired"), other))
 		p->step = FINISHING;
-	else if (!lists(announced, issues) || !lists(announced, other))
+	else if (!switched && lists(json_get(p->answer, "retired"), other)) {
+		p->step = CANCELLING;
+		p->coming = NULL; /* nobody is to trust it any more */
+		p->going = other;
+	} else if (!lists(announced, issues) || !lists(announced, other))
 		p->step = ANNOUNCING;
 	else if (!str_eq(json_string(json_at(announced, 0)), issues))
 		p->step = SWITCHING;
@@ -170,6 +180,7 @@ static const char *next_of(enum step s)
 		[SWITCHING] = "the new CA issues and targets do not say so yet: selfright ca switch goes on",
 		[RENEWING] = "nodes get certificates of the new CA; when all have: selfright ca finish",
 		[FINISHING] = "the old CA is to be put away still: selfright ca finish goes on",
+		[CANCELLING] = "the new CA is withdrawn and to be put away still: selfright ca cancel goes on",
 	};
 
 	return words[s];
@@ -366,6 +377,60 @@ static int finish(struct picture *p)
 	return r;
 }
 
+/* Who has a certificate of this one? By what nodes reported, and the signer gives none before the switch. */
+static int64_t issued_to(const struct picture *p, const char *sha256)
+{
+	const struct json *list = json_get(p->answer, "authorities");
+	int64_t count = 0;
+
+	for (size_t i = 0; i < json_count(list); i++)
+		if (str_eq(json_string(json_get(json_at(list, i), "sha256")), sha256))
+			(void) json_integer(json_get(json_at(list, i), "issued_to"), &count); /* 0 as it was */
+	return count;
+}
+
+/*
+ * Nobody uses it yet, so nodes lose nothing by dropping it. Targets say so even if they never named it: a signing
+ * request of `rotate` that somebody still carries is outdated by that, and cannot bring it back.
+ */
+static int cancel(struct picture *p)
+{
+	struct certificate_bundle left = { .count = 1 };
+	char coming[SHA256_HEX + 1] = "";
+	int r;
+
+	if (p->step == IDLE)
+		return cli_fail(p->c, CLI_REFUSED, "there is nothing to cancel: %s", next_of(p->step));
+	if (p->step != ANNOUNCING && p->step != DISTRIBUTING && p->step != CANCELLING)
+		return cli_fail(
+			p->c, CLI_REFUSED,
+			"the new CA issues already, nodes and servers use it: %s; selfright ca rotate makes "
+			"another one afterwards",
+			next_of(p->step));
+	(void) snprintf(coming, sizeof(coming), "%s", p->step == CANCELLING ? p->going : p->coming);
+	if (issued_to(p, coming) > 0)
+		return cli_fail(
+			p->c, CLI_REFUSED,
+			"%lld nodes report certificates of the new CA: they would lose them (selfright ca show)",
+			(long long) issued_to(p, coming));
+	if (dry_run) {
+		cli_say(p->c,
+			"would have targets say that %.16s counts no more, and put it away; the old one goes on "
+			"issuing",
+			coming);
+		return CLI_OK;
+	}
+	left.items[0] = p->have.items[0]; /* borrowed */
+	r = p->step != CANCELLING ? announce(p, &left, coming) : CLI_OK;
+	if (r == CLI_OK)
+		r = tell_serve(p, "retire", coming);
+	if (r == CLI_OK && !json_bool(json_get(p->answer, "own_broker"), true))
+		cli_say(p->c,
+			"your own broker still takes the withdrawn one: selfright broker-config -o DIR, then "
+			"start it again");
+	return r;
+}
+
 static int show(struct picture *p)
 {
 	(void) p;
@@ -479,6 +544,26 @@ static int cmd_finish(int argc, char **argv)
 	return run(&command, argc, argv, finish);
 }
 
+static int cmd_cancel(int argc, char **argv)
+{
+	static const struct cli_option options[] = {
+		OFFLINE_OPTIONS,
+		{ 0 },
+	};
+	static const struct cli_command command = {
+		.usage = "ca cancel [--dry-run] [--reason TEXT]",
+		.summary = "withdraw the new CA before it issues",
+		.details =
+			"The way back from ca rotate, until ca switch. Targets say that the new CA counts no "
+			"more; nodes "
+			"drop it after\ntrying whether they get through without it. The old one goes on issuing.",
+		.example = "selfright ca cancel --reason 'made for the wrong fleet'",
+		.options = options,
+	};
+
+	return run(&command, argc, argv, cancel);
+}
+
 int cmd_ca(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
@@ -486,6 +571,7 @@ int cmd_ca(int argc, char **argv)
 		{ "rotate", "make another CA and have every node trust both", cmd_rotate },
 		{ "switch", "let it issue: servers and nodes get certificates of it", cmd_switch },
 		{ "finish", "the old one counts no more", cmd_finish },
+		{ "cancel", "withdraw the new one before it issues", cmd_cancel },
 		{ 0 },
 	};
 
