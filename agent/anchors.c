@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "crypto/certificate.h"
 #include "json/json.h"
-#include "os/durable.h"
 #include "tuf/tuf.h"
 
 #include <errno.h>
@@ -38,22 +37,14 @@ static void complain(struct anchors *a, int r, const char *what)
 
 /* --- what there is, for the report --- */
 
-/* Which of ours issued the certificate in force? */
-static void find_issuer(struct anchors *a, const struct certificate_bundle *have)
+/* Which of ours issued the certificate in force? Nobody known, where there is none yet. */
+static void find_issuer(struct anchors *a)
 {
 	struct node *n = a->node;
-	CLEANUP(buf_done)
-	struct buf own = BUF_INIT(CA_FILE_MAX);
 
-	n->ca_issuer[0] = '\0';
 	n->certificate_changed = false;
-	if (file_read(n->os, a->dirfd, PAIR_CERTIFICATE, own.max, &own) < 0)
-		return; /* there is none yet */
-	for (size_t i = 0; i < have->count; i++)
-		if (certificate_is_of(buf_str(&own), have->items[i].pem) == 0) {
-			memcpy(n->ca_issuer, have->items[i].sha256, sizeof(n->ca_issuer));
-			return;
-		}
+	if (ca_issuer_of(n->os, a->dirfd, PAIR_CERTIFICATE, n->ca_issuer) < 0)
+		n->ca_issuer[0] = '\0';
 }
 
 static int look(struct anchors *a)
@@ -76,7 +67,7 @@ static int look(struct anchors *a)
 		return r;
 	n->ca_trusted = names;
 	names = old; /* let go below */
-	find_issuer(a, &have);
+	find_issuer(a);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "agent/enrol.h"
 
 #include "agent/link/protocol.h"
+#include "agent/local/ca.h"
 #include "agent/phase/node.h"
 #include "agent/update.h"
 #include "base/err.h"
@@ -22,6 +23,7 @@
 enum {
 	ANSWER_MS = 150 * 1000, /* a request nobody answered is sent again */
 	TRIAL_MS = 90 * 1000, /* how long the broker may take to accept the next pair */
+	BUSY_MS = 5000,
 	TRIALS_MAX = 3, /* then another is asked for */
 	SPACING_S = 3600, /* between two renewals, whatever the clock says; less for short lives */
 	KEY_PEM_MAX = 8 * 1024,
@@ -283,8 +285,10 @@ static void take_next(struct enrol *e, const char *certificate)
 	n->enrolment[0] = '\0';
 	e->trials = 0;
 	e->try_at_ms = 0;
-	log_notice("certificate-issued",
-		   "a renewed certificate is here; the broker has to take it before it counts");
+	e->refused = false; /* of the one before */
+	log_notice("certificate-issued", "a renewed certificate is here; %s before it counts",
+		   n->config->broker.host ? "the broker has to take it"
+					  : "a CA that is trusted must have issued it");
 }
 
 static void take_answer(struct enrol *e, const struct enrolment_answer *a)
@@ -353,11 +357,19 @@ void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len)
 
 /* --- the next pair proves itself --- */
 
-static void promote(struct enrol *e)
+/* Between two renewals, and for a broker that is away. One that ends before it begins, or at once, is no reason to ask all the time. */
+static uint64_t spacing_ms(const struct enrol *e)
+{
+	int64_t life = e->pair.not_after - e->pair.not_before,
+		spacing = life / 6 < SPACING_S ? life / 6 : SPACING_S;
+
+	return (uint64_t) (life <= 0 ? SPACING_S : spacing < 1 ? 1 : spacing) * 1000;
+}
+
+static void promote(struct enrol *e, const char *proof)
 {
 	struct node *n = e->node;
 	char until[TIMESTAMP_LEN + 1];
-	int64_t life, spacing;
 	int r = pair_promote(n->os, e->dirfd);
 
 	/* After the first rename it is in force, whatever became of the second: settling finishes it. */
@@ -375,24 +387,17 @@ static void promote(struct enrol *e)
 	e->trials = 0;
 	backoff_reset(&e->trial_backoff);
 	/* A clock that is wrong would ask again at once, and for ever. */
-	life = e->pair.not_after - e->pair.not_before;
-	spacing = life / 6 < SPACING_S ? life / 6 : SPACING_S;
-	/* One that ends before it begins, or at once, is no reason to ask all the time. */
-	e->ask_at_ms = node_now_ms(n) + (uint64_t) (life <= 0 ? SPACING_S : spacing < 1 ? 1 : spacing) * 1000;
+	e->ask_at_ms = node_now_ms(n) + spacing_ms(e);
 	timestamp_format(until, e->pair.not_after);
-	log_notice("certificate-renewed", "the broker took it; it is valid until %s", until);
+	log_notice("certificate-renewed", "%s; it is valid until %s", proof, until);
 }
 
-static void give_up_trial(struct enrol *e)
+/* No trial any more, and the pair is forgotten if it has had enough of them: another is asked for. */
+static void put_off(struct enrol *e)
 {
 	struct node *n = e->node;
 
-	e->trying = e->tried = false;
 	e->try_at_ms = later(e, &e->trial_backoff);
-	n->link_restart_wanted = true; /* with the old one, which was kept */
-	log_warning("certificate-not-taken",
-		    "no connection with the renewed certificate; the one before is used: %s", n->link_reason);
-	tell(e, "the broker has not taken the renewed certificate yet: %.180s", n->link_reason);
 	if (++e->trials < TRIALS_MAX)
 		return;
 	if (pair_drop_next(n->os, e->dirfd) < 0)
@@ -400,6 +405,64 @@ static void give_up_trial(struct enrol *e)
 	e->trials = 0;
 	(void) !look(e); /* dropped it is gone; what cannot be read is looked at again */
 	e->pair.next = false;
+}
+
+static void give_up_trial(struct enrol *e)
+{
+	struct node *n = e->node;
+
+	e->trying = e->tried = false;
+	n->link_restart_wanted = true; /* with the old one, which was kept */
+	log_warning("certificate-not-taken",
+		    "no connection with the renewed certificate; the one before is used: %s", n->link_reason);
+	tell(e, "the broker has not taken the renewed certificate yet: %.180s", n->link_reason);
+	put_off(e);
+}
+
+/*
+ * Nobody who asks for it is reached: there is no broker, or a firewall keeps this node from it for so long, while HTTPS
+ * gets through. One that refused the pair was reached.
+ */
+static bool is_without_broker(const struct enrol *e)
+{
+	const struct node *n = e->node;
+
+	return !n->config->broker.host ||
+	       (e->cut_since_ms > 0 && node_now_ms(n) - e->cut_since_ms >= spacing_ms(e) && !e->refused &&
+		n->polled_ms > e->cut_since_ms && n->refresh_error == 0);
+}
+
+/* The one that issues as targets say, or, where they name none, one of ca.crt. A box that opens TLS is neither, as a rule. */
+static bool is_of_ours(const struct enrol *e)
+{
+	const struct node *n = e->node;
+	char issuer[SHA256_HEX + 1];
+
+	return ca_issuer_of(n->os, e->dirfd, PAIR_NEXT_CERTIFICATE, issuer) == 0 &&
+	       (!n->ca_issuing[0] || str_eq(issuer, n->ca_issuing));
+}
+
+static uint64_t step_unproven(struct enrol *e)
+{
+	struct node *n = e->node;
+
+	if (is_of_ours(e)) {
+		promote(e, n->config->broker.host
+				   ? "no broker is reached from here, and the CA of the fleet issued it"
+				   : "the CA of the fleet issued it");
+		if (e->pair.next) /* the disk refused */
+			e->try_at_ms = later(e, &e->waits);
+		else if (n->config->broker.host)
+			n->link_restart_wanted = true; /* with it, for when a broker is reached */
+		return node_now_ms(n);
+	}
+	/* The controller may be ahead of what this node knows of CAs: it will hear, and ask again. */
+	tell(e, "the certificate is not renewed yet: what came is not of the CA that issues as targets say");
+	log_warning("certificate-not-taken", "%s", n->enrolment);
+	e->trials = TRIALS_MAX;
+	put_off(e);
+	e->ask_at_ms = e->try_at_ms;
+	return node_now_ms(n);
 }
 
 static uint64_t step_trial(struct enrol *e)
@@ -410,7 +473,7 @@ static uint64_t step_trial(struct enrol *e)
 
 	if (e->trying) {
 		if (e->tried && n->link_connected)
-			promote(e);
+			promote(e, "the broker took it");
 		else if (e->refused || now >= e->trial_ends_ms)
 			give_up_trial(e);
 		return e->trying ? e->trial_ends_ms : now;
@@ -418,8 +481,12 @@ static uint64_t step_trial(struct enrol *e)
 	/* While the road is cut nothing can be learnt; an update's own proof by the link is not disturbed. */
 	if (now < e->try_at_ms)
 		return e->try_at_ms;
-	if (update_is_active(n) || n->ca_trying || (!n->link_connected && !useless))
-		return now + 5000;
+	if (update_is_active(n) || n->ca_trying)
+		return now + BUSY_MS;
+	if (is_without_broker(e))
+		return step_unproven(e);
+	if (!n->link_connected && !useless)
+		return now + BUSY_MS;
 	e->trying = true;
 	e->refused = false;
 	e->trial_ends_ms = now + TRIAL_MS;
@@ -454,12 +521,14 @@ uint64_t enrol_step(struct enrol *e)
 
 	if (e->dirfd < 0 || n->alone || !n->link)
 		return UINT64_MAX;
+	if (n->link_connected)
+		e->cut_since_ms = 0;
+	else if (e->cut_since_ms == 0)
+		e->cut_since_ms = now;
 	if (e->pair.next)
 		return step_trial(e);
 	if (!e->pair.enrolled)
 		return step_asking(e, false);
-	if (!n->config->broker.host)
-		return UINT64_MAX; /* nobody asks for it; a broker that is configured later has it renewed */
 	left = enrol_due(n->config->node, e->pair.not_before, e->pair.not_after) - node_now(n);
 	other = other_issuer_in(e);
 	if (other < left)

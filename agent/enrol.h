@@ -4,7 +4,8 @@
  * Asked for by HTTPS through the link, signed by the identity key and by the key it is for. The first comes for
  * the secret of the join file. At two thirds of its life, spread by the node's name, the next pair is made
  * and asked for; the link is started again with it, and it takes the old one's place only when the broker has taken
- * it. An expired certificate is renewed in the same way, for HTTPS asks none of us.
+ * it. An expired certificate is renewed in the same way, for HTTPS asks none of us. Where there is no broker, or none that
+ * this node reaches though HTTPS gets through, nobody can prove it: it counts when a CA that this node trusts issued it.
  */
 #ifndef SELFRIGHT_AGENT_ENROL_H
 #define SELFRIGHT_AGENT_ENROL_H
@@ -35,6 +36,7 @@ struct enrol {
 	bool tried; /* and does: a connection proves it */
 	bool refused; /* the broker said no to it */
 	bool old_refused; /* and to the one in force: waiting for it to connect would be for ever */
+	uint64_t cut_since_ms; /* the broker has not been reached since; 0: it is */
 	unsigned trials;
 	uint64_t trial_ends_ms, try_at_ms;
 	struct backoff trial_backoff;

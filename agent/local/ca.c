@@ -7,6 +7,7 @@
 #include "tuf/tuf.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum { CA_MODE = 0644 };
 
@@ -69,6 +70,28 @@ void ca_change_done(struct ca_change *c)
 int ca_read(const struct os *os, int dirfd, struct buf *ret)
 {
 	return file_read(os, dirfd, CA_FILE, CA_FILE_MAX, ret);
+}
+
+int ca_issuer_of(const struct os *os, int dirfd, const char *certificate, char ret_sha256[static SHA256_HEX + 1])
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(CA_FILE_MAX), own = BUF_INIT(CA_FILE_MAX);
+	CLEANUP(certificate_bundle_done)
+	struct certificate_bundle have = { .count = 0 };
+	int r = file_read(os, dirfd, certificate, own.max, &own);
+
+	if (r == 0)
+		r = ca_read(os, dirfd, &text);
+	if (r == 0)
+		r = certificate_bundle_read(buf_str(&text), &have);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < have.count; i++)
+		if (certificate_is_of(buf_str(&own), have.items[i].pem) == 0) {
+			memcpy(ret_sha256, have.items[i].sha256, SHA256_HEX + 1);
+			return 0;
+		}
+	return -ERR_SIGNATURE;
 }
 
 /* What is in force is kept under the other name first; the rename within the last write is the moment of change. */

@@ -18,6 +18,7 @@
 
 #include "base/attr.h"
 #include "base/buf.h"
+#include "base/text.h"
 #include "os/os.h"
 
 #include <stdbool.h>
@@ -42,6 +43,10 @@ void ca_change_done(struct ca_change *c);
 
 /* The text of ca.crt, appended. */
 NODISCARD int ca_read(const struct os *os, int dirfd, struct buf *ret);
+
+/* Which of the CAs in ca.crt issued the certificate in this file; -ERR_SIGNATURE: none of them; -ENOENT: there is no such file. */
+NODISCARD int ca_issuer_of(const struct os *os, int dirfd, const char *certificate,
+			   char ret_sha256[static SHA256_HEX + 1]);
 
 /* ca.crt is `text` from now on. */
 NODISCARD int ca_grow(const struct os *os, int dirfd, const struct buf *text);

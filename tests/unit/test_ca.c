@@ -381,6 +381,33 @@ static void check_drop(struct fault_case *c, int r)
 
 FAULT_TEST(drop){ .name = "fewer CAs", .prep = prep_both, .body = body_drop, .check = check_drop };
 
+static void test_the_issuer_is_one_of_those_in_the_file(void **state)
+{
+	const struct os *os = os_quick();
+	char dir[] = "/tmp/selfright-ca.XXXXXX", sha256[SHA256_HEX + 1] = "untouched";
+	int dirfd;
+
+	(void) state;
+	assert_non_null(mkdtemp(dir));
+	dirfd = open(dir, O_RDONLY | O_DIRECTORY);
+	assert_true(dirfd >= 0);
+	assert_int_equal(ca_issuer_of(os, dirfd, "leaf", sha256), -ENOENT);
+	assert_int_equal(durable_write_file(os, dirfd, "leaf", leaf_pem, strlen(leaf_pem), 0644), 0);
+	assert_int_equal(ca_issuer_of(os, dirfd, "leaf", sha256), -ENOENT);
+	assert_int_equal(put(os, dirfd, CA_FILE, "ns"), 0);
+	assert_int_equal(ca_issuer_of(os, dirfd, "leaf", sha256), -ERR_SIGNATURE);
+	assert_int_equal(durable_write_file(os, dirfd, "odd", "no PEM", 6, 0644), 0);
+	assert_true(ca_issuer_of(os, dirfd, "odd", sha256) < 0);
+	assert_string_equal(sha256, "untouched");
+	assert_int_equal(put(os, dirfd, CA_FILE, "nso"), 0);
+	assert_int_equal(ca_issuer_of(os, dirfd, "leaf", sha256), 0);
+	assert_string_equal(sha256, all.items[OLD].sha256);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(unlinkat(dirfd, (const char *const[]){ "leaf", "odd", CA_FILE }[i], 0), 0);
+	assert_int_equal(close(dirfd), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_files(void **state)
 {
 	(void) state;
@@ -399,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_signed_is_read),
 		cmocka_unit_test(test_too_many_are_refused),
 		cmocka_unit_test(test_who_issued_it),
+		cmocka_unit_test(test_the_issuer_is_one_of_those_in_the_file),
 		cmocka_unit_test(test_files),
 	};
 
