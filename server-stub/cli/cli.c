@@ -229,21 +229,34 @@ static void print_cell(const struct cli *c, const struct cli_cell *cell, size_t 
 		      coloured ? cli_colour(c, CLI_PLAIN) : "", (int) pad, ""); /* a closed pipe ends us */
 }
 
+/* By column, once: a fleet's table has a hundred thousand cells. NULL: there is no memory for it. */
+static size_t *column_widths(const struct cli_table *t)
+{
+	size_t *widths = calloc(t->columns, sizeof(*widths));
+
+	for (size_t i = 0; widths && i < t->count; i++) {
+		size_t width = shown_width(t->cells[i].text), *widest = &widths[i % t->columns];
+
+		*widest = width > *widest ? width : *widest;
+	}
+	return widths;
+}
+
 void cli_table_print(const struct cli *c, struct cli_table *t)
 {
-	if (!t || t->failed)
+	size_t *widths = t && !t->failed ? column_widths(t) : NULL;
+
+	if (!widths)
 		(void) cli_fail(c, CLI_FAILED, "not enough memory for the table");
 	else if (!c->json)
 		for (size_t i = 0; i < t->count; i++) {
-			size_t column = i % t->columns, width = 0;
+			size_t column = i % t->columns;
 
-			for (size_t k = column; k < t->count; k += t->columns)
-				width = shown_width(t->cells[k].text) > width ? shown_width(t->cells[k].text)
-									      : width;
-			print_cell(c, &t->cells[i], width, column + 1 == t->columns);
+			print_cell(c, &t->cells[i], widths[column], column + 1 == t->columns);
 			if (column + 1 == t->columns || i + 1 == t->count)
 				(void) putchar('\n');
 		}
+	free(widths);
 	for (size_t i = 0; t && i < t->count; i++)
 		free(t->cells[i].text);
 	if (t)

@@ -293,8 +293,8 @@ static int loop(struct serve *s, const struct cli *c, int stop_fd)
 		web_poll_done(s->web);
 		/* Reports that came by HTTPS at once: one wait for the disk, then their answers. */
 		broker_settle(s);
-		if (s->posted) {
-			s->posted = false;
+		if (s->posted || s->goes_on) {
+			s->posted = s->goes_on = false;
 			web_wake(s->web);
 		}
 		broker_tick(s);

@@ -124,6 +124,7 @@ struct serve {
 	uint64_t batches,
 		failed_batch; /* the number of this or the last one; of one that is not on the disk and never will be */
 	bool posted; /* requests wait for the end of the batch */
+	bool goes_on; /* a request has done a slice of its work and waits for the next */
 	struct ack *acks; /* SERVE_BATCH_MAX, and those taken are said when they are; of serve_broker */
 	size_t ack_count;
 	bool compared; /* what the broker kept from before this start */
@@ -304,18 +305,26 @@ struct check_answer {
 	bool failed, warned; /* failed: something does that nobody answers for */
 	struct buf reasons; /* why, in words */
 	struct string_list overridden; /* items that fail and were named */
-	char error[512]; /* why nothing could be judged: a mistake in preflight.yaml */
 };
 #define CHECK_ANSWER_INIT                                                                                         \
 	{                                                                                                         \
 		.reasons = BUF_INIT(64 * 1024)                                                                    \
 	}
+/*
+ * A judgement, made in slices: the reports of ten thousand nodes take seconds to read, and nobody else may wait for
+ * them. What the request points to is borrowed until check_free. A node is judged by what it had reported when its slice came.
+ * *ret is to be freed after an error too, which check_fail() puts into words.
+ */
+struct check;
+NODISCARD int check_begin(struct serve *s, const struct check_request *q, struct check **ret);
+/* 1: the request waits, and its handler is to ask again when it is called again; 0: every node was looked at. */
+NODISCARD int check_look(struct check *k, struct web_request *rq);
 /* "verdict" and "releases" into `o`. The answer is done (check_answer_done) whatever this returns. */
-NODISCARD int check_judge(struct serve *s, const struct check_request *q, struct json_node *o,
-			  struct check_answer *a);
+NODISCARD int check_finish(struct check *k, struct json_node *o, struct check_answer *a);
+void check_free(struct check *k);
 void check_answer_done(struct check_answer *a);
-/* Complain of a negative answer of check_judge. */
-void check_fail(struct serve *s, struct web_request *rq, const struct check_answer *a, int r);
+/* Complain of a negative answer; `k` may be NULL. */
+void check_fail(struct serve *s, struct web_request *rq, const struct check *k, int r);
 /* Lines of stages that a command read from a file, laid into the plan; the file's name or NULL. */
 const char *check_lines(const struct json *doc, struct plan *p);
 

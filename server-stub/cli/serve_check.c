@@ -30,6 +30,9 @@
 
 enum { EVIDENCE_KEPT = 10, EVIDENCE_MAX = 32, OUTPUT_MAX = 4096, STATUS_MAX = 100, REASONS_MAX = 900 };
 
+/* A slice is some 25 ms without optimisation; who is still not done after the wait is finished in one go. */
+enum { SLICE_NODES = 200, CHECK_WAIT_MS = 60000 };
+
 /* One release and all it is judged by. */
 struct checked {
 	const char *component, *version;
@@ -39,6 +42,7 @@ struct checked {
 	struct release release;
 	struct policy policy;
 	bool has_release, has_policy;
+	bool unpublished; /* then nothing else of it is there */
 	struct rules rules;
 	struct preflight_approver approvers[POLICY_APPROVALS_MAX];
 	size_t approver_count;
@@ -172,9 +176,15 @@ static int take_result(void *user, const struct db_evidence *row)
 
 /* --- the nodes --- */
 
-struct looking {
-	struct checked *c;
-	const struct evaluation *e; /* who is selected; NULL: every node that has the component */
+/* A judgement under way. */
+struct check {
+	struct serve *serve;
+	struct check_request request; /* what it points to is the caller's */
+	struct checked *releases[1 + PLAN_WITH_MAX]; /* the main one first */
+	size_t count;
+	char after[ID_MAX + 1]; /* nodes up to this one were looked at */
+	bool looked;
+	char error[512];
 };
 
 static int compare_member(const void *key, const void *member)
@@ -190,27 +200,34 @@ static bool has_component(const struct report *report, const char *component)
 	return false;
 }
 
+/* Its report is read once for all releases. */
 static int look_at_node(void *user, const struct db_node *row)
 {
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
-	struct looking *l = user;
+	struct check *k = user;
+	const struct evaluation *e = k->request.evaluation;
 	struct report report = { 0 };
 	const struct evaluated_member *m;
 	bool told = false;
 	int r = 0;
 
+	snprintf(k->after, sizeof(k->after), "%s", row->node);
 	if (row->quarantined)
 		return 0;
-	if (l->e) {
-		m = bsearch(row->node, l->e->members, l->e->count, sizeof(*l->e->members), compare_member);
+	if (e) {
+		m = bsearch(row->node, e->members, e->count, sizeof(*e->members), compare_member);
 		if (!m || !m->selected)
 			return 0;
 	}
 	if (row->report && json_parse(row->report, strlen(row->report), &json_limits_default, &doc) == 0)
 		told = report_parse(doc, &report, NULL) == 0;
-	if (l->e || (told && has_component(&report, l->c->component)))
-		r = preflight_node(&l->c->preflight, row->node, told ? &report : NULL);
+	for (size_t i = 0; r == 0 && i < k->count; i++) {
+		struct checked *c = k->releases[i];
+
+		if (!c->unpublished && (e || (told && has_component(&report, c->component))))
+			r = preflight_node(&c->preflight, row->node, told ? &report : NULL);
+	}
 	if (told)
 		report_done(&report);
 	return r;
@@ -250,7 +267,7 @@ static int load(struct serve *s, struct checked *c, enum rollout_kind kind, stru
 	return r < 0 ? r : db_evidence(s->db, c->component, c->version, c->sha256, take_result, c);
 }
 
-static int judge(struct serve *s, struct checked *c, const struct check_request *q)
+static int begin_release(struct serve *s, struct checked *c, const struct check_request *q)
 {
 	const struct preflight_subject subject = {
 		.component = c->component,
@@ -270,14 +287,8 @@ static int judge(struct serve *s, struct checked *c, const struct check_request 
 		.plan_file = q->plan_file,
 		.now = serve_now(s),
 	};
-	struct looking l = { c, q->evaluation };
-	int r = preflight_begin(&c->preflight, &subject);
 
-	if (r == 0)
-		r = db_nodes(s->db, NULL, look_at_node, &l);
-	if (r == 0)
-		preflight_end(&c->preflight);
-	return r;
+	return preflight_begin(&c->preflight, &subject);
 }
 
 /* A started rollout: whose signature is still missing for a stage. */
@@ -350,8 +361,7 @@ static int weigh(const struct checked *c, const struct check_request *q, struct 
 	return r;
 }
 
-static int check_one(struct serve *s, const char *component, const char *version, const struct check_request *q,
-		     struct json_node *o, struct check_answer *a)
+static int add_release(struct check *k, const char *component, const char *version)
 {
 	struct checked *c = calloc(1, sizeof(*c)); /* its findings are too many for the stack */
 	struct conf_error e = { "" };
@@ -359,47 +369,91 @@ static int check_one(struct serve *s, const char *component, const char *version
 
 	if (!c)
 		return -ENOMEM;
+	k->releases[k->count++] = c;
 	c->component = component;
 	c->version = version;
-	r = load(s, c, q->kind, &e);
+	r = load(k->serve, c, k->request.kind, &e);
 	if (e.text[0])
-		snprintf(a->error, sizeof(a->error), "%s", e.text);
-	if (r == -ENOENT || r == -ERR_NOT_LISTED) {
-		write_unpublished(c, o);
-		a->failed = true;
-		r = buf_addf(&a->reasons, "%s%s %s is not published", a->reasons.len ? "; " : "", component,
-			     version);
-		goto out;
-	}
-	if (r == 0)
-		r = judge(s, c, q);
-	if (r == 0 && q->rollout)
-		r = add_missing_approvals(s, c, q->rollout);
-	if (r < 0)
-		goto out;
-	a->warned |= preflight_verdict(&c->preflight) == PREFLIGHT_WARN;
-	preflight_write(&c->preflight, o);
-	node_string(o, "release_sha256", c->sha256);
-	r = weigh(c, q, a);
-out:
-	checked_done(c);
-	free(c);
+		snprintf(k->error, sizeof(k->error), "%s", e.text);
+	c->unpublished = r == -ENOENT || r == -ERR_NOT_LISTED;
+	return c->unpublished ? 0 : r < 0 ? r : begin_release(k->serve, c, &k->request);
+}
+
+int check_begin(struct serve *s, const struct check_request *q, struct check **ret)
+{
+	struct check *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	*ret = k;
+	k->serve = s;
+	k->request = *q;
+	r = add_release(k, q->component, q->version);
+	for (size_t i = 0; r == 0 && q->plan && i < q->plan->with_count; i++)
+		r = add_release(k, q->plan->with[i].component, q->plan->with[i].version);
 	return r;
 }
 
-int check_judge(struct serve *s, const struct check_request *q, struct json_node *o, struct check_answer *a)
+int check_look(struct check *k, struct web_request *rq)
+{
+	while (!k->looked) {
+		int r = db_nodes_after(k->serve->db, k->after, SLICE_NODES, look_at_node, k);
+
+		if (r < 0)
+			return r;
+		k->looked = r < SLICE_NODES;
+		/* Others come first; where nobody can wait (the controller ends) the rest is looked at now. */
+		if (!k->looked && web_wait(rq, CHECK_WAIT_MS)) {
+			k->serve->goes_on = true;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int finish_release(struct check *k, struct checked *c, struct json_node *o, struct check_answer *a)
+{
+	int r = 0;
+
+	if (c->unpublished) {
+		write_unpublished(c, o);
+		a->failed = true;
+		return buf_addf(&a->reasons, "%s%s %s is not published", a->reasons.len ? "; " : "", c->component,
+				c->version);
+	}
+	preflight_end(&c->preflight);
+	if (k->request.rollout)
+		r = add_missing_approvals(k->serve, c, k->request.rollout);
+	if (r < 0)
+		return r;
+	a->warned |= preflight_verdict(&c->preflight) == PREFLIGHT_WARN;
+	preflight_write(&c->preflight, o);
+	node_string(o, "release_sha256", c->sha256);
+	return weigh(c, &k->request, a);
+}
+
+int check_finish(struct check *k, struct json_node *o, struct check_answer *a)
 {
 	struct json_node *list = node_array(o, "releases"), *overridden;
-	int r = check_one(s, q->component, q->version, q, node_object(list, NULL), a);
+	int r = 0;
 
-	for (size_t i = 0; r == 0 && q->plan && i < q->plan->with_count; i++)
-		r = check_one(s, q->plan->with[i].component, q->plan->with[i].version, q, node_object(list, NULL),
-			      a);
+	for (size_t i = 0; r == 0 && i < k->count; i++)
+		r = finish_release(k, k->releases[i], node_object(list, NULL), a);
 	node_string(o, "verdict", a->failed ? "fail" : a->warned ? "warn" : "pass");
 	overridden = node_array(o, "overridden");
 	for (size_t i = 0; i < a->overridden.count; i++)
 		node_string(overridden, NULL, a->overridden.items[i]);
 	return r;
+}
+
+void check_free(struct check *k)
+{
+	for (size_t i = 0; k && i < k->count; i++) {
+		checked_done(k->releases[i]);
+		free(k->releases[i]);
+	}
+	free(k);
 }
 
 void check_answer_done(struct check_answer *a)
@@ -408,10 +462,10 @@ void check_answer_done(struct check_answer *a)
 	string_list_done(&a->overridden);
 }
 
-void check_fail(struct serve *s, struct web_request *rq, const struct check_answer *a, int r)
+void check_fail(struct serve *s, struct web_request *rq, const struct check *k, int r)
 {
-	if (a->error[0])
-		web_fail(rq, 422, "%s", a->error);
+	if (k && k->error[0])
+		web_fail(rq, 422, "%s", k->error);
 	else if (r == -ERR_DATABASE || r == -ENOSPC || r == -EIO)
 		fail_database(s, rq, r);
 	else
@@ -455,76 +509,112 @@ static int find(void *user, const struct db_rollout *row)
 	return f->plan ? 0 : -ENOMEM;
 }
 
-static void check_rollout(struct serve *s, struct web_request *rq, const char *id)
+/* What a request holds while others come between its slices. */
+struct asked {
+	struct json *doc;
+	struct evaluation evaluation;
+	bool has_evaluation;
+	struct check *check;
+};
+
+static void asked_done(void *note)
 {
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	struct check_answer a = CHECK_ANSWER_INIT;
-	struct evaluation e;
+	struct asked *w = note;
+
+	check_free(w->check);
+	if (w->has_evaluation)
+		evaluation_done(&w->evaluation);
+	json_free(w->doc);
+}
+
+/* False: a complaint was sent. */
+static bool begin_rollout(struct serve *s, struct web_request *rq, struct asked *w, const char *id)
+{
 	struct found f = { 0 };
 	int r = guard_id(id) ? db_rollouts(s->db, id, find, &f) : -ENOENT;
 
 	if (r == -ENOENT) {
 		web_fail(rq, 404, "there is no rollout '%s'; selfright rollout list shows all", id);
-		return;
+		return false;
 	}
 	if (r == 0)
-		r = evaluation_make(s, id, f.state, f.plan, &e);
+		r = evaluation_make(s, id, f.state, f.plan, &w->evaluation);
 	free(f.plan);
 	if (r < 0) {
 		fail_database(s, rq, r);
-		return;
+		return false;
 	}
-	r = check_judge(s,
-			&(struct check_request){ .component = e.plan.component,
-						 .version = e.plan.version,
-						 .plan = &e.plan,
-						 .kind = e.plan.kind,
-						 .evaluation = &e,
+	w->has_evaluation = true;
+	r = check_begin(s,
+			&(struct check_request){ .component = w->evaluation.plan.component,
+						 .version = w->evaluation.plan.version,
+						 .plan = &w->evaluation.plan,
+						 .kind = w->evaluation.plan.kind,
+						 .evaluation = &w->evaluation,
 						 .rollout = id },
-			json_build_root(b), &a);
+			&w->check);
 	if (r < 0)
-		check_fail(s, rq, &a, r);
-	else
-		answer(rq, 200, b);
-	evaluation_done(&e);
-	check_answer_done(&a);
+		check_fail(s, rq, w->check, r);
+	return r == 0;
+}
+
+/* The same for a release alone. */
+static bool begin_alone(struct serve *s, struct web_request *rq, struct asked *w)
+{
+	const char *component = json_string(json_get(w->doc, "component")),
+		   *version = json_string(json_get(w->doc, "version"));
+	bool down = json_bool(json_get(w->doc, "downgrade"), false);
+	int r;
+
+	if (!guard_id(component) || !version || !version_is_valid(version)) {
+		web_fail(rq, 400, "'component' and 'version' are needed, or 'rollout'");
+		return false;
+	}
+	r = check_begin(s,
+			&(struct check_request){ .component = component,
+						 .version = version,
+						 .kind = down ? ROLLOUT_DOWNGRADE : ROLLOUT_REGULAR },
+			&w->check);
+	if (r < 0)
+		check_fail(s, rq, w->check, r);
+	return r == 0;
+}
+
+static bool begin(struct serve *s, struct web_request *rq, struct asked *w)
+{
+	const char *id;
+
+	w->doc = body_of(rq);
+	if (!w->doc || !trust_is_there(s, rq))
+		return false;
+	if (!json_get(w->doc, "rollout"))
+		return begin_alone(s, rq, w);
+	id = json_string(json_get(w->doc, "rollout"));
+	return begin_rollout(s, rq, w, id ? id : "");
 }
 
 void check_post(void *user, struct web_request *rq)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *doc = body_of(rq);
 	struct check_answer a = CHECK_ANSWER_INIT;
 	struct serve *s = user;
-	const char *component, *version;
+	struct asked *w = web_note(rq, sizeof(*w), asked_done);
 	int r;
 
-	if (!doc || !trust_is_there(s, rq))
-		return;
-	if (json_get(doc, "rollout")) {
-		const char *id = json_string(json_get(doc, "rollout"));
-
-		check_rollout(s, rq, id ? id : "");
+	if (!w) {
+		web_fail(rq, 503, "%s", err_text(-ENOMEM));
 		return;
 	}
-	component = json_string(json_get(doc, "component"));
-	version = json_string(json_get(doc, "version"));
-	if (!guard_id(component) || !version || !version_is_valid(version)) {
-		web_fail(rq, 400, "'component' and 'version' are needed, or 'rollout'");
+	if (!w->check && !begin(s, rq, w))
 		return;
-	}
-	r = check_judge(s,
-			&(struct check_request){ .component = component,
-						 .version = version,
-						 .kind = json_bool(json_get(doc, "downgrade"), false)
-								 ? ROLLOUT_DOWNGRADE
-								 : ROLLOUT_REGULAR },
-			json_build_root(b), &a);
+	r = check_look(w->check, rq);
+	if (r > 0)
+		return;
+	if (r == 0)
+		r = check_finish(w->check, json_build_root(b), &a);
 	if (r < 0)
-		check_fail(s, rq, &a, r);
+		check_fail(s, rq, w->check, r);
 	else
 		answer(rq, 200, b);
 	check_answer_done(&a);

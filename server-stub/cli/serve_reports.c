@@ -78,7 +78,7 @@ void report_post(void *user, struct web_request *rq)
 {
 	struct serve *s = user;
 	const char *node = id_arg(rq, 0, "node");
-	struct posted *p = node ? web_note(rq, sizeof(*p)) : NULL;
+	struct posted *p = node ? web_note(rq, sizeof(*p), NULL) : NULL;
 	bool refused = false;
 	const void *body;
 	size_t len;

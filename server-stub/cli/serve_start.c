@@ -340,17 +340,40 @@ static bool resolve_rollout(struct serve *s, struct web_request *rq, struct new_
 	return r == 0;
 }
 
-/* May it go there? `e` is what it would be. Otherwise a complaint was sent, but for a dry run, which only says so. */
-static bool passes_preflight(struct serve *s, struct web_request *rq, const struct json *doc,
-			     struct new_rollout *n, struct json_node *o)
+/* What a request holds while others come between the slices of its check. */
+struct starting {
+	struct json *doc;
+	struct new_rollout n;
+	struct evaluation would_be;
+	bool has_evaluation;
+	struct check *check;
+};
+
+static void starting_done(void *note)
 {
+	struct starting *w = note;
+
+	check_free(w->check);
+	if (w->has_evaluation)
+		evaluation_done(&w->would_be);
+	string_list_done(&w->n.preempted);
+	buf_done(&w->n.plan_text);
+	check_answer_done(&w->n.check);
+	plan_done(&w->n.plan);
+	json_free(w->doc);
+}
+
+/* Begin to ask whether it may go there. False: a complaint was sent. */
+static bool begin_check(struct serve *s, struct web_request *rq, struct starting *w)
+{
+	struct new_rollout *n = &w->n;
 	struct check_request q = { .component = n->plan.component,
 				   .version = n->plan.version,
 				   .plan = &n->plan,
 				   .kind = n->plan.kind,
+				   .evaluation = &w->would_be,
 				   .plan_file = n->plan_file,
-				   .overrides = json_get(doc, "preflight_override") };
-	struct evaluation e;
+				   .overrides = json_get(w->doc, "preflight_override") };
 	int r;
 
 	for (size_t i = 0; i < json_count(q.overrides); i++)
@@ -359,23 +382,33 @@ static bool passes_preflight(struct serve *s, struct web_request *rq, const stru
 			return false;
 		}
 	if (json_count(q.overrides) > 0) {
-		n->override_reason = text_field(rq, doc, "override_reason");
+		n->override_reason = text_field(rq, w->doc, "override_reason");
 		if (!n->override_reason)
 			return false;
 	}
-	r = evaluation_make(s, n->id, ROLLOUT_RUNNING, n->plan_json, &e);
+	r = evaluation_make(s, n->id, ROLLOUT_RUNNING, n->plan_json, &w->would_be);
 	if (r < 0) {
 		fail_database(s, rq, r);
 		return false;
 	}
-	q.evaluation = &e;
-	r = check_judge(s, &q, o, &n->check);
-	evaluation_done(&e);
+	w->has_evaluation = true;
+	r = check_begin(s, &q, &w->check);
+	if (r < 0)
+		check_fail(s, rq, w->check, r);
+	return r == 0;
+}
+
+/* May it go there? Otherwise a complaint was sent, but for a dry run, which only says so. */
+static bool passes_preflight(struct serve *s, struct web_request *rq, struct starting *w, struct json_node *o)
+{
+	struct new_rollout *n = &w->n;
+	int r = check_finish(w->check, o, &n->check);
+
 	if (r < 0) {
-		check_fail(s, rq, &n->check, r);
+		check_fail(s, rq, w->check, r);
 		return false;
 	}
-	if (!n->check.failed || json_bool(json_get(doc, "dry_run"), false))
+	if (!n->check.failed || json_bool(json_get(w->doc, "dry_run"), false))
 		return true;
 	web_fail(rq, 422,
 		 "%s %s is not ready: %s. selfright check says more; --override ITEM --reason TEXT starts it all "
@@ -385,18 +418,35 @@ static bool passes_preflight(struct serve *s, struct web_request *rq, const stru
 	return false;
 }
 
-static void start_rollout(struct serve *s, struct web_request *rq, const struct json *doc, struct new_rollout *n)
+/* Others were answered while it was checked: does what was found before still hold? Otherwise a complaint was sent. */
+static bool still_stands(struct serve *s, struct web_request *rq, struct starting *w)
+{
+	char id[ID_MAX + 1];
+
+	snprintf(id, sizeof(id), "%s", w->n.id);
+	string_list_done(&w->n.preempted);
+	if (!prepare_rollout(s, rq, w->doc, &w->n))
+		return false;
+	if (strcmp(id, w->n.id) == 0)
+		return true;
+	web_fail(rq, 409,
+		 "another rollout was started as '%s' while this one was checked; look at it, and start again",
+		 id);
+	return false;
+}
+
+static void start_rollout(struct serve *s, struct web_request *rq, struct starting *w)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
 	struct json_node *o = json_build_root(b);
-	bool dry_run = json_bool(json_get(doc, "dry_run"), false);
+	struct new_rollout *n = &w->n;
+	bool dry_run = json_bool(json_get(w->doc, "dry_run"), false);
 	struct evaluation e;
 	uint64_t seq = 0;
 	int r;
 
-	if (!prepare_rollout(s, rq, doc, n) || !resolve_rollout(s, rq, n) ||
-	    !passes_preflight(s, rq, doc, n, node_object(o, "preflight")))
+	if (!still_stands(s, rq, w) || !passes_preflight(s, rq, w, node_object(o, "preflight")))
 		return;
 	r = dry_run ? 0 : store_rollout(s, n, &seq);
 	if (r < 0) {
@@ -419,7 +469,8 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	evaluation_write(s, o, &e);
 	if (dry_run)
 		plan_preview(s, o, &e);
-	r = write_warnings(s, o, n, dry_run && n->replaces[0] && !json_bool(json_get(doc, "replace"), false), &e);
+	r = write_warnings(s, o, n, dry_run && n->replaces[0] && !json_bool(json_get(w->doc, "replace"), false),
+			   &e);
 	if (r < 0)
 		log_warning("release-advice", "the release of rollout %s could not be looked at: %s", n->id,
 			    err_text(r));
@@ -433,35 +484,52 @@ static void start_rollout(struct serve *s, struct web_request *rq, const struct 
 	publish_and_answer(s, rq, 201, b);
 }
 
-void rollout_post(void *user, struct web_request *rq)
+/* False: a complaint was sent. */
+static bool begin(struct serve *s, struct web_request *rq, struct starting *w)
 {
 	CLEANUP(buf_done)
 	struct buf text = BUF_INIT(SERVE_BODY_MAX);
-	CLEANUP(json_freep)
-	struct json *doc = body_of(rq);
-	struct serve *s = user;
-	struct new_rollout n = { .plan_text = BUF_INIT(SERVE_BODY_MAX), .check = CHECK_ANSWER_INIT };
 	struct conf_error error = { "" };
+	struct new_rollout *n = &w->n;
 	int r;
 
-	if (!doc || !trust_is_there(s, rq))
-		return;
-	if (!json_is(json_get(doc, "plan"), JSON_OBJECT)) {
+	w->doc = body_of(rq);
+	if (!w->doc || !trust_is_there(s, rq))
+		return false;
+	if (!json_is(json_get(w->doc, "plan"), JSON_OBJECT)) {
 		web_fail(rq, 400, "'plan' is needed, an object with component, version and stages");
-		return;
+		return false;
 	}
-	r = json_text(json_get(doc, "plan"), &text);
+	r = json_text(json_get(w->doc, "plan"), &text);
 	if (r == 0)
-		r = plan_parse(text.data, text.len, "plan", &n.plan, &error);
+		r = plan_parse(text.data, text.len, "plan", &n->plan, &error);
 	if (r < 0) {
 		web_fail(rq, 422, "%s", error.text[0] ? error.text : err_text(r));
+		return false;
+	}
+	n->by = by_of(w->doc);
+	n->plan_file = check_lines(w->doc, &n->plan);
+	return prepare_rollout(s, rq, w->doc, n) && resolve_rollout(s, rq, n) && begin_check(s, rq, w);
+}
+
+void rollout_post(void *user, struct web_request *rq)
+{
+	struct serve *s = user;
+	struct starting *w = web_note(rq, sizeof(*w), starting_done);
+	int r;
+
+	if (!w) {
+		web_fail(rq, 503, "%s", err_text(-ENOMEM));
 		return;
 	}
-	n.by = by_of(doc);
-	n.plan_file = check_lines(doc, &n.plan);
-	start_rollout(s, rq, doc, &n);
-	string_list_done(&n.preempted);
-	buf_done(&n.plan_text);
-	check_answer_done(&n.check);
-	plan_done(&n.plan);
+	if (!w->check) {
+		w->n = (struct new_rollout){ .plan_text = BUF_INIT(SERVE_BODY_MAX), .check = CHECK_ANSWER_INIT };
+		if (!begin(s, rq, w))
+			return;
+	}
+	r = check_look(w->check, rq);
+	if (r < 0)
+		check_fail(s, rq, w->check, r);
+	else if (r == 0)
+		start_rollout(s, rq, w);
 }

@@ -14,21 +14,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { SILENT_S = 86400 };
+
 struct counts {
-	unsigned nodes, online, quarantined, silent, running;
-	int64_t now;
+	struct db_node_counts of;
+	uint64_t running;
 };
-
-static int count_node(void *user, const struct db_node *row)
-{
-	struct counts *c = user;
-
-	c->nodes++;
-	c->online += row->online;
-	c->quarantined += row->quarantined;
-	c->silent += row->reported_at == 0 || c->now - row->reported_at > 86400;
-	return 0;
-}
 
 static int count_rollout(void *user, const struct db_rollout *row)
 {
@@ -40,10 +31,8 @@ static int count_rollout(void *user, const struct db_rollout *row)
 
 static int count_all(struct serve *s, struct counts *c)
 {
-	int r;
+	int r = db_node_count(s->db, serve_now(s) - SILENT_S, &c->of);
 
-	*c = (struct counts){ .now = serve_now(s) };
-	r = db_nodes(s->db, NULL, count_node, c);
 	return r < 0 ? r : db_rollouts(s->db, NULL, count_rollout, c);
 }
 
@@ -53,7 +42,7 @@ void status_get(void *user, struct web_request *rq)
 	struct json_build *b = json_build_new();
 	struct json_node *o = json_build_root(b);
 	struct serve *s = user;
-	struct counts c;
+	struct counts c = { 0 };
 	int r = count_all(s, &c);
 
 	if (r < 0) {
@@ -67,10 +56,10 @@ void status_get(void *user, struct web_request *rq)
 	node_bool(o, "broker_connected", s->mqtt && s->past_is_over && mqtt_is_connected(s->mqtt));
 	node_bool(o, "signer_connected", s->repo != NULL);
 	node_bool(o, "publish_due", s->publish_due);
-	node_integer(o, "nodes", c.nodes);
-	node_integer(o, "online", c.online);
-	node_integer(o, "quarantined", c.quarantined);
-	node_integer(o, "rollouts_running", c.running);
+	node_integer(o, "nodes", (int64_t) c.of.nodes);
+	node_integer(o, "online", (int64_t) c.of.online);
+	node_integer(o, "quarantined", (int64_t) c.of.quarantined);
+	node_integer(o, "rollouts_running", (int64_t) c.running);
 	node_integer(o, "last_event", db_last_event(s->db));
 	answer(rq, 200, b);
 }
@@ -82,7 +71,7 @@ void metrics_get(void *user, struct web_request *rq)
 	struct serve *s = user;
 	struct web_stats web;
 	struct mqtt_stats mqtt = { 0 };
-	struct counts c;
+	struct counts c = { 0 };
 	int r = count_all(s, &c);
 
 	web_stats(s->web, &web);
@@ -90,11 +79,11 @@ void metrics_get(void *user, struct web_request *rq)
 		mqtt_stats(s->mqtt, &mqtt);
 	if (r == 0)
 		r = buf_addf(&text,
-			     "# TYPE selfright_nodes gauge\nselfright_nodes %u\n"
-			     "# TYPE selfright_nodes_online gauge\nselfright_nodes_online %u\n"
-			     "# TYPE selfright_nodes_quarantined gauge\nselfright_nodes_quarantined %u\n"
-			     "# TYPE selfright_nodes_silent_1d gauge\nselfright_nodes_silent_1d %u\n"
-			     "# TYPE selfright_rollouts_running gauge\nselfright_rollouts_running %u\n"
+			     "# TYPE selfright_nodes gauge\nselfright_nodes %" PRIu64 "\n"
+			     "# TYPE selfright_nodes_online gauge\nselfright_nodes_online %" PRIu64 "\n"
+			     "# TYPE selfright_nodes_quarantined gauge\nselfright_nodes_quarantined %" PRIu64 "\n"
+			     "# TYPE selfright_nodes_silent_1d gauge\nselfright_nodes_silent_1d %" PRIu64 "\n"
+			     "# TYPE selfright_rollouts_running gauge\nselfright_rollouts_running %" PRIu64 "\n"
 			     "# TYPE selfright_hooks_failing gauge\nselfright_hooks_failing %u\n"
 			     "# TYPE selfright_broker_connected gauge\nselfright_broker_connected %d\n"
 			     "# TYPE selfright_broker_messages_in counter\nselfright_broker_messages_in %" PRIu64
@@ -104,7 +93,7 @@ void metrics_get(void *user, struct web_request *rq)
 			     "# TYPE selfright_http_requests counter\nselfright_http_requests %" PRIu64 "\n"
 			     "# TYPE selfright_http_failures counter\nselfright_http_failures %" PRIu64 "\n"
 			     "# TYPE selfright_http_connections gauge\nselfright_http_connections %u\n",
-			     c.nodes, c.online, c.quarantined, c.silent, c.running, notify_failing(s),
+			     c.of.nodes, c.of.online, c.of.quarantined, c.of.silent, c.running, notify_failing(s),
 			     s->mqtt && mqtt_is_connected(s->mqtt), mqtt.messages_in, mqtt.messages_out,
 			     web.requests, web.failures, web.connections);
 	if (r < 0)

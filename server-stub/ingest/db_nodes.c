@@ -122,20 +122,49 @@ static int give_node(void *context, sqlite3_stmt *row)
 	return e->each(e->user, &n);
 }
 
+#define NODE_COLUMNS                                                                                              \
+	"SELECT node, identity_public, transport_public, labels, added_at, quarantine, online, presence_at,"      \
+	" sequence, boot_id, reported_at, report, way_component, way_to, way_state, bytes_done, bytes_total,"     \
+	" timestamp FROM nodes"
+
 int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row), void *user)
 {
 	struct each_node e = { each, user };
-	int r;
+	int r = sql_query(db, NODE_COLUMNS " WHERE ?1 IS NULL OR node = ?1 ORDER BY node", give_node, &e, "s",
+			  node);
 
-	r = sql_query(db,
-		      "SELECT node, identity_public, transport_public, labels, added_at, quarantine, online, "
-		      "presence_at,"
-		      " sequence, boot_id, reported_at, report, way_component, way_to, way_state, bytes_done, "
-		      "bytes_total, timestamp"
-		      " FROM nodes WHERE ?1 IS NULL OR node = ?1 ORDER BY node",
-		      give_node, &e, "s", node);
 	if (r == 0 && node)
 		return -ENOENT;
+	return r > 0 ? 0 : r;
+}
+
+int db_nodes_after(struct db *db, const char *node, size_t limit,
+		   int (*each)(void *user, const struct db_node *row), void *user)
+{
+	struct each_node e = { each, user };
+
+	return sql_query(db, NODE_COLUMNS " WHERE node > ?1 ORDER BY node LIMIT ?2", give_node, &e, "si", node,
+			 (int64_t) limit);
+}
+
+static int read_counts(void *context, sqlite3_stmt *row)
+{
+	*(struct db_node_counts *) context = (struct db_node_counts){
+		.nodes = sql_number(row, 0),
+		.online = sql_number(row, 1),
+		.quarantined = sql_number(row, 2),
+		.silent = sql_number(row, 3),
+	};
+	return 0;
+}
+
+int db_node_count(struct db *db, int64_t silent_since, struct db_node_counts *ret)
+{
+	int r = sql_query(db,
+			  "SELECT count(*), total(online != 0), total(quarantine IS NOT NULL),"
+			  " total(reported_at = 0 OR reported_at < ?1) FROM nodes",
+			  read_counts, ret, "i", silent_since);
+
 	return r > 0 ? 0 : r;
 }
 

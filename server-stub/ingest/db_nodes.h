@@ -45,6 +45,14 @@ NODISCARD int db_removed(struct db *db, int (*each)(void *user, const char *node
 /* One node (-ENOENT), or with NULL all of them, by name. */
 NODISCARD int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row),
 		       void *user);
+/* The same by slices: those behind `node` ("": from the first), at most `limit`. Returns how many there were. */
+NODISCARD int db_nodes_after(struct db *db, const char *node, size_t limit,
+			     int (*each)(void *user, const struct db_node *row), void *user);
+/* How many there are, without a look at their reports; silent: none of them came since. */
+struct db_node_counts {
+	uint64_t nodes, online, quarantined, silent;
+};
+NODISCARD int db_node_count(struct db *db, int64_t silent_since, struct db_node_counts *ret);
 NODISCARD int db_node_identity(struct db *db, const char *node, struct buf *ret_pem); /* -ENOENT */
 /* The newest certificate made for it; -ENOENT: none is kept. */
 NODISCARD int db_node_certificate(struct db *db, const char *node, struct buf *ret_pem);

@@ -25,6 +25,7 @@ struct web_request {
 	bool head, body_done, replied, refused, suspend;
 	uint64_t wait_until_ms;
 	void *note;
+	void (*note_done)(void *note);
 	struct web_request *next_waiting;
 };
 

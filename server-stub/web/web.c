@@ -147,6 +147,8 @@ static void request_free(struct web_request *rq)
 	drop_args(rq);
 	upload_abort(&rq->upload);
 	buf_done(&rq->body);
+	if (rq->note && rq->note_done)
+		rq->note_done(rq->note);
 	free(rq->note);
 	free(rq);
 }
@@ -252,10 +254,12 @@ bool web_is_head(const struct web_request *rq)
 	return rq->head;
 }
 
-void *web_note(struct web_request *rq, size_t size)
+void *web_note(struct web_request *rq, size_t size, void (*done)(void *note))
 {
-	if (!rq->note)
+	if (!rq->note) {
 		rq->note = calloc(1, size);
+		rq->note_done = done;
+	}
 	return rq->note;
 }
 

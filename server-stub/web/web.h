@@ -103,8 +103,11 @@ void web_file(struct web_request *rq, int dirfd, const char *path);
 /* Wait for web_wake, `timeout_ms` from the first call on. False: the time is over (or it cannot wait), reply now. */
 bool web_wait(struct web_request *rq, uint64_t timeout_ms);
 
-/* Memory of this request, zeroed at the first call and the same while it waits. NULL: there is none. */
-void *web_note(struct web_request *rq, size_t size);
+/*
+ * Memory of this request, zeroed at the first call and the same while it waits. NULL: there is none. `done` (may be NULL)
+ * releases what it holds, however the request ends.
+ */
+void *web_note(struct web_request *rq, size_t size, void (*done)(void *note));
 
 struct web_stats {
 	uint64_t requests, failures; /* failures: answered with 4xx or 5xx, or cut off */

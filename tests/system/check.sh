@@ -176,4 +176,42 @@ check "a release with a cursor in its words" selfright publish odd --version 1.0
 check "moves none" says 0 "changes: faster?[2Jslower" selfright release show odd 1.0.0
 check "one bad among good ones stores none" eval "[ \$(post '{\"release_sha256\":\"$sha\",\"evidence\":[{\"name\":\"b\",\"outcome\":\"pass\",\"command\":[]},{\"name\":\"c\"}]}') = 400 ] &&
 	selfright release show web 1.1.0 --json | holds '[.evidence[].name] | index(\"b\") | not'"
+
+# --- a large fleet ---
+stop_serve
+check "the node has 3,000 copies" copy_node n1 3000
+check "the controller of 3,001 nodes" start_serve
+# It is looked at in slices; each attempt counts who is answered between the question and its answer.
+others_are_answered() {
+	python3 - "$SELFRIGHT_DIR/serve/control.sock" <<'END'
+import select, socket, sys
+def send(text):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(text.encode())
+    return s
+def post(body):
+    return send(f"POST /v1/check HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+def read(s):
+    parts = []
+    while part := s.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+body = '{"component":"web","version":"1.1.0"}'
+for attempt in range(20):
+    post(body).close() # whoever asks and goes leaves nothing behind
+    check, between = post(body), 0
+    while not select.select([check], [], [], 0)[0]:
+        assert b"200 OK" in read(send("GET /v1/freeze HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+        between += 1
+    assert b"200 OK" in read(check)
+    print("attempt", attempt, "answered between:", between)
+    if between >= 4:
+        sys.exit(0)
+sys.exit(1)
+END
+}
+check "others are answered while a release is checked against all of them" others_are_answered
+check "each of them was looked at, once" eval "selfright check web 1.1.0 --json | holds '.releases[0].nodes.judged == 3001'"
+check "a start is checked and answered as ever" selfright rollout start --id large --component web --version 1.1.0 --stage few=nodes:n1-00007 --stage all=all --replace --override signatures --override risk --reason test
 ended

@@ -127,6 +127,28 @@ waits_for() { agent "$1" why --json | holds --arg r "$2" '[.components[].reason]
 rollout_is() { selfright rollout show "$1" --json | holds --arg s "$2" '.state == $s'; }
 believes() { selfright node show "$1" --json | holds --arg c "$2" --arg v "$3" '.components[] | select(.component == $c).version == $v'; }
 
+# A large fleet: copies of a node in the database of a controller that does not run, report and all, on 200 sites.
+copy_node() { # NODE COUNT
+	python3 - "$SELFRIGHT_DIR/serve/selfright.db" "$1" "$2" <<'END'
+import sqlite3, sys
+path, node, count = sys.argv[1:]
+db = sqlite3.connect(path)
+for table in ("nodes", "components"):
+    names = [c[1] for c in db.execute(f"PRAGMA table_info({table})")]
+    texts = [i for i, n in enumerate(names) if n in ("labels", "report")] if table == "nodes" else []
+    for row in db.execute(f"SELECT * FROM {table} WHERE node = ?", (node,)).fetchall():
+        def copy(k):
+            new = list(row)
+            new[names.index("node")] = f"{node}-{k:05}"
+            for i in texts:
+                new[i] = new[i].replace(f'"{node}"', f'"{node}-{k:05}"').replace('"oslo"', f'"site-{k % 200}"')
+            return new
+        marks = ",".join("?" * len(names))
+        db.executemany(f"INSERT INTO {table} VALUES ({marks})", (copy(k) for k in range(int(count))))
+db.commit()
+END
+}
+
 # Somebody else's broker, which remembers nothing: the controller is given it with --broker "localhost:$secure", and what
 # looks into it uses $plain. Its certificate is that of a controller that was started once before.
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

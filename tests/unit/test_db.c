@@ -407,6 +407,54 @@ static void presence_is_forgotten(void **state)
 	assert_int_equal(n, 0);
 }
 
+static void nodes_are_counted_without_their_reports(void **state)
+{
+	struct db *db = *state;
+	struct db_node_counts c = { 0 };
+	struct db_report r;
+
+	assert_int_equal(db_node_count(db, 0, &c), 0);
+	assert_int_equal(c.nodes + c.online + c.quarantined + c.silent, 0);
+	add_nodes(db);
+	assert_int_equal(db_node_add(db, "n3", "ID3", "TR3", "{}", 200), 0);
+	r = report_of("n1", 1, 1000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	r = report_of("n2", 1, 2000, NULL, NULL);
+	assert_int_equal(db_report_store(db, &r, "d"), 0);
+	assert_int_equal(db_node_presence(db, "n1", true, 1, 2000), 0);
+	assert_int_equal(db_node_quarantine(db, "n2", "two machines"), 0);
+	assert_int_equal(db_node_count(db, 1000, &c), 0);
+	assert_int_equal(c.nodes, 3);
+	assert_int_equal(c.online, 1);
+	assert_int_equal(c.quarantined, 1);
+	assert_int_equal(c.silent, 1); /* n3, which never reported */
+	assert_int_equal(db_node_count(db, 1001, &c), 0);
+	assert_int_equal(c.silent, 2);
+}
+
+static int join_node(void *user, const struct db_node *row)
+{
+	return buf_addf(user, "%s ", row->node);
+}
+
+static void nodes_come_in_slices(void **state)
+{
+	struct db *db = *state;
+	struct buf b = BUF_INIT(100);
+
+	add_nodes(db);
+	assert_int_equal(db_node_add(db, "n3", "ID3", "TR3", "{}", 200), 0);
+	assert_int_equal(db_nodes_after(db, "", 2, join_node, &b), 2);
+	assert_int_equal(db_nodes_after(db, "n2", 2, join_node, &b), 1);
+	assert_int_equal(db_nodes_after(db, "n3", 2, join_node, &b), 0);
+	assert_string_equal(buf_str(&b), "n1 n2 n3 ");
+	/* The last one seen may be gone. */
+	assert_int_equal(db_node_remove(db, "n2", 300), 0);
+	assert_int_equal(db_nodes_after(db, "n2", 2, join_node, &b), 1);
+	assert_string_equal(buf_str(&b), "n1 n2 n3 n3 ");
+	buf_done(&b);
+}
+
 static void nodes_keep_their_keys(void **state)
 {
 	struct db *db = *state;
@@ -1225,6 +1273,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		T(nodes_keep_their_keys),
+		T(nodes_are_counted_without_their_reports),
+		T(nodes_come_in_slices),
 		T(a_removed_node_is_forgotten_but_its_name),
 		T(presence_is_forgotten),
 		cmocka_unit_test(a_batch_is_there_when_it_has_ended),

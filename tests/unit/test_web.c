@@ -78,10 +78,18 @@ static void wait_for_it(void *user, struct web_request *rq)
 	web_reply(rq, 200, "text/plain", s->calls >= 1000 ? "woken" : "late", s->calls >= 1000 ? 5 : 4);
 }
 
+static unsigned notes_released;
+
+static void count_note(void *note)
+{
+	assert_int_equal(*(unsigned *) note, 2);
+	notes_released++;
+}
+
 /* Counts its own calls in memory that waits with it. */
 static void note_calls(void *user, struct web_request *rq)
 {
-	unsigned *calls = web_note(rq, sizeof(*calls));
+	unsigned *calls = web_note(rq, sizeof(*calls), count_note);
 	char text[40];
 
 	(void) user;
@@ -552,6 +560,16 @@ static void a_large_or_broken_upload_leaves_nothing(void **state)
 	assert_int_equal(rmdir(s->upload), 0);
 }
 
+static void poll_once(struct site *s)
+{
+	struct pollfd fds[WEB_LISTENERS_MAX];
+	int timeout = 10;
+	size_t n = web_poll_prepare(s->web, fds, &timeout);
+
+	(void) poll(fds, n, timeout < 10 ? timeout : 10);
+	web_poll_done(s->web);
+}
+
 static void waiting_requests_are_woken_or_answered_late(void **state)
 {
 	struct site *s = *state;
@@ -570,6 +588,10 @@ static void waiting_requests_are_woken_or_answered_late(void **state)
 	get(s, "/note", "", answer, sizeof(answer));
 	assert_string_equal(body(answer), "call 2");
 	assert_int_equal(s->before, 4);
+	/* Each is released once, when its request has ended. */
+	for (int i = 0; notes_released < 2 && i < 1000; i++)
+		poll_once(s);
+	assert_int_equal(notes_released, 2);
 
 	child = fork();
 	if (child == 0) {
@@ -584,12 +606,7 @@ static void waiting_requests_are_woken_or_answered_late(void **state)
 		_exit(strstr(got, "woken") ? 0 : 2);
 	}
 	for (int i = 0; i < 100; i++) {
-		struct pollfd fds[WEB_LISTENERS_MAX];
-		int timeout = 10;
-		size_t n = web_poll_prepare(s->web, fds, &timeout);
-
-		(void) poll(fds, n, timeout < 10 ? timeout : 10);
-		web_poll_done(s->web);
+		poll_once(s);
 		web_stats(s->web, &stats);
 		if (stats.waiting)
 			break;
