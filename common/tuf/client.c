@@ -353,22 +353,21 @@ static int accept_next_root(struct tuf_client *c, const struct buf *bytes, struc
 	return 0;
 }
 
-static int update_root(struct tuf_client *c, struct fetcher *f)
+/* Roots N+1, N+2, ... as long as there are any. How far it came is stored and trusted, whatever ended it. */
+static int follow_roots(struct tuf_client *c, struct fetcher *f, bool *ret_changed)
 {
-	bool changed = false;
-	int r;
-
 	for (unsigned i = 0; i < c->options.limits.root_steps; i++) {
 		CLEANUP(buf_done)
 		struct buf bytes = BUF_INIT((size_t) c->options.limits.root);
 		CLEANUP(metadata_freep)
 		struct metadata *root = NULL;
 		uint64_t next = c->root->version + 1;
+		int r;
 
 		r = client_fetch(c, f, role_type_name(ROLE_ROOT), next, NULL, c->options.limits.root, &bytes);
 		if (r == -ENOENT) {
 			c->error[0] = '\0';
-			break;
+			return 0;
 		}
 		if (r < 0)
 			return r;
@@ -377,9 +376,21 @@ static int update_root(struct tuf_client *c, struct fetcher *f)
 			r = take_root(c, &root);
 		if (r < 0)
 			return fail_role(c, r, role_type_name(ROLE_ROOT), next, NULL);
-		changed = true;
+		*ret_changed = true;
 	}
-	return changed ? load_trusted(c) : 0;
+	return 0;
+}
+
+/*
+ * What the new root's keys did not sign is trusted no longer, also where the chain was cut off behind it: else who
+ * carries it could keep a revoked key's word in force by spoiling the root after the one that revokes it.
+ */
+static int update_root(struct tuf_client *c, struct fetcher *f)
+{
+	bool changed = false;
+	int r = follow_roots(c, f, &changed), loaded = changed ? load_trusted(c) : 0;
+
+	return r < 0 ? r : loaded;
 }
 
 /*

@@ -359,6 +359,47 @@ static void test_fast_forward_recovery_of_targets(void **state)
 	assert_int_equal(repo_stored_version(&f->k, "targets.json"), 2);
 }
 
+/* The root that revokes a key comes through, the one behind it does not: in the client that runs, as after a restart. */
+static void test_revoked_keys_are_not_kept_by_spoiling_the_next_root(void **state)
+{
+	static const char *const how[] = { "{}", NULL };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(how); i++) {
+		struct tuf_state s = { 0 };
+
+		repo_client_free(&f->k);
+		repo_free(f->r);
+		f->r = repo_new();
+		repo_target(repo_role(f->r, "targets"), "file.txt", "content");
+		repo_sign_all(f->r, false);
+		repo_client_new(&f->k, f->r);
+		assert_int_equal(refresh(f), 0);
+		assert_int_equal(read_file(f, "file.txt", "content"), 0);
+		repo_role(f->r, "root")->top[3] = KEYS(1, 23); /* targets' key was stolen */
+		repo_bump(f->r, "root");
+		if (how[i]) {
+			repo_put(f->r, "3.root.json", how[i], strlen(how[i]));
+		} else {
+			f->r->failing = "3.root.json";
+			f->r->failure = -ERR_NETWORK;
+		}
+		assert_true(refresh(f) < 0);
+		assert_non_null(strstr(tuf_client_error(f->k.c), "3.root.json"));
+		tuf_client_state(f->k.c, &s);
+		assert_int_equal(s.root, 2);
+		assert_int_equal(s.targets, 0);
+		assert_int_equal(read_file(f, "file.txt", "content"), -ERR_UNTRUSTED);
+		/* Once the chain is whole again, and the new key has signed, all is well. */
+		repo_remove(f->r, "3.root.json");
+		f->r->failing = NULL;
+		repo_role(f->r, "targets")->signers = KEYS(1, 23);
+		repo_bump(f->r, "targets");
+		assert_int_equal(refresh(f), 0);
+		assert_int_equal(read_file(f, "file.txt", "content"), 0);
+	}
+}
+
 static void test_fast_forward_recovery_survives_a_crash_behind_the_root(void **state)
 {
 	struct fixture *f = *state;
@@ -857,6 +898,7 @@ int main(void)
 		T(test_fast_forward_recovery_of_timestamp),
 		T(test_fast_forward_recovery_of_snapshot),
 		T(test_fast_forward_recovery_of_targets),
+		T(test_revoked_keys_are_not_kept_by_spoiling_the_next_root),
 		T(test_fast_forward_recovery_survives_a_crash_behind_the_root),
 		T(test_indefinite_freeze_by_replaying_the_cached_timestamp),
 		T(test_indefinite_freeze_by_expired_files),
