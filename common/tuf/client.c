@@ -87,6 +87,15 @@ static uint64_t limit_of(const struct tuf_client *c, enum role_type type)
 	return c->options.limits.targets;
 }
 
+/*
+ * A moment without memory or descriptors says nothing about what is trusted. Taken for "there is none", an older root,
+ * older versions and an earlier time would be believed again, and stored in the place of the newer ones.
+ */
+static bool is_shortage(int r)
+{
+	return r < 0 && err_class(r) == ERR_CLASS_RETRY;
+}
+
 static int load_root(struct tuf_client *c)
 {
 	CLEANUP(buf_done)
@@ -123,7 +132,7 @@ static int load_role(struct tuf_client *c, enum role_type type, struct metadata 
 	r = tuf_store_load(&c->store, role_type_name(type), limit_of(c, type), &bytes);
 	if (r >= 0)
 		r = metadata_accept(type, bytes.data, bytes.len, ring, c->options.foreign_keyids, trusted);
-	return r == -ENOMEM ? r : 0;
+	return is_shortage(r) ? r : 0;
 }
 
 static int load_trusted(struct tuf_client *c)
@@ -138,6 +147,7 @@ static int load_trusted(struct tuf_client *c)
 	c->whole = r >= 0 && c->timestamp && c->snapshot && c->targets &&
 		   entry_is(metadata_entry(c->timestamp, role_type_name(ROLE_SNAPSHOT)), c->snapshot) &&
 		   entry_is(metadata_entry(c->snapshot, role_type_name(ROLE_TARGETS)), c->targets);
+	c->reload = r < 0;
 	return r;
 }
 
@@ -150,7 +160,7 @@ static int load_floor(struct tuf_client *c)
 	if (!c->options.hold_time_floor)
 		return 0;
 	r = tuf_store_load_floor(&c->store, &bytes);
-	if (r == -ENOMEM)
+	if (is_shortage(r))
 		return r;
 	if (r >= 0)
 		time_floor_load(&c->floor, &bytes);
@@ -229,7 +239,7 @@ int tuf_client_open(const struct tuf_options *o, struct tuf_client **ret)
 	if (r < 0)
 		return r;
 	r = load_root(c);
-	if (r == -ENOMEM)
+	if (is_shortage(r))
 		return r;
 	c->root_error = r;
 	if (r >= 0) {
@@ -388,7 +398,7 @@ static int follow_roots(struct tuf_client *c, struct fetcher *f, bool *ret_chang
 static int update_root(struct tuf_client *c, struct fetcher *f)
 {
 	bool changed = false;
-	int r = follow_roots(c, f, &changed), loaded = changed ? load_trusted(c) : 0;
+	int r = follow_roots(c, f, &changed), loaded = changed || c->reload ? load_trusted(c) : 0;
 
 	return r < 0 ? r : loaded;
 }

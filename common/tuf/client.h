@@ -28,6 +28,7 @@ struct tuf_client {
 	struct tuf_store store;
 	struct metadata *root, *timestamp, *snapshot, *targets; /* trusted; NULL: none */
 	bool whole; /* the three files that hang on root name each other, in version and hashes */
+	bool reload; /* the folder could not be read for a moment: what is trusted in it is not known */
 	struct role_file *roles;
 	struct time_floor floor;
 	int64_t clock; /* read once at the start of a refresh */

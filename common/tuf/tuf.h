@@ -60,7 +60,8 @@ struct tuf_options {
 /*
  * Lock the folder and load what is trusted in it, each file verified again; a file
  * that does not verify counts as missing. A broken root.json makes no failure here:
- * there is no trusted root then, and tuf_client_error() says why.
+ * there is no trusted root then, and tuf_client_error() says why. Without memory or
+ * descriptors nothing is known of what is trusted, and -ENOMEM or -EMFILE is returned.
  */
 NODISCARD int tuf_client_open(const struct tuf_options *o, struct tuf_client **ret);
 void tuf_client_close(struct tuf_client *c);

@@ -869,6 +869,55 @@ static void test_first_root_is_checked_before_any_request(void **state)
 	assert_int_equal(refresh(f), 0);
 }
 
+static const char *unreadable; /* opening it fails once the counter is down */
+static int unreadable_after;
+
+static int open_fails(const struct os *os, int dirfd, const char *path, int flags, mode_t mode)
+{
+	if (unreadable && strcmp(path, unreadable) == 0 && unreadable_after-- <= 0)
+		return -EMFILE;
+	return os_posix.openat(os, dirfd, path, flags, mode);
+}
+
+/* Else whoever starts it would anchor it anew at the root it came with, and an old timestamp would be news. */
+static void test_without_descriptors_nothing_trusted_is_forgotten(void **state)
+{
+	static const char *const files[] = { "root.json", "timestamp.json", "snapshot.json", "targets.json" };
+	struct fixture *f = *state;
+
+	assert_int_equal(refresh(f), 0);
+	repo_bump(f->r, "root");
+	repo_bump(f->r, "targets");
+	assert_int_equal(refresh(f), 0);
+	stored(f, 2, 2, 2, 2);
+	f->k.os.openat = open_fails;
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		struct tuf_client *c = NULL;
+
+		tuf_client_close(f->k.c);
+		f->k.c = NULL;
+		unreadable = files[i];
+		unreadable_after = 0;
+		assert_int_equal(tuf_client_open(&f->k.options, &c), -EMFILE);
+		assert_null(c);
+		unreadable = NULL;
+		repo_client_reopen(&f->k);
+		assert_true(tuf_client_has_root(f->k.c));
+	}
+	stored(f, 2, 2, 2, 2);
+	/* In the middle of a refresh, behind a new root: the next one does not take an older timestamp either. */
+	repo_bump(f->r, "root");
+	unreadable = "timestamp.json";
+	unreadable_after = 0;
+	assert_int_equal(refresh(f), -EMFILE);
+	unreadable = NULL;
+	repo_role(f->r, "timestamp")->version = 1;
+	repo_sign(f->r, "timestamp");
+	assert_int_equal(refresh(f), -ERR_ROLLBACK);
+	stored(f, 3, 2, 2, 2);
+	f->k.os.openat = os_posix.openat;
+}
+
 static void test_one_client_per_folder(void **state)
 {
 	struct fixture *f = *state;
@@ -920,6 +969,7 @@ int main(void)
 		T(test_root_threshold_may_rise_and_fall),
 		T(test_root_with_a_threshold_beyond_its_keys_can_be_repaired),
 		T(test_first_root_is_checked_before_any_request),
+		T(test_without_descriptors_nothing_trusted_is_forgotten),
 		T(test_one_client_per_folder),
 	};
 
