@@ -107,6 +107,7 @@ static struct decision decide_without(struct node *n, const char *component, con
 		};
 		rollouts[count].deferred = rollouts[count].deferred_until > now;
 		memcpy(rollouts[count].approved, k->approved, sizeof(k->approved));
+		memcpy(rollouts[count].up_unapproved, k->up_unapproved, sizeof(k->up_unapproved));
 		count++;
 	}
 	d = decide(&local, &facts, rollouts, count, n->docs.loaded ? &n->docs.index : NULL,

@@ -59,7 +59,7 @@ struct known_rollout {
 	struct rollout rollout;
 	char sha256[SHA256_HEX + 1];
 	uint64_t share;
-	bool approved[STAGES_MAX];
+	bool approved[STAGES_MAX], up_unapproved[STAGES_MAX]; /* as decide.h's */
 	struct opening opening; /* its window and blackouts */
 	int64_t notice_ms; /* since boot: its notice period counts from there (turn.c) */
 	int64_t spread_ms; /* the same of spread: the opening of this node's stage */

@@ -567,9 +567,9 @@ static int approver_signed(struct reading *v, const struct known_policy *p, cons
 	return 0;
 }
 
-/* Does this component's own policy have all it asks for? */
-static int judge_component(struct reading *v, const struct known_rollout *k, const char *component, size_t index,
-			   bool *ret)
+/* Does this component's own policy have all it asks for, of rollouts of this kind? */
+static int judge_component(struct reading *v, const struct known_rollout *k, const char *component,
+			   enum rollout_kind kind, size_t index, bool *ret)
 {
 	const struct known_policy *p = documents_policy(&v->docs, component);
 	const struct approval_rule *rule = NULL;
@@ -577,14 +577,24 @@ static int judge_component(struct reading *v, const struct known_rollout *k, con
 
 	*ret = !(p && p->broken);
 	while (r == 0 && *ret && p && p->present &&
-	       (rule = approval_rule_next(&p->policy, k->rollout.kind, &v->n->config->labels, rule)))
+	       (rule = approval_rule_next(&p->policy, kind, &v->n->config->labels, rule)))
 		r = approver_signed(v, p, rule, &k->rollout, &k->rollout.stages[index], ret);
+	return r;
+}
+
+static int judge_components(struct reading *v, const struct known_rollout *k, enum rollout_kind kind, size_t index,
+			    bool *ret)
+{
+	int r = judge_component(v, k, k->rollout.component, kind, index, ret);
+
+	for (size_t i = 0; r == 0 && *ret && i < k->rollout.with_count; i++)
+		r = judge_component(v, k, k->rollout.with[i].component, kind, index, ret);
 	return r;
 }
 
 static int judge_stage(struct reading *v, struct known_rollout *k, size_t index)
 {
-	bool approved = true;
+	bool approved = true, up = true;
 	int r;
 
 	if (k->error < 0) {
@@ -593,12 +603,14 @@ static int judge_stage(struct reading *v, struct known_rollout *k, size_t index)
 	}
 	if (k->withheld)
 		return 0; /* waited for */
-	r = judge_component(v, k, k->rollout.component, index, &approved);
-	for (size_t i = 0; r == 0 && approved && i < k->rollout.with_count; i++)
-		r = judge_component(v, k, k->rollout.with[i].component, index, &approved);
-	if (r == 0)
-		k->approved[index] = approved;
-	return r;
+	r = judge_components(v, k, k->rollout.kind, index, &approved);
+	if (r == 0 && approved && k->rollout.kind == ROLLOUT_DOWNGRADE)
+		r = judge_components(v, k, ROLLOUT_REGULAR, index, &up);
+	if (r < 0)
+		return r;
+	k->approved[index] = approved;
+	k->up_unapproved[index] = !up;
+	return 0;
 }
 
 static int judge_approvals(struct reading *v)

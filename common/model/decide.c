@@ -47,6 +47,7 @@ struct move {
 	unsigned kind; /* MOVE_* */
 	const char *version;
 	const struct rollout_facts *facts; /* NULL: an order */
+	const struct stage *stage; /* of a rollout; NULL: another move */
 };
 
 /* The rows of "what may stop what" (DESIGN.md section 6), as bits so that a rule lists the moves it stops. */
@@ -146,6 +147,17 @@ static bool staleness_stops(const struct question *q, const struct move *m, int6
 {
 	(void) m, (void) until;
 	return !q->local->fresh;
+}
+
+/*
+ * A way back may need fewer approvals than a way ahead: whoever opens rollouts must not get by without them by calling
+ * a way ahead a downgrade. It is waited for rather than passed over: the rollouts behind it lead to what is left.
+ */
+static bool missing_approval_stops(const struct question *q, const struct move *m, int64_t *until)
+{
+	(void) q, (void) until;
+	return m->stage && m->facts->rollout->kind == ROLLOUT_DOWNGRADE &&
+	       m->facts->up_unapproved[m->stage - m->facts->rollout->stages];
 }
 
 /* A rollout that is done is how things are: its deadline was for reaching that. */
@@ -253,6 +265,7 @@ static const struct stopper stoppers[] = {
 	{ REASON_SUPPORT_HOLD, ROLLOUTS, false, NULL, support_hold_stops },
 	{ REASON_LOCAL_HOLD, ROLLOUTS, false, NULL, local_hold_stops },
 	{ REASON_STALE, BY_THE_FLEET, false, NULL, staleness_stops },
+	{ REASON_NOT_APPROVED, MOVE_REGULAR, false, NULL, missing_approval_stops }, /* a downgrade that goes up */
 	{ REASON_DEADLINE, ROLLOUTS, false, NULL, deadline_stops },
 	{ REASON_RETRY, ROLLOUTS, false, NULL, backoff_stops },
 	{ REASON_SPREAD, SCHEDULED, false, "spread", spread_stops }, /* downloads are to be spread too */
@@ -631,7 +644,9 @@ static unsigned move_kind(const struct question *q, const struct candidate *c)
 
 static void decide_follow(const struct question *q, const struct candidate *c, struct decision *d)
 {
-	struct move m = { .kind = move_kind(q, c), .version = c->release->version, .facts = c->facts };
+	struct move m = {
+		.kind = move_kind(q, c), .version = c->release->version, .facts = c->facts, .stage = c->stage
+	};
 
 	d->rollout = c->facts->rollout;
 	d->stage = c->stage;

@@ -54,6 +54,8 @@ struct rollout_facts {
 	uint64_t share; /* share_of_digest(rollout id, node id) */
 	/* By stage index: every approval the policies ask for is there, or this node is exempt. */
 	bool approved[ROLLOUT_STAGES_MAX];
+	/* The same of a downgrade, where the component would go up by it: what a regular one needs is not all there. */
+	bool up_unapproved[ROLLOUT_STAGES_MAX];
 	bool in_window; /* the window of the rollout, judged in the node's zone; true if it has none */
 	bool in_blackout; /* the same for its blackouts */
 	int64_t window_opens; /* when neither stops it, 0: unknown */

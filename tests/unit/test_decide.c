@@ -891,6 +891,23 @@ static void test_upwards_a_downgrade_is_bound_like_a_regular_one(void **state)
 	expect_wait(w, REASON_WINDOW, true);
 }
 
+/* It is waited for: the rollout behind it leads to what the fleet goes away from. */
+static void test_what_is_called_a_downgrade_needs_its_approval_upwards(void **state)
+{
+	struct world *w = *state;
+
+	world_rollout(w, "r1", 1, "1.2.0", RUNNING);
+	world_rollout(w, "r2", 2, "1.1.0", ROLLOUT_DOWNGRADE, ROLLOUT_RUNNING)->up_unapproved[0] = true;
+	world_good(w, "1.1.0");
+	expect_wait(w, REASON_NOT_APPROVED, false);
+	world_installed(w, NULL);
+	expect_wait(w, REASON_NOT_APPROVED, false);
+	world_installed(w, "1.2.0");
+	expect_target(w, CAUSE_ROLLOUT, "1.1.0");
+	world_installed(w, "1.1.0");
+	expect_stay(w, REASON_UP_TO_DATE);
+}
+
 static void test_until(void **state)
 {
 	struct world *w = *state;
@@ -1093,6 +1110,7 @@ int main(void)
 		T(test_each_override_is_for_its_own),
 		T(test_what_allows_no_staging_is_named_first),
 		T(test_upwards_a_downgrade_is_bound_like_a_regular_one),
+		T(test_what_is_called_a_downgrade_needs_its_approval_upwards),
 		T(test_until),
 		T(test_deadline_of_what_is_done_has_been_met),
 		T(test_backoff_is_for_what_failed),

@@ -83,6 +83,30 @@ def rollouts_key_cannot_go_without_the_approval(fleet, node):
 
 
 @story
+def rollouts_key_cannot_call_it_a_downgrade(fleet, node):
+    """A way back in a hurry needs no approval here; called one, what goes up or comes first needs it all the same."""
+    fleet.policy(approvals=[{"approver": "qa", "kinds": ["regular", "patch"]}])
+    offer(fleet, "r1", "1.0.0", kind="downgrade")
+    fleet.publish()
+    node.start()
+    waits(node, "not-approved")
+    fleet.approve("r1", "qa")
+    tell(fleet, node)
+    node.until_result("good", to="1.0.0")
+    offer(fleet, "r2", "1.1.0", kind="downgrade")
+    tell(fleet, node)
+    waits(node, "not-approved")
+    stays(fleet, node)
+    fleet.approve("r2", "qa")
+    tell(fleet, node)
+    node.until_result("good", to="1.1.0")
+    # And down it goes without.
+    fleet.rollout("r3", "web", "1.0.0", kind="downgrade")
+    tell(fleet, node)
+    node.until("it goes back without", lambda: node.current() == "1.0.0")
+
+
+@story
 def an_approval_holds_only_for_what_it_says(fleet, node):
     install(fleet, node)
     fleet.policy(approvals=[{"approver": "qa", "kinds": []}])
