@@ -663,6 +663,82 @@ static void keep_policies(struct documents *old, struct documents *docs)
 	}
 }
 
+static void policy_file(const char *component, char out[static ID_MAX + 16])
+{
+	(void) snprintf(out, ID_MAX + 16, "policy-%s.json", component); /* ids are short */
+}
+
+/*
+ * Also across a restart. Only rename and fsync of durable_write_file() stand behind it, and only where it says something
+ * new; what cannot be written is in force all the same until the next start.
+ */
+static void write_policy(struct reading *v, const struct known_policy *p, const char *name)
+{
+	CLEANUP(json_build_freep)
+	struct json_build *b = json_build_new();
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(2 * POLICY_MAX_BYTES), before = BUF_INIT(2 * POLICY_MAX_BYTES);
+	struct node *n = v->n;
+	int r;
+
+	policy_write(&p->policy, json_build_root(b));
+	r = json_build_text(b, false, &text);
+	if (r == 0 && file_read(n->os, n->documents_fd, name, before.max, &before) == 0 &&
+	    before.len == text.len && memcmp(before.data, text.data, text.len) == 0)
+		return;
+	if (r == 0)
+		r = durable_write_file(n->os, n->documents_fd, name, text.data, text.len, 0644);
+	if (r < 0)
+		log_warning("policy-not-kept",
+			    "after a restart it is not known until it is fetched: component=%s error=%s",
+			    p->component, err_name(r));
+}
+
+static int recall_policy(struct reading *v, struct known_policy *p, const char *name)
+{
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(2 * POLICY_MAX_BYTES);
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+	int r = file_read(v->n->os, v->n->documents_fd, name, text.max, &text);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = json_parse(text.data, text.len, &json_limits_default, &doc);
+	if (r == 0)
+		r = policy_parse(doc, &p->policy, NULL);
+	p->present = r == 0;
+	if (r < 0 && err_class(r) != ERR_CLASS_RETRY) {
+		log_warning("policy-lost", "what was known of it cannot be read: component=%s error=%s",
+			    p->component, err_name(r));
+		return 0;
+	}
+	return r;
+}
+
+/* Else a carrier who keeps a team's file away would lift its floor with the next restart. */
+static int remember_policies(struct reading *v)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < v->docs.policy_count; i++) {
+		struct known_policy *p = &v->docs.policies[i];
+		const struct known_policy *before = documents_policy(&v->n->docs, p->component);
+		char name[ID_MAX + 16];
+
+		policy_file(p->component, name);
+		if (p->present && !p->broken)
+			write_policy(v, p, name);
+		else if (p->broken && !(before && before->present))
+			r = recall_policy(v, p, name);
+		else if (!p->broken)
+			(void) v->n->os->unlinkat(v->n->os, v->n->documents_fd, name, 0); /* its team has none */
+		(void) !string_list_add(&v->used, name); /* without memory it may be pruned, and is written anew */
+	}
+	return r;
+}
+
 static int read_all(struct reading *v)
 {
 	int r = read_index(v);
@@ -688,6 +764,8 @@ int phase_verify(struct node *n)
 	char quoted[600];
 	int r = read_all(&v);
 
+	if (r == 0)
+		r = remember_policies(&v);
 	if (r < 0) {
 		log_warning("documents-refused", "the last verified ones stay in force: error=%s detail=%s",
 			    err_name(r), log_quote(quoted, sizeof(quoted), v.error[0] ? v.error : err_text(r)));

@@ -165,6 +165,34 @@ def nobody_goes_below_the_floor(fleet, node):
 
 
 @story
+def the_floor_holds_while_its_team_is_withheld(fleet, node):
+    """The support key and a carrier together, and a restart, by which a node forgets what it has only in memory."""
+    fleet.release("web", "0.9.0", web_files("0.9.0"))
+    install(fleet, node, "0.9.0", "r0")
+    fleet.release("web", "1.0.0", web_files("1.0.0"))
+    fleet.rollout("r1", "web", "1.0.0")
+    tell(fleet, node)
+    node.until_result("good", to="1.0.0")
+    fleet.policy(security_floor="1.0.0")
+    tell(fleet, node)
+    stays(fleet, node)
+    fleet.policy(security_floor="1.0.0", on_call="somebody else")
+    fleet.order_rollback("n1", "web", "1.0.0", "0.9.0")
+    fleet.publish()
+    withheld = f"{fleet.repo}/metadata/{fleet.version}.team-web.json"
+    os.rename(withheld, withheld + ".away")
+    node.kill(signal.SIGTERM)
+    node.start()
+    node.until("the order is known and refused", lambda: any(
+        o["id"] == "order-1" and o["name"] == "order-refused" for o in node.reports()[-1].get("orders", [])))
+    stays(fleet, node)
+    assert node.running() == "1.0.0"
+    os.rename(withheld + ".away", withheld)
+    tell(fleet, node)
+    stays(fleet, node)
+
+
+@story
 def support_key_names_no_version_that_was_never_good_here(fleet, node):
     install(fleet, node)
     fleet.release("web", "1.1.0", web_files("1.1.0"))
