@@ -13,6 +13,7 @@
 #include "agent/rehearse.h"
 #include "agent/probe/probe.h"
 #include "agent/store/generation.h"
+#include "agent/trial.h"
 #include "agent/trust.h"
 #include "agent/update.h"
 #include "base/err.h"
@@ -728,7 +729,7 @@ static void answer_rehearse(struct node *n, const struct json *request, struct b
 bool console_changes(const char *command)
 {
 	/* Who may inhibit is judged with the request; it changes nothing an update is in the middle of. */
-	static const char *const reading[] = { "status", "why", "history", "inhibit", "install-status" };
+	static const char *const reading[] = { "status", "why", "history", "inhibit", "install-status", "trial" };
 
 	for (size_t i = 0; i < ARRAY_LEN(reading); i++)
 		if (str_eq(command, reading[i]))
@@ -767,6 +768,10 @@ void console_answer(void *user, const struct control_peer *peer, const struct js
 		answer_install(n, request, answer, o);
 	else if (str_eq(command, "install-status"))
 		answer_install_status(n, o);
+	else if (str_eq(command, "try"))
+		trial_answer_begin(n, answer);
+	else if (str_eq(command, "trial"))
+		trial_answer(n, o);
 	else if (str_eq(command, "trust-replace"))
 		trust_answer_replace(n, json_string(json_get(request, "root")),
 				     json_string(json_get(request, "sha256")), answer, o);

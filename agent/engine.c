@@ -24,6 +24,7 @@
 #include "agent/store/collect.h"
 #include "agent/store/generation.h"
 #include "agent/store/recover.h"
+#include "agent/trial.h"
 #include "agent/update.h"
 #include "base/backoff.h"
 #include "base/err.h"
@@ -162,6 +163,7 @@ static void link_lost(struct engine *e, const char *why)
 	push_is_lost(e);
 	link_end(e);
 	gather_link_lost(&e->node);
+	trial_link_lost(&e->node);
 	if (now - e->link_started_ms > LINK_STABLE_MS)
 		backoff_reset(&e->link_backoff);
 	wait = backoff_next_ms(&e->link_backoff, random_u64(e->node.os));
@@ -365,6 +367,9 @@ static void on_frame(struct engine *e, const struct frame *f)
 		break;
 	case LINK_SAVED:
 		take_saved(n, f);
+		break;
+	case LINK_TRIED:
+		trial_take(n, f);
 		break;
 	case LINK_ANNOUNCE:
 		receive_announcement(n, f->data, f->len);
@@ -1275,6 +1280,7 @@ static void engine_done(struct engine *e)
 	control_close(e->control);
 	attempt_done(&n->attempt);
 	watches_free(n);
+	trial_done(n);
 	measures_free(n);
 	services_close(n->services);
 	inhibitors_close(n->inhibitors);

@@ -35,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALL_DEADLINE_MS = 120 * 1000, REPAIR_DEADLINE_MS = 3600 * 1000 };
+enum { CALL_DEADLINE_MS = 120 * 1000, REPAIR_DEADLINE_MS = 3600 * 1000, TRIAL_TURNS = 600 };
 
 struct arguments {
 	const char *config_dir, *root, *run, *to, *reason, *why;
@@ -709,6 +709,43 @@ static int command_install(const struct arguments *a)
 	return install_alone(a, &o);
 }
 
+/* Have the link that stands try its connection, and say in JSON what it found; "": nobody did. */
+static void ask_for_trial(const struct config *config, char *out, size_t size, bool *ret_connected)
+{
+	const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+	CLEANUP(json_freep)
+	struct json *begun = NULL;
+
+	out[0] = '\0';
+	if (call_quietly(config, "try", NULL, &begun) < 0 || !json_bool(json_get(begun, "ok"), false))
+		return; /* only root and the agent's user may have it tried, and an older agent does not know how */
+	for (unsigned i = 0; i < TRIAL_TURNS; i++) {
+		CLEANUP(json_freep)
+		struct json *answer = NULL;
+		CLEANUP(json_build_freep)
+		struct json_build *b = json_build_new();
+		CLEANUP(buf_done)
+		struct buf text = BUF_INIT(16 * 1024);
+		const struct json *tried;
+
+		(void) nanosleep(&pause, NULL); /* cut short it only asks sooner */
+		if (call_quietly(config, "trial", NULL, &answer) < 0)
+			return;
+		if (!json_bool(json_get(answer, "over"), false))
+			continue;
+		tried = json_get(answer, "tried");
+		if (!tried)
+			return; /* its process ended meanwhile */
+		/* Lost while it was tried: the doctor takes nobody's place then, and walks by itself. */
+		*ret_connected = json_bool(json_get(tried, "connected"), false);
+		for (size_t k = 0; k < json_count(tried); k++)
+			node_copy(json_build_root(b), json_name_at(tried, k), json_at(tried, k));
+		if (json_build_text(b, false, &text) == 0 && text.len < size)
+			memcpy(out, buf_str(&text), text.len + 1);
+		return;
+	}
+}
+
 /* What the running agent knows, if there is one: the doctor must not take its session over. */
 static void ask_running(const struct config *config, bool *ret_connected, int64_t *ret_floor)
 {
@@ -728,8 +765,8 @@ static int run_doctor(const struct arguments *a, const struct config *config, co
 	struct road_environment environment = { .count = 0 };
 	int64_t time_floor = ENGINE_BUILD_TIME;
 	bool connected = false;
-	char floor[24];
-	const char *argv[9] = { program, "--config-dir", a->config_dir, "--doctor", "--time-floor", floor };
+	char floor[24], tried[16 * 1024] = "";
+	const char *argv[11] = { program, "--config-dir", a->config_dir, "--doctor", "--time-floor", floor };
 	size_t argc = 6;
 	struct process process = { 0 };
 	int status = 0, r;
@@ -737,7 +774,13 @@ static int run_doctor(const struct arguments *a, const struct config *config, co
 	ask_running(config, &connected, &time_floor);
 	(void) snprintf(floor, sizeof(floor), "%" PRId64, time_floor); /* always fits */
 	if (connected)
+		ask_for_trial(config, tried, sizeof(tried), &connected);
+	if (connected)
 		argv[argc++] = "--connected";
+	if (connected && tried[0]) {
+		argv[argc++] = "--tried";
+		argv[argc++] = tried;
+	}
 	if (a->json)
 		argv[argc++] = "--json";
 	r = config_road_environment(config, &environment);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "conf/conf.h"
+#include "json/json.h"
 #include "os/durable.h"
 
 #include <errno.h>
@@ -46,7 +47,8 @@ static void on_signal(int sig)
 static void usage(FILE *out)
 {
 	fputs("usage: selfright-link --config-dir DIR [--time-floor SECONDS] [--next-pair] [--next-ca]\n"
-	      "       selfright-link --config-dir DIR --doctor [--connected] [--json] [--time-floor SECONDS]\n"
+	      "       selfright-link --config-dir DIR --doctor [--connected [--tried JSON]] [--json]\n"
+	      "                      [--time-floor SECONDS]\n"
 	      "\n"
 	      "Started by selfright-agent with a socket as descriptor 3; not for use by hand.\n"
 	      "\n"
@@ -56,6 +58,7 @@ static void usage(FILE *out)
 	      "  --next-ca             trust only the CAs that are to be trusted from now on\n"
 	      "  --doctor              walk the roads and say what fails (selfright-agent doctor)\n"
 	      "  --connected           the agent's own connection stands: open no second one\n"
+	      "  --tried JSON          what that connection's link told of it\n"
 	      "  --json                the doctor's words as JSON\n"
 	      "  --help                print this\n",
 	      out);
@@ -90,7 +93,7 @@ static int read_boot_id(char out[static 37])
 }
 
 struct arguments {
-	const char *config_dir;
+	const char *config_dir, *tried;
 	int64_t time_floor;
 	bool doctor, connected, json, help, next_pair, next_ca;
 };
@@ -124,6 +127,24 @@ static size_t order_roads(const struct config *config, enum link_road ret[static
 			if (str_eq(config->roads.items[i], words[k]) && config_road_is_open(config, words[k]))
 				ret[count++] = (enum link_road) k;
 	return count;
+}
+
+static int run_doctor(const struct link_options *o, const struct arguments *a)
+{
+	CLEANUP(json_freep)
+	struct json *tried = NULL;
+	struct doctor_options d = {
+		.link = o,
+		.url_proxy = getenv("https_proxy"),
+		.connected = a->connected,
+		.json = a->json,
+		.out = stdout,
+	};
+
+	/* What cannot be read is as good as not asked for. */
+	if (a->tried && json_parse(a->tried, strlen(a->tried), &json_limits_default, &tried) == 0)
+		d.tried = tried;
+	return doctor_run(&d);
 }
 
 static int run(const struct config *config, const struct arguments *a)
@@ -192,17 +213,8 @@ static int run(const struct config *config, const struct arguments *a)
 	r = read_boot_id(boot_id);
 	if (r < 0)
 		log_warning("link-boot-id", "presence has no boot id: %s", err_text(r));
-	if (a->doctor) {
-		const struct doctor_options d = {
-			.link = &o,
-			.url_proxy = getenv("https_proxy"),
-			.connected = a->connected,
-			.json = a->json,
-			.out = stdout,
-		};
-
-		return doctor_run(&d);
-	}
+	if (a->doctor)
+		return run_doctor(&o, a);
 	return run_link(&o, outbox);
 }
 
@@ -213,6 +225,7 @@ static const struct option options[] = {
 	{ "next-ca", no_argument, NULL, 'a' },
 	{ "doctor", no_argument, NULL, 'd' },
 	{ "connected", no_argument, NULL, 'u' },
+	{ "tried", required_argument, NULL, 'r' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -244,6 +257,9 @@ static bool parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case 'u':
 			a->connected = true;
+			break;
+		case 'r':
+			a->tried = optarg;
 			break;
 		case 'j':
 			a->json = true;

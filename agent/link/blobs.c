@@ -23,7 +23,7 @@ enum {
 };
 
 struct transfer {
-	bool active, saving;
+	bool active, saving, looking;
 	uint32_t id;
 	char key[BLOB_ID_HEX + 1], name[BLOB_NAME_MAX + 1];
 	uint64_t length; /* of the file; in memory: known with the first block */
@@ -33,7 +33,7 @@ struct transfer {
 	uint16_t got; /* bit n: block base + n is here too */
 	uint16_t asked; /* bit n: it is part of the request under way */
 	unsigned window, tries;
-	uint64_t asked_ms, again_ms, offline_ms; /* 0: connected */
+	uint64_t begun_ms, asked_ms, again_ms, offline_ms; /* 0: connected */
 	uint64_t pause_ms; /* nothing is asked for before it, for the ceiling's sake; 0: no pause */
 	struct buf body;
 	int fd;
@@ -42,7 +42,7 @@ struct transfer {
 
 struct blobs {
 	struct blobs_options o;
-	struct transfer memory, file;
+	struct transfer memory, file, look;
 	uint64_t rate; /* of the file, bytes per second; 0: no ceiling */
 };
 
@@ -144,7 +144,9 @@ static void end(struct blobs *b, struct transfer *t, int error)
 	t->fd = -1;
 	buf_init(&t->body, 0);
 	close_transfer(b, t); /* first: the callback may begin the next */
-	if (ended.saving)
+	if (ended.looking)
+		b->o.looked(b->o.user, ended.id, error, now_ms(b) - ended.begun_ms);
+	else if (ended.saving)
 		b->o.saved(b->o.user, ended.id, true, error, error == 0 ? ended.length : 0);
 	else
 		b->o.fetched(b->o.user, ended.id, error, ended.body.data, error == 0 ? ended.body.len : 0);
@@ -192,6 +194,7 @@ static int begin(struct blobs *b, struct transfer *t, uint32_t id, const char *n
 	hex_encode(t->key, key, sizeof(key));
 	memcpy(t->name, name, strlen(name) + 1);
 	t->id = id;
+	t->begun_ms = now_ms(b);
 	t->active = true;
 	t->window = FIRST_WINDOW;
 	return 0;
@@ -207,6 +210,20 @@ int blobs_fetch(struct blobs *b, uint32_t id, const char *name, uint64_t max)
 	if (r < 0)
 		return r;
 	t->max = max;
+	ask(b, t);
+	return 0;
+}
+
+int blobs_look(struct blobs *b, uint32_t id, const char *name)
+{
+	struct transfer *t = &b->look;
+	int r;
+
+	close_transfer(b, t);
+	r = begin(b, t, id, name);
+	if (r < 0)
+		return r;
+	t->looking = true;
 	ask(b, t);
 	return 0;
 }
@@ -363,6 +380,11 @@ static void take_block(struct blobs *b, struct transfer *t, const struct blob_bl
 		end(b, t, -ENOENT);
 		return;
 	}
+	if (t->looking) {
+		if (block->index == 0)
+			end(b, t, block->len > 0 ? 0 : -ERR_LENGTH);
+		return;
+	}
 	r = take_length(t, block->length);
 	if (r < 0) {
 		end(b, t, r);
@@ -392,6 +414,8 @@ void blobs_take(struct blobs *b, const void *message, size_t len)
 		take_block(b, &b->memory, &block);
 	else if (b->file.active && str_eq(block.id, b->file.key))
 		take_block(b, &b->file, &block);
+	else if (b->look.active && str_eq(block.id, b->look.key))
+		take_block(b, &b->look, &block);
 }
 
 /* --- time --- */
@@ -415,6 +439,10 @@ static void step(struct blobs *b, struct transfer *t, bool connected)
 
 	if (!t->active)
 		return;
+	if (t->looking && (!connected || now - t->begun_ms >= BLOBS_LOOK_MS)) {
+		end(b, t, connected ? -ERR_DEADLINE : -ERR_NETWORK);
+		return;
+	}
 	if (!connected) {
 		if (t->offline_ms == 0)
 			t->offline_ms = now;
@@ -443,12 +471,17 @@ void blobs_step(struct blobs *b, bool connected)
 {
 	step(b, &b->memory, connected);
 	step(b, &b->file, connected);
+	step(b, &b->look, connected);
 }
 
 static uint64_t next_of(const struct transfer *t)
 {
+	uint64_t end = t->begun_ms + BLOBS_LOOK_MS;
+
 	if (!t->active)
 		return UINT64_MAX;
+	if (t->looking)
+		return t->again_ms < end ? t->again_ms : end;
 	if (t->offline_ms)
 		return t->offline_ms + (t->saving ? OFFLINE_MS : MEMORY_OFFLINE_MS);
 	return t->pause_ms ? t->pause_ms : t->again_ms;
@@ -456,9 +489,10 @@ static uint64_t next_of(const struct transfer *t)
 
 uint64_t blobs_next_ms(const struct blobs *b)
 {
-	uint64_t memory = next_of(&b->memory), file = next_of(&b->file);
+	uint64_t memory = next_of(&b->memory), file = next_of(&b->file), look = next_of(&b->look);
+	uint64_t first = memory < file ? memory : file;
 
-	return memory < file ? memory : file;
+	return first < look ? first : look;
 }
 
 int blobs_new(const struct blobs_options *o, struct blobs **ret)
@@ -468,7 +502,7 @@ int blobs_new(const struct blobs_options *o, struct blobs **ret)
 	if (!b)
 		return -ENOMEM;
 	b->o = *o;
-	b->memory.fd = b->file.fd = -1;
+	b->memory.fd = b->file.fd = b->look.fd = -1;
 	*ret = b;
 	return 0;
 }
@@ -479,5 +513,6 @@ void blobs_free(struct blobs *b)
 		return;
 	close_transfer(b, &b->memory);
 	close_transfer(b, &b->file);
+	close_transfer(b, &b->look);
 	free(b);
 }

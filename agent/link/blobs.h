@@ -18,7 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BLOBS_SILENCE_MS = 10 * 1000, BLOBS_TRIES = 6 };
+enum {
+	BLOBS_SILENCE_MS = 10 * 1000,
+	BLOBS_TRIES = 6,
+	BLOBS_LOOK_MS = 12 * 1000 /* long enough to be asked for twice */
+};
 
 struct blobs;
 
@@ -31,6 +35,8 @@ struct blobs_options {
 	void (*fetched)(void *user, uint32_t id, int error, const void *data, size_t len);
 	/* An artifact moved on (`over` false), or ended: it is in its file, or a negative error. */
 	void (*saved)(void *user, uint32_t id, bool over, int error, uint64_t bytes);
+	/* The end of a look: 0, or a negative error, and after how long. NULL where nobody looks. */
+	void (*looked)(void *user, uint32_t id, int error, uint64_t ms);
 	void *user;
 };
 
@@ -44,6 +50,8 @@ NODISCARD int blobs_fetch(struct blobs *b, uint32_t id, const char *name, uint64
  * under way is given up, and what is left of earlier ones is removed. -ERR_NAME.
  */
 NODISCARD int blobs_save(struct blobs *b, uint32_t id, const char *name, uint64_t length);
+/* Ask for the first block of `name`, beside what else is under way, and drop it: somebody wants to know whether it comes. */
+NODISCARD int blobs_look(struct blobs *b, uint32_t id, const char *name);
 /* Give up what is being saved; what is there stays for the next time. */
 void blobs_stop(struct blobs *b);
 /* The ceiling of what is saved, from the next request on; 0: none. Files into memory are small and have none. */

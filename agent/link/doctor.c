@@ -8,11 +8,13 @@
 #include "fetch/relay.h"
 #include "fetch/tls.h"
 #include "json/build.h"
+#include "json/json.h"
 #include "mqtt/mqtt.h"
 #include "os/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -145,6 +147,15 @@ static const char *advise_tls(const struct tls *t)
 	       "CA";
 }
 
+static void tell_retained(struct doctor *d, bool retained)
+{
+	if (retained)
+		doctor_say(d, "metadata", FINE, NULL, "the newest timestamp is retained there");
+	else
+		doctor_say(d, "metadata", NOTE, "the controller refills it; until then this node polls by HTTPS",
+			   "nothing is retained at the broker");
+}
+
 /* What relay, TLS and MQTT reached, in the order in which they do. */
 static void tell_broker(struct doctor *d)
 {
@@ -196,11 +207,26 @@ static void tell_broker(struct doctor *d)
 		return;
 	}
 	doctor_say(d, "suback", FINE, NULL, "the node's topics may be read");
-	if (d->metadata)
-		doctor_say(d, "metadata", FINE, NULL, "the newest timestamp is retained there");
-	else
-		doctor_say(d, "metadata", NOTE, "the controller refills it; until then this node polls by HTTPS",
-			   "nothing is retained at the broker");
+	tell_retained(d, d->metadata);
+}
+
+/* What the agent's own link says of itself: it calls itself connected after the CONNACK and every SUBACK. */
+static void tell_connected(struct doctor *d)
+{
+	const struct link_options *l = d->o->link;
+	const struct json *words = json_get(d->o->tried, "words");
+	int64_t for_s = 0;
+
+	if (!json_integer(json_get(d->o->tried, "for_s"), &for_s) || !json_is(words, JSON_STRING)) {
+		doctor_say(d, "broker", FINE, NULL, "the agent's own connection to %s:%u stands", l->broker_host,
+			   l->broker_port);
+		return;
+	}
+	doctor_say(d, "broker", FINE, NULL, "the agent's own connection to %s:%u stands for %" PRId64 " s",
+		   l->broker_host, l->broker_port, for_s);
+	doctor_say(d, "connack", FINE, NULL, "accepted, %s", json_string(words));
+	doctor_say(d, "suback", FINE, NULL, "the node's topics may be read");
+	tell_retained(d, json_bool(json_get(d->o->tried, "retained"), false));
 }
 
 static void walk_to_broker(struct doctor *d)
@@ -279,8 +305,7 @@ static void look_at_broker(struct doctor *d)
 		return;
 	}
 	if (d->o->connected) {
-		doctor_say(d, "broker", FINE, NULL, "the agent's own connection to %s:%u stands",
-			   d->o->link->broker_host, d->o->link->broker_port);
+		tell_connected(d);
 		return;
 	}
 	/* A folder of our own: the link's socket stays the link's. */

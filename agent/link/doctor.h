@@ -13,10 +13,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+struct json;
+
 struct doctor_options {
 	const struct link_options *link; /* without the descriptors */
 	const char *url_proxy; /* in force for the urls, for people; NULL: none */
 	bool connected; /* the agent's own link holds a connection: a second one would take its session over */
+	const struct json *tried; /* what that link found when it tried it (trial.h); NULL: it was not asked */
 	bool json;
 	FILE *out;
 };

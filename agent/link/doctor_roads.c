@@ -6,11 +6,13 @@
 #include "fetch/bundle.h"
 #include "fetch/fetch.h"
 #include "fetch/relay.h"
+#include "json/json.h"
 #include "mqtt/mqtt.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +340,52 @@ static void try_mqtt(struct by_mqtt *m)
 			   s.name);
 }
 
+/* Over the agent's own connection: the agent tried it for us. */
+static void tell_tried(struct doctor *d)
+{
+	const struct json *files = json_get(d->o->tried, "files"), *last = NULL;
+	size_t count = json_count(files);
+	int64_t error = 0, ms = 0, heard_s = 0;
+	const char *name;
+
+	last = count > 0 ? json_at(files, count - 1) : NULL;
+	name = json_string(json_get(last, "name"));
+	if (!name || !json_integer(json_get(last, "error"), &error) || !json_integer(json_get(last, "ms"), &ms) ||
+	    !json_integer(json_get(d->o->tried, "heard_s"), &heard_s)) {
+		doctor_say(d, "mqtt", NOTE, "ask as root; or stop selfright-agent and ask again, to have it tried",
+			   "not tried: it is the agent's own connection, which a second one would take the place "
+			   "of, and "
+			   "the agent did not try it for us");
+		return;
+	}
+	if (error == ERR_DEADLINE && heard_s * 1000 >= BLOBS_LOOK_MS)
+		doctor_say(d, "mqtt", FAILED,
+			   "the agent gives it up by itself and connects anew; if it happens again, look for a "
+			   "firewall "
+			   "that forgets connections",
+			   "%s was asked for over the agent's own connection, and the broker has said nothing for "
+			   "%" PRId64 " s",
+			   name, heard_s);
+	else if (error == ENOENT && count > 1)
+		doctor_say(
+			d, "mqtt", NOTE, NULL,
+			"metadata come over the broker; the controller keeps %s no longer, and nothing newer is "
+			"installed here to be tried",
+			name);
+	else if (error != 0)
+		fail_mqtt(d, error > 0 && error < INT_MAX ? -(int) error : -EIO, name);
+	else if (count == 1)
+		doctor_say(d, "mqtt", NOTE, NULL,
+			   "metadata come over the agent's own connection, in %" PRId64
+			   " ms; nothing is installed here whose artifact could be tried",
+			   ms);
+	else
+		doctor_say(d, "mqtt", FINE, NULL,
+			   "the controller brings %s over the agent's own connection, its first block in %" PRId64
+			   " ms",
+			   name, ms);
+}
+
 static void walk_mqtt(struct doctor *d)
 {
 	struct by_mqtt m = { .fetcher = { .get = get_by_mqtt }, .d = d };
@@ -350,8 +398,7 @@ static void walk_mqtt(struct doctor *d)
 	int r;
 
 	if (d->o->connected) {
-		doctor_say(d, "mqtt", NOTE, "stop selfright-agent and ask again to have it tried",
-			   "not tried: it is the agent's own connection, and a second one would take its place");
+		tell_tried(d);
 		return;
 	}
 	if (!d->up || d->over) {

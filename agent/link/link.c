@@ -5,6 +5,7 @@
 #include "agent/link/outbox.h"
 #include "agent/link/protocol.h"
 #include "agent/link/puts.h"
+#include "agent/link/trial.h"
 #include "base/backoff.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -75,6 +76,7 @@ struct link {
 	struct blobs *blobs; /* NULL: no broker */
 	struct puts *puts;
 	struct request request; /* the engine's fetch under way: it has one at a time */
+	struct trial trial; /* of this connection, because a person asked */
 	struct mqtt *mqtt; /* NULL: no broker configured */
 	struct relay *relay;
 	struct tls_clock clock;
@@ -93,6 +95,9 @@ struct link {
 	struct backoff resend;
 	uint64_t send_at_ms; /* when the waiting report goes out (again); 0: nothing waits */
 	uint64_t disconnected_since_ms;
+	uint64_t connected_since_ms; /* while it stands */
+	char state_words[256]; /* of the last change of state */
+	bool retained; /* on this connection came what the broker had kept of what is new */
 	uint64_t unheard_since_ms; /* the broker took reports, and the controller acknowledged none; 0: not so */
 	bool broker_answers; /* the last acknowledgement came over it, true or forged */
 	bool posting;
@@ -239,6 +244,10 @@ static void on_state(void *user, bool up, const char *reason)
 	}
 	if (up)
 		l->disconnected_since_ms = 0;
+	else
+		l->retained = false; /* what the next connection brings may come before its last SUBACK */
+	l->connected_since_ms = now_ms(l);
+	(void) snprintf(l->state_words, sizeof(l->state_words), "%s", reason);
 	tell_state(l, up, reason);
 }
 
@@ -387,6 +396,7 @@ static void on_message(void *user, const char *topic, const void *payload, size_
 	for (size_t i = 0; i < IN_COUNT; i++) {
 		if (strcmp(topic, l->topics[i]) != 0)
 			continue;
+		l->retained = l->retained || (retained && (i == IN_ANNOUNCE || i == IN_TIMESTAMP));
 		/* What is meant for this node alone (orders) is worth a try, whatever a server asked for before. */
 		if (i == IN_NODE_ANNOUNCE && !retained)
 			courier_ask_again(l->courier);
@@ -665,6 +675,47 @@ static void on_saved(void *user, uint32_t id, bool over, int error, uint64_t byt
 	tell_engine(user, LINK_SAVED, id, text, sizeof(text));
 }
 
+static void tell_tried(struct link *l, uint32_t id)
+{
+	struct mqtt_stats stats = { .heard_ms = 0 };
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(8192);
+
+	if (l->mqtt)
+		mqtt_stats(l->mqtt, &stats);
+	if (trial_text(&l->trial,
+		       &(struct trial_link){ .connected = connected(l),
+					     .retained = l->retained,
+					     .for_ms = now_ms(l) - l->connected_since_ms,
+					     .heard_ms = now_ms(l) - stats.heard_ms,
+					     .words = l->state_words },
+		       &text) < 0)
+		buf_clear(&text); /* an answer that says nothing, but one */
+	tell_engine(l, LINK_TRIED, id, text.data, text.len);
+	l->trial = (struct trial){ .id = 0 };
+}
+
+static void on_looked(void *user, uint32_t id, int error, uint64_t ms)
+{
+	struct link *l = user;
+
+	if (id == l->trial.id && id != 0 && trial_go_on(&l->trial, l->blobs, error, ms))
+		tell_tried(l, id);
+}
+
+static int do_try(struct link *l, const struct frame *f)
+{
+	char artifact[BLOB_NAME_MAX + 1] = "";
+
+	if (f->id == 0 || f->len >= sizeof(artifact))
+		return -ERR_PROTOCOL;
+	if (f->len > 0)
+		memcpy(artifact, f->data, f->len);
+	if (!connected(l) || trial_begin(&l->trial, l->blobs, f->id, artifact) < 0)
+		tell_tried(l, f->id);
+	return 0;
+}
+
 static int do_save(struct link *l, const struct frame *f)
 {
 	char name[1200];
@@ -915,6 +966,8 @@ static int obey(struct link *l, const struct frame *f)
 		if (l->blobs)
 			blobs_stop(l->blobs);
 		return 0;
+	case LINK_TRY:
+		return do_try(l, f);
 	case LINK_RETRY:
 		if (l->mqtt)
 			mqtt_retry_now(l->mqtt);
@@ -1038,6 +1091,7 @@ static int open_mqtt(struct link *l)
 		.ask = ask_file,
 		.fetched = on_fetched,
 		.saved = on_saved,
+		.looked = on_looked,
 		.user = l,
 	};
 	struct mqtt_options options = {

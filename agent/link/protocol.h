@@ -28,6 +28,8 @@ enum link_frame {
 	LINK_FLOOR = 12, /* u64 seconds since 1970: it is not earlier than that (certificates are judged by it) */
 	LINK_ENROL =
 		8, /* a signed request for a certificate: sent now or not at all; LINK_ENROLLED with the same id */
+	LINK_TRY =
+		29, /* the name of an artifact, or empty: try the connection to the broker (link/trial.h); LINK_TRIED */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */
 	/* link -> engine */
@@ -41,6 +43,7 @@ enum link_frame {
 	LINK_PUT_WANT = 24, /* u64 index of a block; the id of LINK_PUT */
 	LINK_RECEIPT = 25, /* a signed receipt of a collection */
 	LINK_MISSED = 27, /* empty: more was announced than this process could hand over; ask what is new */
+	LINK_TRIED = 28, /* JSON: how the connection is, and what became of each file; the id of LINK_TRY */
 	/* u8 0 not connected, 1 connected, 2 our own certificate was refused; then the reason in words: display, and the start
 	 * of a reconciliation */
 	LINK_STATE = 21,

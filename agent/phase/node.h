@@ -261,6 +261,9 @@ struct node {
 	bool fetch_answered;
 	int fetch_error;
 	struct buf fetch_bytes;
+	uint32_t trial_id; /* of the link's own connection (agent/trial.h); 0: never asked for */
+	bool trial_over;
+	struct json *trial; /* what the link told of it; NULL: nothing */
 	char fetch_words[400]; /* of the last failure: the road's own ("response 407 from proxy"); "": none */
 	void (*pump)(struct node *n, int timeout_ms); /* wait for frames, serving readers at the console */
 	void *engine;

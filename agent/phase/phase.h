@@ -17,6 +17,7 @@ struct buf;
 struct json;
 struct json_build;
 struct node;
+struct release;
 
 /* receive.c: bytes from outside, and the TUF workflow over them. */
 void receive_init(struct node *n);
@@ -43,6 +44,8 @@ NODISCARD int phase_stage(struct node *n);
  * its damaged tree. Waits for the end of it. Negative with a sentence in `words`.
  */
 NODISCARD int stage_repair(struct node *n, const char *component, const char *version, char *words, size_t size);
+/* The repository's name of the release's whole artifact, appended. -ENOENT: it has none. */
+NODISCARD int stage_artifact_name(const struct release *release, struct buf *out);
 
 /* wait.c: is it time, and what must be known and done before anything stops. */
 NODISCARD int phase_wait(struct node *n);

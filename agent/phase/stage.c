@@ -103,6 +103,13 @@ static int artifact_name(const struct release_artifact *a, struct buf *out)
 	return buf_addf(out, "targets/%.*s/%s.%s", (int) (slash - a->path), a->path, hex, slash + 1);
 }
 
+int stage_artifact_name(const struct release *release, struct buf *out)
+{
+	const struct release_artifact *a = full_artifact(release);
+
+	return a ? artifact_name(a, out) : -ENOENT;
+}
+
 /* The artifact on the stick, if there is one and it holds it: opened here, for the stage user may not look there. */
 static int find_in_bundle(struct node *n, const char *name, uint64_t length, int *ret_fd, uint64_t *ret_offset)
 {

@@ -769,6 +769,7 @@ void mqtt_retry_now(struct mqtt *m)
 void mqtt_stats(const struct mqtt *m, struct mqtt_stats *ret)
 {
 	*ret = m->stats;
+	ret->heard_ms = m->heard_ms;
 }
 
 /* --- birth and end --- */

@@ -97,6 +97,7 @@ void mqtt_retry_now(struct mqtt *m);
 struct mqtt_stats {
 	uint64_t connects, failures, messages_in, messages_out;
 	unsigned keepalive_s; /* of this or the next connection */
+	uint64_t heard_ms; /* by the boot clock: the last bytes of this or the last connection; 0: none */
 	char last_reason[256]; /* in words */
 };
 void mqtt_stats(const struct mqtt *m, struct mqtt_stats *ret);

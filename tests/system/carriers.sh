@@ -119,4 +119,7 @@ fi
 check "the doctor knows which road is closed" says 1 "The first step that failed is 'https'" agent n1 doctor
 check "also for programs, and takes no session over" eval "agent n1 doctor --json | holds '.failed == \"https\" and
 	([.steps[] | select(.step == \"broker\" and .verdict == \"ok\")] | length == 1)'"
+check "but has the agent try its own connection" within 60 eval "agent n1 doctor --json | holds '
+	[\"connack\", \"suback\", \"mqtt\"] - [.steps[] | select(.verdict == \"ok\") | .step] == [] and
+	([.steps[] | select(.step == \"mqtt\")][0].detail | contains(\"own connection\"))'"
 ended

@@ -274,6 +274,55 @@ check("... and sees it when it is", code == 0 and steps["metadata"]["verdict"] =
 code, answer, steps = doctor("doctor-connected", broker("localhost", port), site, connected=True)
 check("... and takes no session over", code == 0 and "stands" in steps["broker"]["detail"] and "tls" not in steps and
       "not tried" in steps["mqtt"]["detail"] and "stop selfright-agent" in steps["mqtt"]["advice"], answer)
+
+# --- the doctor where the agent's own connection stands: its link tries it ---
+def tries(link, artifact=artifact_name):
+    link.frames.clear()
+    link.send(TRY, artifact.encode(), 9)
+    link.until(lambda: any(kind == TRIED for kind, _ in link.frames))
+    return json.loads(next((payload for kind, payload in link.frames if kind == TRIED), b"{}") or b"{}")
+
+
+own = Link("own", broker("localhost", port))
+check("a link is up", own.comes_up(), own.words)
+told = tries(own)
+check("... and tries its own connection", told.get("connected") and [f["name"] for f in told["files"]] ==
+      ["metadata/timestamp.json", artifact_name] and all(f["error"] == 0 for f in told["files"]), told)
+check("... having seen what is retained", told.get("retained") is True, told)
+code, answer, steps = doctor("doctor-own", broker("localhost", port), site, connected=True, tried=told)
+check("... which the doctor tells, step by step", code == 0 and answer["ok"] and all(steps[s]["verdict"] == "ok" for s in (
+    "broker", "connack", "suback", "metadata", "mqtt")) and artifact_name in steps["mqtt"]["detail"] and
+    "own connection" in steps["mqtt"]["detail"] and "MQTT 5" in steps["connack"]["detail"], answer)
+told = tries(own, "")
+code, answer, steps = doctor("doctor-own-bare", broker("localhost", port), site, connected=True, tried=told)
+check("... without an artifact the metadata", code == 0 and steps["mqtt"]["verdict"] == "note" and
+      "metadata come" in steps["mqtt"]["detail"], answer)
+told = tries(own, "targets/web/0.9.0/" + "0" * 64 + ".web.tar.zst")
+code, answer, steps = doctor("doctor-own-old", broker("localhost", port), site, connected=True, tried=told)
+check("... and notes an artifact that is kept no longer", code == 0 and steps["mqtt"]["verdict"] == "note" and
+      "no longer" in steps["mqtt"]["detail"], answer)
+desk.files = {**published, "metadata/timestamp.json": None}
+code, answer, steps = doctor("doctor-own-wrong", broker("localhost", port), site, connected=True, tried=tries(own))
+check("... names a controller without metadata", code == 1 and answer["failed"] == "mqtt" and
+      "right controller" in steps["mqtt"]["advice"], answer)
+desk.files = published
+desk.silent = True
+code, answer, steps = doctor("doctor-own-silent", broker("localhost", port), site, connected=True, tried=tries(own))
+check("... and one that is away from the broker, which has answered itself", code == 1 and answer["failed"] == "mqtt" and
+      "nobody answered" in steps["mqtt"]["detail"] and "access list" in steps["mqtt"]["advice"], answer)
+desk.silent = False
+told = {"connected": True, "words": "MQTT 5", "retained": True, "for_s": 500, "heard_s": 60,
+        "files": [{"name": "metadata/timestamp.json", "error": 1054, "ms": 12000}]}  # ERR_DEADLINE
+code, answer, steps = doctor("doctor-own-dead", broker("localhost", port), site, connected=True, tried=told)
+check("... tells it from a broker that says nothing at all", code == 1 and answer["failed"] == "mqtt" and
+      "the broker has said nothing for 60 s" in steps["mqtt"]["detail"] and "firewall" in steps["mqtt"]["advice"], answer)
+for what, strange in (("no JSON", "{"), ("another type", "[]"), ("files that are none", {**told, "files": [1]}),
+                      ("numbers that are words", {**told, "files": [{**told["files"][0], "error": "1"}]})):
+    code, answer, steps = doctor(fresh("doctor-own-odd"), broker("localhost", port), site, connected=True, tried=strange)
+    check(f"... and believes no {what}", code == 0 and steps["mqtt"]["verdict"] == "note" and
+          "not tried" in steps["mqtt"]["detail"], answer)
+own.child.kill()
+own.child.wait()
 code, answer, steps = doctor("doctor-order", broker("localhost", port) + "roads: [mqtt, https]\n", site)
 check("... and goes the roads in their order", code == 0 and steps["mqtt"]["verdict"] == "ok" and
       answer["order"].index("mqtt") < answer["order"].index("https"), answer)

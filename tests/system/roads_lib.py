@@ -6,6 +6,7 @@ BUILD = os.path.abspath(sys.argv[1])
 OWN_NETWORK = "--own-network" in sys.argv
 LINK = os.path.join(BUILD, "bin/selfright-link")
 FETCH, REPORT, LEASE, ACKED, RETRY, FETCHED, ANNOUNCE, TIMESTAMP, ACK, GRANT, STATE, MISSED = 1, 2, 4, 5, 6, 16, 17, 18, 19, 20, 21, 27
+TRIED, TRY = 28, 29
 SANITIZED = b"__asan_init" in open(LINK, "rb").read()
 TMP = tempfile.mkdtemp(prefix="selfright-roads.")
 os.chmod(TMP, 0o755)
@@ -447,11 +448,12 @@ class Desk:
         subprocess.run(self.argv("mosquitto_pub", "desk-pub") + ["-t", topic, "-s"], input=message, check=False)
 
 
-def doctor(name, config, url="https://127.0.0.1:1/", connected=False, environment=None):
+def doctor(name, config, url="https://127.0.0.1:1/", connected=False, tried=None, environment=None):
     link = Link(name, config, url=url)
     link.child.kill()
     link.child.wait()
-    argv = [LINK, "--config-dir", link.root, "--doctor", "--json"] + (["--connected"] if connected else [])
+    argv = [LINK, "--config-dir", link.root, "--doctor", "--json"] + (["--connected"] if connected else []) + (
+        ["--tried", tried if isinstance(tried, str) else json.dumps(tried)] if tried is not None else [])
     ended = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
                            env={"PATH": os.environ["PATH"], **(environment or {})})
     try:

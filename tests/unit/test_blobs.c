@@ -1,11 +1,15 @@
 /*
  * agent/link/blobs.h and common/model/blob.h: files in blocks from a peer that loses, doubles, reorders and lies.
+ * agent/link/trial.h: whether they come at all.
  */
 #include "agent/link/blobs.h"
+
+#include "agent/link/trial.h"
 
 #include "base/err.h"
 #include "base/text.h"
 #include "crypto/digest.h"
+#include "json/json.h"
 #include "model/blob.h"
 #include "os/durable.h"
 
@@ -39,6 +43,9 @@ struct fixture {
 	int error;
 	struct buf fetched;
 	uint64_t bytes;
+	struct trial trial;
+	bool tried;
+	char asked_for[BLOB_NAME_MAX + 1];
 	char name[256];
 };
 
@@ -72,6 +79,7 @@ static int ask(void *user, const void *request, size_t len)
 
 	assert_int_equal(blob_request_parse(request, len, &q), 0);
 	f->requests++;
+	memcpy(f->asked_for, q.name, sizeof(f->asked_for));
 	memcpy(b.id, q.id, sizeof(b.id));
 	b.length = f->length;
 	if (f->busy || !f->exists) {
@@ -118,11 +126,24 @@ static void on_saved(void *user, uint32_t id, bool over, int error, uint64_t byt
 	f->bytes = bytes;
 }
 
+static void on_looked(void *user, uint32_t id, int error, uint64_t ms)
+{
+	struct fixture *f = user;
+
+	assert_int_equal(id, 7);
+	f->tried = trial_go_on(&f->trial, f->blobs, error, ms);
+	f->over = f->over || f->tried;
+}
+
 static void open_blobs(struct fixture *f)
 {
-	const struct blobs_options o = {
-		.os = &f->os, .dirfd = f->dirfd, .ask = ask, .fetched = on_fetched, .saved = on_saved, .user = f
-	};
+	const struct blobs_options o = { .os = &f->os,
+					 .dirfd = f->dirfd,
+					 .ask = ask,
+					 .fetched = on_fetched,
+					 .saved = on_saved,
+					 .looked = on_looked,
+					 .user = f };
 
 	assert_int_equal(blobs_new(&o, &f->blobs), 0);
 }
@@ -487,6 +508,107 @@ static void blocks_that_do_not_fit_their_file_are_none(void **state)
 	assert_int_equal(b.len, 3);
 }
 
+static void try_it(struct fixture *f, const char *artifact)
+{
+	f->over = f->tried = false;
+	assert_int_equal(trial_begin(&f->trial, f->blobs, 7, artifact), 0);
+	run(f, 100);
+	assert_true(f->tried);
+}
+
+static void a_connection_is_tried_with_two_files(void **state)
+{
+	struct fixture *f = *state;
+
+	try_it(f, f->name);
+	assert_string_equal(f->asked_for, f->name);
+	assert_int_equal(f->requests, 2);
+	assert_int_equal(f->blocks, 2); /* the first one of each */
+	assert_int_equal(f->trial.count, 2);
+	assert_int_equal(f->trial.files[0].error, 0);
+	assert_int_equal(f->trial.files[1].error, 0);
+	assert_int_equal(blobs_next_ms(f->blobs), UINT64_MAX);
+	try_it(f, "");
+	assert_string_equal(f->asked_for, "metadata/timestamp.json");
+	assert_int_equal(f->trial.count, 1);
+}
+
+static void who_does_not_answer_is_asked_twice_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begin = now;
+
+	f->drop_every = 1;
+	try_it(f, f->name);
+	assert_int_equal(f->requests, 2);
+	assert_int_equal(now - begin, BLOBS_LOOK_MS);
+	assert_int_equal(f->trial.count, 1); /* the artifact would cost as long and tell nothing new */
+	assert_int_equal(f->trial.files[0].error, -ERR_DEADLINE);
+	assert_int_equal(f->trial.files[0].ms, BLOBS_LOOK_MS);
+	f->drop_every = 0;
+	f->exists = false;
+	try_it(f, f->name);
+	assert_int_equal(f->trial.files[0].error, -ENOENT);
+	f->busy = true;
+	try_it(f, f->name);
+	assert_int_equal(f->trial.files[0].error, -ERR_DEADLINE);
+}
+
+static void a_lost_connection_ends_a_trial_at_once(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(trial_begin(&f->trial, f->blobs, 7, f->name), 0);
+	drop_queue(f);
+	blobs_step(f->blobs, false);
+	assert_true(f->tried);
+	assert_int_equal(f->trial.files[0].error, -ERR_NETWORK);
+}
+
+static void a_trial_is_in_nobodys_way(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(blobs_save(f->blobs, 6, f->name, FILE_BYTES), 0);
+	assert_int_equal(trial_begin(&f->trial, f->blobs, 7, f->name), 0);
+	while (!f->tried)
+		run(f, 1);
+	f->over = false;
+	run(f, 1000);
+	assert_true(f->over && f->error == 0);
+	check_file(f);
+}
+
+static void what_came_of_a_trial_is_told(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(buf_done)
+	struct buf text = BUF_INIT(8192);
+	CLEANUP(json_freep)
+	struct json *told = NULL;
+	const struct json *second;
+	int64_t n = 0;
+
+	try_it(f, f->name);
+	f->trial.files[1].error = -ENOENT;
+	assert_int_equal(trial_text(&f->trial,
+				    &(struct trial_link){ .connected = true,
+							  .for_ms = 61999,
+							  .heard_ms = 2000,
+							  .words = "MQTT 5 \x1b[31m" },
+				    &text),
+			 0);
+	assert_int_equal(json_parse(text.data, text.len, &json_limits_default, &told), 0);
+	assert_true(json_bool(json_get(told, "connected"), false));
+	assert_false(json_bool(json_get(told, "retained"), true));
+	assert_true(json_integer(json_get(told, "for_s"), &n) && n == 61);
+	assert_true(json_integer(json_get(told, "heard_s"), &n) && n == 2);
+	assert_int_equal(json_count(json_get(told, "files")), 2);
+	second = json_at(json_get(told, "files"), 1);
+	assert_string_equal(json_string(json_get(second, "name")), f->name);
+	assert_true(json_integer(json_get(second, "error"), &n) && n == ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +618,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_busy_controller_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_artifact_goes_on_after_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_ceiling_is_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_connection_is_tried_with_two_files, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_does_not_answer_is_asked_twice_and_no_more, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_lost_connection_ends_a_trial_at_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_trial_is_in_nobodys_way, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_came_of_a_trial_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_pace_changes_in_the_middle, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_small_has_no_ceiling, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_lost_connection_costs_a_window, set_up, tear_down),
