@@ -1041,6 +1041,8 @@ static const struct {
 	{ "--reason", "TEXT", "why, for the report and for whoever comes next" },
 	{ "--for", "TIME", "how long, at most 90d: 90s, 15m, 2h, 7d" },
 	{ "--until", "TIME", "until when, at most 90 days: 2026-12-01T06:00:00Z" },
+	{ "--restore-data", "",
+	  "its data too, as they were when that version was left (components.d has to allow it)" },
 	{ "--repair", "", "fetch what is damaged again, by its signed digest, and put it in its place" },
 	{ "--bundle", "FILE", "a bundle to take it from when no agent runs" },
 	{ "--release", "", "end it now" },
@@ -1060,6 +1062,14 @@ static bool usage_has(const char *usage, const char *option)
 	return false;
 }
 
+static void print_option_help(const char *name, const char *argument, const char *meaning)
+{
+	char left[64];
+
+	(void) snprintf(left, sizeof(left), "%s%s%s", name, argument[0] ? " " : "", argument);
+	printf("  %-18s %s\n", left, meaning);
+}
+
 static void print_command_help(const struct command *c)
 {
 	printf("selfright-agent %s: %s\n\nUsage: selfright-agent %s %s%s[--config-dir DIR] [--json]\nExample: "
@@ -1067,11 +1077,10 @@ static void print_command_help(const struct command *c)
 	       c->name, c->summary, c->name, c->usage, c->usage[0] ? " " : "", c->example);
 	for (size_t i = 0; i < ARRAY_LEN(option_help); i++)
 		if (usage_has(c->usage, option_help[i].name))
-			printf("  %-10s %-8s %s\n", option_help[i].name, option_help[i].argument,
-			       option_help[i].meaning);
-	printf("  --config-dir DIR    the configuration's folder (default " CONFIG_DIR_DEFAULT ")\n"
-	       "  --json              the answer as JSON\n\n%s",
-	       c->main == command_install ? install_exit_codes : exit_codes);
+			print_option_help(option_help[i].name, option_help[i].argument, option_help[i].meaning);
+	print_option_help("--config-dir", "DIR", "the configuration's folder (default " CONFIG_DIR_DEFAULT ")");
+	print_option_help("--json", "", "the answer as JSON");
+	printf("\n%s", c->main == command_install ? install_exit_codes : exit_codes);
 }
 
 /* "90", "90s", "15m", "2h", "7d". */
@@ -1138,11 +1147,24 @@ static const struct option options[] = {
 	{ 0 },
 };
 
+static void say_unknown_option(const struct arguments *a, const char *command, const char *word)
+{
+	const char *names[ARRAY_LEN(options) - 1], *meant;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		names[i] = options[i].name;
+	meant = str_starts(word, "--") ? text_nearest(word + 2, names, ARRAY_LEN(names)) : NULL;
+	say_error(a, "there is no option %s%s%s%s (see selfright-agent %s --help)", word,
+		  meant ? "; did you mean --" : "", meant ? meant : "", meant ? "?" : "", command);
+}
+
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
+	char letter[3];
 	int o;
 
-	while ((o = getopt_long(argc, argv, "ho:", options, NULL)) != -1) {
+	opterr = 0; /* what is wrong is said below, as everything else is */
+	while ((o = getopt_long(argc, argv, ":ho:", options, NULL)) != -1) {
 		switch (o) {
 		case OPT_CONFIG:
 			a->config_dir = optarg;
@@ -1209,8 +1231,15 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case 'h':
 			a->help = true;
 			break;
+		case ':':
+			say_error(a, "%s needs a value (see selfright-agent %s --help)", argv[optind - 1],
+				  argv[0]);
+			return -1;
 		default:
-			return -1; /* getopt has said what it did not understand */
+			(void) snprintf(letter, sizeof(letter), "-%c", optopt);
+			say_unknown_option(a, argv[0],
+					   str_starts(argv[optind - 1], "--") ? argv[optind - 1] : letter);
+			return -1;
 		}
 	}
 	if (str_eq(argv[0], "inhibit")) {
@@ -1233,9 +1262,29 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	return 0;
 }
 
+/* A word in capitals comes first, perhaps in brackets: "[COMPONENT] [--limit N]". */
+static bool usage_takes_argument(const char *usage)
+{
+	const char *word = usage[0] == '[' ? usage + 1 : usage;
+
+	return word[0] >= 'A' && word[0] <= 'Z';
+}
+
+static void say_unknown_command(const char *word)
+{
+	const char *names[ARRAY_LEN(commands) + 1], *meant;
+
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		names[i] = commands[i].name;
+	names[ARRAY_LEN(commands)] = "trust";
+	meant = text_nearest(word, names, ARRAY_LEN(names));
+	fprintf(stderr, "selfright-agent: there is no command '%s'%s%s%s (see selfright-agent --help)\n", word,
+		meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
+}
+
 int main(int argc, char **argv)
 {
-	static char config_dir[PATH_MAX];
+	static char config_dir[PATH_MAX], help_option[] = "--help";
 	struct arguments a = { .config_dir = CONFIG_DIR_DEFAULT };
 	const struct command *c = NULL;
 
@@ -1245,8 +1294,14 @@ int main(int argc, char **argv)
 		return CONTROL_USAGE;
 	}
 	if (str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help")) {
-		print_help(stdout);
-		return CONTROL_OK;
+		if (argc == 2) {
+			print_help(stdout);
+			return CONTROL_OK;
+		}
+		/* `help COMMAND` is `COMMAND --help`. */
+		argv[1] = argv[2];
+		argv[2] = help_option;
+		argc = 3;
 	}
 	if (str_eq(argv[1], "--version"))
 		return command_version(&a);
@@ -1256,7 +1311,7 @@ int main(int argc, char **argv)
 		if (str_eq(commands[i].name, argv[1]))
 			c = &commands[i];
 	if (!c) {
-		fprintf(stderr, "selfright-agent: no command '%s' (see selfright-agent --help)\n", argv[1]);
+		say_unknown_command(argv[1]);
 		return CONTROL_USAGE;
 	}
 	if (parse_arguments(argc - 1, argv + 1, &a) < 0)
@@ -1264,6 +1319,10 @@ int main(int argc, char **argv)
 	if (a.help) {
 		print_command_help(c);
 		return CONTROL_OK;
+	}
+	if (a.operand && !usage_takes_argument(c->usage)) {
+		say_error(&a, "%s takes no argument: '%s'", c->name, a.operand);
+		return CONTROL_USAGE;
 	}
 	if (a.second && c->main != command_verify) {
 		say_error(&a, "one argument too many: '%s'", a.second);

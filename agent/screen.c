@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "json/json.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -292,7 +293,7 @@ static void add_component(struct page *p, const struct json *s, const struct jso
 
 struct screen screen_of_stdout(void)
 {
-	struct screen s = { .out = stdout, .columns = 80 };
+	struct screen s = { .out = stdout, .columns = UINT_MAX };
 	const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
 	struct winsize w = { 0 };
 

@@ -15,7 +15,7 @@ struct screen {
 	bool colours;
 };
 
-/* Of standard output: its size where it is a terminal, else 80 columns and no limit, and no colours. */
+/* Of standard output: its size where it is a terminal, else no limits, and no colours. */
 struct screen screen_of_stdout(void);
 
 /*

@@ -364,6 +364,7 @@ int trust_main(int argc, char **argv)
 	struct ask a = { .config_dir = CONFIG_DIR_DEFAULT, .fd = -1 };
 	int o;
 
+	opterr = 0; /* what is wrong is said below, as everything else is */
 	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (o) {
 		case 'c':
@@ -379,7 +380,9 @@ int trust_main(int argc, char **argv)
 			print_help(stdout);
 			return CONTROL_OK;
 		default:
-			return CONTROL_USAGE; /* getopt has said what it did not understand */
+			return complain(&a, CONTROL_USAGE,
+					"trust does not understand %s (see selfright-agent trust --help)",
+					argv[optind - 1]);
 		}
 	}
 	for (size_t i = 0; optind < argc && i < ARRAY_LEN(verbs); i++) {

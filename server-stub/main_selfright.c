@@ -58,6 +58,8 @@ static int help(FILE *to)
 
 int main(int argc, char **argv)
 {
+	const char *names[ARRAY_LEN(rows)], *meant;
+
 	log_set_program("selfright");
 	/* What a command reports on the way is for programs that stay; people get sentences. */
 	log_set(NULL, NULL, argc > 1 && str_eq(argv[1], "serve") ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING);
@@ -65,14 +67,22 @@ int main(int argc, char **argv)
 		(void) help(stderr);
 		return CLI_USAGE;
 	}
-	if (str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help"))
+	if (cli_asks_for_help(argc, argv))
 		return help(stdout);
-	if (str_eq(argv[1], "--version"))
+	if (str_eq(argv[1], "--version") || str_eq(argv[1], "version"))
 		return printf("selfright %s\n", SELFRIGHT_VERSION) < 0 ? CLI_FAILED : CLI_OK;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		if (str_eq(rows[i].name, argv[1]))
 			return rows[i].run(argc - 1, argv + 1);
-	(void) fprintf(stderr, "selfright: there is no command %s\n\n", argv[1]);
+		names[i] = rows[i].name;
+	}
+	(void) fprintf(stderr, "selfright: there is no command %s", argv[1]);
+	meant = text_nearest(argv[1], names, ARRAY_LEN(names));
+	if (meant) {
+		(void) fprintf(stderr, "; did you mean `selfright %s`? (selfright --help lists all)\n", meant);
+		return CLI_USAGE;
+	}
+	(void) fprintf(stderr, "\n\n");
 	(void) help(stderr);
 	return CLI_USAGE;
 }

@@ -813,6 +813,13 @@ static int load_all(const char *dir, struct config *c, struct conf_error *e)
 	if (string_list_add(&c->otherwise.kinds, "tree") < 0)
 		return out_of_memory(e);
 	(void) snprintf(path, sizeof(path), "%s/agent.yaml", dir);
+	if (access(path, F_OK) < 0)
+		return fail_file(
+			e, path, "%s",
+			errno == ENOENT ? "not there: this machine has joined no fleet (selfright-agent join FILE "
+					  "comes first), or its configuration is elsewhere (--config-dir DIR)"
+			: errno == EACCES ? "only root may read the configuration here"
+					  : err_text(-errno));
 	r = load_file(path, &f, e);
 	if (r < 0)
 		return r;

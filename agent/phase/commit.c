@@ -56,6 +56,9 @@ static void deny_old(struct node *n, struct node_component *c, const struct part
 		component_deny(c, p->from, NODE_DENIED_UNDONE, u->seq);
 	else if (u->cause == NODE_CAUSE_LOCAL || u->deny_from)
 		component_deny(c, p->from, NODE_DENIED_FORCED, u->seq);
+	/* A person at the console asked for this one by name, and it has proved itself again. */
+	if (u->cause == NODE_CAUSE_LOCAL)
+		component_undeny(c, p->to);
 }
 
 static enum result good_result(const struct node_update *u)

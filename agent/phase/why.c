@@ -146,18 +146,18 @@ struct why node_why(struct node *n, const char *component)
 	switch (w.reason) {
 	case REASON_SUPPORT_ROLLBACK:
 		if (w.d.order)
-			(void) snprintf(w.detail, sizeof(w.detail), "%s (by %s)",
+			(void) snprintf(w.detail, sizeof(w.detail), "support keeps it here: %s (by %s)",
 					w.d.order->reason ? w.d.order->reason : "",
 					w.d.order->by ? w.d.order->by : "support");
 		break;
 	case REASON_SUPPORT_PIN:
 		if (w.d.pin)
-			(void) snprintf(w.detail, sizeof(w.detail), "%s (by %s)",
+			(void) snprintf(w.detail, sizeof(w.detail), "pinned by support: %s (by %s)",
 					w.d.pin->reason ? w.d.pin->reason : "",
 					w.d.pin->by ? w.d.pin->by : "support");
 		break;
 	case REASON_SUPPORT_HOLD:
-		(void) snprintf(w.detail, sizeof(w.detail), "%s (by %s)",
+		(void) snprintf(w.detail, sizeof(w.detail), "held by support: %s (by %s)",
 				n->docs.orders.hold.reason ? n->docs.orders.hold.reason : "",
 				n->docs.orders.hold.by ? n->docs.orders.hold.by : "support");
 		break;
@@ -169,7 +169,7 @@ struct why node_why(struct node *n, const char *component)
 				node_update_state_name(n->state->update.state));
 		break;
 	case REASON_LOCAL_HOLD:
-		(void) snprintf(w.detail, sizeof(w.detail), "%s", n->state->hold_reason);
+		(void) snprintf(w.detail, sizeof(w.detail), "held at the console: %s", n->state->hold_reason);
 		w.until = n->state->hold_until;
 		break;
 	case REASON_INHIBITED:
@@ -178,7 +178,7 @@ struct why node_why(struct node *n, const char *component)
 	case REASON_DEFERRED:
 		deferral = state_deferral(n->state, component, node_now(n));
 		if (deferral)
-			(void) snprintf(w.detail, sizeof(w.detail), "%s (by %s)",
+			(void) snprintf(w.detail, sizeof(w.detail), "deferred: %s (by %s)",
 					deferral->reason[0] ? deferral->reason : "no reason given",
 					deferral->by[0] ? deferral->by : "somebody here");
 		break;

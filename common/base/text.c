@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { NEAREST_MAX = 64 /* longer words are nothing a person mistyped */ };
+
 void hex_encode(char *out, const uint8_t *data, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -213,4 +215,52 @@ int parse_u64(const char *s, uint64_t *ret)
 	}
 	*ret = v;
 	return 0;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Insertions, deletions, replacements and swaps of neighbours that make `a` of `b`. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t rows[3][NEAREST_MAX + 1];
+	size_t *before = rows[0], *last = rows[1], *now = rows[2];
+	size_t a_len = strlen(a), b_len = strlen(b);
+
+	if (a_len > NEAREST_MAX || b_len > NEAREST_MAX)
+		return SIZE_MAX;
+	for (size_t k = 0; k <= b_len; k++)
+		last[k] = before[k] = k;
+	for (size_t i = 1; i <= a_len; i++) {
+		size_t *spare = before;
+
+		now[0] = i;
+		for (size_t k = 1; k <= b_len; k++) {
+			now[k] = smaller(smaller(last[k], now[k - 1]) + 1, last[k - 1] + (a[i - 1] != b[k - 1]));
+			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1])
+				now[k] = smaller(now[k], before[k - 2] + 1);
+		}
+		before = last;
+		last = now;
+		now = spare;
+	}
+	return last[b_len];
+}
+
+const char *text_nearest(const char *word, const char *const *names, size_t count)
+{
+	size_t best = 1 + strlen(word) / 4;
+	const char *found = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t d = distance(word, names[i]);
+
+		if (d < best || (d == best && !found)) {
+			best = d;
+			found = names[i];
+		}
+	}
+	return found;
 }

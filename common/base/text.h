@@ -40,6 +40,12 @@ bool glob_match(const char *pattern, const char *text);
 bool str_eq(const char *a, const char *b); /* NULL equals only NULL */
 bool str_starts(const char *s, const char *prefix);
 
+/*
+ * The one of `names` that was meant by `word`: it becomes it by a typo or two, depending on its length. NULL: none is
+ * close enough. Borrowed from `names`.
+ */
+const char *text_nearest(const char *word, const char *const *names, size_t count);
+
 /* strtoull for a plain decimal without sign, blanks or trailing text. -ERR_NUMBER. */
 NODISCARD int parse_u64(const char *s, uint64_t *ret);
 

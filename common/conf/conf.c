@@ -19,7 +19,6 @@ enum {
 	DEPTH_MAX = 16,
 	VALUES_MAX = 100000,
 	ASKED_MAX = 64, /* keys remembered per map for suggestions */
-	KEY_COMPARE_MAX = 64,
 	QUOTE_MAX = 80, /* of a value in a complaint */
 };
 
@@ -683,55 +682,6 @@ int conf_optional_bytes(const struct conf *map, const char *key, uint64_t otherw
 	return 0;
 }
 
-static size_t smaller(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* Insertions, deletions, replacements and swaps of neighbours that make `a` of `b`. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t rows[3][KEY_COMPARE_MAX + 1];
-	size_t *before = rows[0], *last = rows[1], *now = rows[2];
-	size_t a_len = strlen(a), b_len = strlen(b);
-
-	if (a_len > KEY_COMPARE_MAX || b_len > KEY_COMPARE_MAX)
-		return SIZE_MAX;
-	for (size_t k = 0; k <= b_len; k++)
-		last[k] = before[k] = k;
-	for (size_t i = 1; i <= a_len; i++) {
-		size_t *spare = before;
-
-		now[0] = i;
-		for (size_t k = 1; k <= b_len; k++) {
-			now[k] = smaller(smaller(last[k], now[k - 1]) + 1, last[k - 1] + (a[i - 1] != b[k - 1]));
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1])
-				now[k] = smaller(now[k], before[k - 2] + 1);
-		}
-		before = last;
-		last = now;
-		now = spare;
-	}
-	return last[b_len];
-}
-
-/* The known key closest to `key`, if it is close enough to be what was meant. */
-static const char *nearest(const struct conf *map, const char *key)
-{
-	size_t best = 1 + strlen(key) / 4;
-	const char *found = NULL;
-
-	for (size_t i = 0; i < map->asked->count; i++) {
-		size_t d = distance(key, map->asked->names[i]);
-
-		if (d < best || (d == best && !found)) {
-			best = d;
-			found = map->asked->names[i];
-		}
-	}
-	return found;
-}
-
 int conf_reject_unknown(const struct conf *map, struct conf_error *e)
 {
 	char quoted[QUOTE_MAX];
@@ -744,7 +694,7 @@ int conf_reject_unknown(const struct conf *map, struct conf_error *e)
 
 		if (map->asked->seen[i])
 			continue;
-		meant = nearest(map, item->key);
+		meant = text_nearest(item->key, (const char *const *) map->asked->names, map->asked->count);
 		if (meant)
 			return conf_fail(item, e, "unknown key %s, did you mean '%s'?", quote(quoted, item->key),
 					 meant);

@@ -96,7 +96,7 @@ enum decision_kind {
 	X(PAUSED, "paused", "the rollout is paused", "the fleet team resumes it")                                        \
 	X(HALTED, "halted", "the rollout was halted", "a newer rollout")                                                 \
 	X(FROZEN, "frozen", "a freeze covers this node", "the freeze ends or is lifted")                                 \
-	X(DENIED, "denied", "this node will not take this version again", "a signed retry, or the console")              \
+	X(DENIED, "denied", "this node will not take this version again", "selfright node retry by the fleet team, or selfright-agent rollback --to it") \
 	X(LOWER, "lower", "the release is lower than what is installed", "a downgrade rollout")                          \
 	X(FLOOR, "floor", "the version is revoked or below the security floor", "a newer release")                        \
 	X(SUPPORT_ROLLBACK, "support-rollback", "support sent this component back and keeps it there", "support withdraws the order")             \

@@ -26,7 +26,7 @@
 
 #define SIGNER_USER "selfright-signer"
 
-enum { REQUEST_TIMEOUT_MS = 60000, SIGNER_START_MS = 10000, CELL_MAX = 1024 };
+enum { REQUEST_TIMEOUT_MS = 60000, SIGNER_START_MS = 10000, CELL_MAX = 1024, NAMES_MAX = 64 };
 
 /* --- saying things --- */
 
@@ -321,6 +321,23 @@ static int take_value(const struct cli *c, const struct cli_command *command, co
 	return -1;
 }
 
+static int unknown_option(const struct cli *c, const struct cli_command *command,
+			  const struct cli_option *const *lists, size_t list_count, const char *word)
+{
+	const char *names[NAMES_MAX], *meant;
+	char text[200];
+	size_t count = 0;
+
+	for (size_t k = 0; k < list_count; k++)
+		for (const struct cli_option *o = lists[k]; o && o->name && count < ARRAY_LEN(names); o++)
+			names[count++] = o->name;
+	meant = str_starts(word, "--") ? text_nearest(word + 2, names, count) : NULL;
+	if (!meant)
+		return usage_error(c, command, "there is no option %s", word);
+	(void) snprintf(text, sizeof(text), "%.100s; did you mean --%s?", word, meant);
+	return usage_error(c, command, "there is no option %s", text);
+}
+
 /* An option at argv[*i]; moves *i over its value. */
 static int take_option(struct cli *c, const struct cli_command *command, int argc, char **argv, int *i)
 {
@@ -348,7 +365,7 @@ static int take_option(struct cli *c, const struct cli_command *command, int arg
 				return usage_error(c, command, "%s needs a value", word);
 			return take_value(c, command, o, equals ? equals + 1 : argv[++*i]);
 		}
-	return usage_error(c, command, "there is no option %s", word);
+	return unknown_option(c, command, lists, ARRAY_LEN(lists), word);
 }
 
 static bool is_fleet_folder(const char *dir)
@@ -452,18 +469,44 @@ static int dispatch_help(const char *word, const char *summary, const struct cli
 	return fflush(to) == 0 ? CLI_OK : CLI_FAILED;
 }
 
+bool cli_asks_for_help(int argc, char **argv)
+{
+	static char option[] = "--help";
+
+	if (!str_eq(argv[1], "--help") && !str_eq(argv[1], "-h") && !str_eq(argv[1], "help"))
+		return false;
+	if (argc < 3 || argv[2][0] == '-')
+		return true;
+	memmove(argv + 1, argv + 2, (size_t) (argc - 2) * sizeof(*argv));
+	argv[argc - 1] = option;
+	return false;
+}
+
 int cli_dispatch(const char *word, const char *summary, const struct cli_sub *subs, int argc, char **argv)
 {
+	const char *names[NAMES_MAX], *meant;
+	size_t count = 0;
+
 	if (argc < 2) {
 		(void) dispatch_help(word, summary, subs, stderr);
 		return CLI_USAGE;
 	}
-	if (str_eq(argv[1], "--help") || str_eq(argv[1], "-h") || str_eq(argv[1], "help"))
+	if (cli_asks_for_help(argc, argv))
 		return dispatch_help(word, summary, subs, stdout);
-	for (const struct cli_sub *s = subs; s->name; s++)
+	for (const struct cli_sub *s = subs; s->name; s++) {
 		if (str_eq(s->name, argv[1]))
 			return s->run(argc - 1, argv + 1);
-	(void) fprintf(stderr, "selfright: there is no `selfright %s %s`\n\n", word, argv[1]);
+		if (count < ARRAY_LEN(names))
+			names[count++] = s->name;
+	}
+	(void) fprintf(stderr, "selfright: there is no `selfright %s %s`", word, argv[1]);
+	meant = text_nearest(argv[1], names, count);
+	if (meant) {
+		(void) fprintf(stderr, "; did you mean `selfright %s %s`? (selfright %s --help lists all)\n", word,
+			       meant, word);
+		return CLI_USAGE;
+	}
+	(void) fprintf(stderr, "\n\n");
 	(void) dispatch_help(word, summary, subs, stderr);
 	return CLI_USAGE;
 }

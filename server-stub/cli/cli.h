@@ -112,6 +112,11 @@ struct cli_sub {
 	const char *name, *summary;
 	int (*run)(int argc, char **argv);
 };
+/*
+ * Does argv[1] ask for the help of what argv[0] names? `help WORD...` asks for that of WORD: argv becomes `WORD... --help`,
+ * and the answer is no. argc is 2 at least.
+ */
+bool cli_asks_for_help(int argc, char **argv);
 /* Run the one argv[1] names, with argv moved there; help and complaints otherwise. Ended by a row without name. */
 int cli_dispatch(const char *word, const char *summary, const struct cli_sub *subs, int argc, char **argv);
 

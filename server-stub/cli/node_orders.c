@@ -107,8 +107,10 @@ int cmd_node_rollback(int argc, char **argv)
 	if (withdraw) {
 		r = fleet_send(&c, "DELETE", path, b, &answer);
 		if (r == CLI_OK) {
-			cli_say(&c, "%s may take rollouts of %s again; the version it left stays denied there",
-				c.args[0], c.args[1]);
+			cli_say(&c,
+				"%s may take rollouts of %s again; the version it left stays denied there, until: "
+				"selfright node retry %s %s --reason TEXT",
+				c.args[0], c.args[1], c.args[0], c.args[1]);
 			fleet_say_published(&c, answer);
 		}
 		return r;

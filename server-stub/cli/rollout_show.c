@@ -135,6 +135,7 @@ static int show_one(const struct cli *c, const char *id)
 	struct json *answer = NULL;
 	char path[PATH_BYTES], ago[60];
 	const char *state;
+	bool running;
 	int r = fleet_check_id(c, "rollout", id);
 
 	if (r >= 0)
@@ -144,10 +145,14 @@ static int show_one(const struct cli *c, const char *id)
 	if (r != CLI_OK)
 		return r;
 	state = fleet_text(answer, "state");
-	cli_say(c, "rollout %s%s%s: %s %s (%s), %s%s%s since %s", cli_colour(c, CLI_BOLD), id,
+	running = strcmp(state, "running") == 0;
+	(void) fleet_ago(answer, "state_at", ago, sizeof(ago));
+	if (running && strcmp(ago, "never") != 0) /* "for 12m", not "12m ago" */
+		ago[strlen(ago) - strlen(" ago")] = '\0';
+	cli_say(c, "rollout %s%s%s: %s %s (%s), %s%s%s %s%s", cli_colour(c, CLI_BOLD), id,
 		cli_colour(c, CLI_PLAIN), fleet_text(answer, "component"), fleet_text(answer, "version"),
 		fleet_text(answer, "kind"), cli_colour(c, colour_of(state)), state, cli_colour(c, CLI_PLAIN),
-		fleet_ago(answer, "state_at", ago, sizeof(ago)));
+		running ? "for " : "", ago);
 	for (size_t i = 0; i < json_count(json_get(answer, "with")); i++) {
 		const struct json *w = json_at(json_get(answer, "with"), i);
 
@@ -155,7 +160,7 @@ static int show_one(const struct cli *c, const char *id)
 	}
 	if (*fleet_text(answer, "reason"))
 		cli_say(c, "  reason: %s (%s)", fleet_text(answer, "reason"), fleet_text(answer, "by"));
-	if (strcmp(state, "running") == 0)
+	if (running)
 		cli_say(c, "  next: %s", fleet_text(answer, "why"));
 	for (size_t i = 0; i < json_count(json_get(answer, "undo")); i++)
 		cli_say(c, "  undone: stage %s", json_string(json_at(json_get(answer, "undo"), i)));

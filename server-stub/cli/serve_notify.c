@@ -522,7 +522,9 @@ void notify_test_post(void *user, struct web_request *rq)
 	c = find_channel(n, name);
 	if (!c) {
 		web_fail(rq, n && n->file_error[0] ? 422 : 404,
-			 n && n->file_error[0] ? "%s" : "notify.yaml has no hook '%s'",
+			 n && n->file_error[0] ? "%s"
+					       : "notify.yaml in the fleet's folder names no hook '%s'; "
+						 "selfright-notify.yaml(5) shows one",
 			 n && n->file_error[0] ? n->file_error : name);
 		return;
 	}

@@ -6,6 +6,22 @@ here=$(cd "$(dirname "$0")" && pwd)
 make() { python3 "$here/fake_node.py" "$@"; }
 unset SELFRIGHT_DIR
 
+# --- words ---
+check "help of a command" says 0 "Usage: selfright node rollback" selfright help node rollback
+check "help within one" says 0 "Usage: selfright node pin" selfright node help pin
+check "help of nothing there is" says 2 "no command nonsense" selfright help nonsense
+check "the version, as the agent says it" says 0 "selfright 0." selfright version
+check "a command mistyped" says 2 "did you mean \`selfright rollout" selfright rolout list
+check "a word within one" says 2 "did you mean \`selfright node show" selfright node shwo
+check "an option" says 2 "did you mean --version" selfright publish web --verson 1.0.0
+check "the agent's help of a command" says 0 "Usage: selfright-agent history" selfright-agent help history
+check "its command mistyped" says 2 "did you mean 'status'" selfright-agent statsu
+check "its option" says 2 "did you mean --limit" selfright-agent history --limt 3
+check "an option of one letter" says 2 "no option -x" selfright-agent status -x
+check "an option without its value" says 2 "--for needs a value" selfright-agent hold --for
+check "what it does not take" says 2 "no argument" selfright-agent status everything
+check "a machine that has joined nothing says what comes first" says 1 "selfright-agent join FILE" selfright-agent status --config-dir "$tmp/nowhere"
+
 check "a fleet in a relative folder" selfright repo init fleet --fleet demo
 check "says what comes next, in order" sh -c 'selfright repo init other --fleet demo | tr "\n" " " | grep -q "component init .*component add .*publish .*serve"'
 check "a component of files" selfright component init web
