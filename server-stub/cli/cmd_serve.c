@@ -136,7 +136,6 @@ static int open_folders(struct serve *s, const struct cli *c)
 		     : -1;
 }
 
-/* `fallback`: the port comes from the last time, and another program may have taken it meanwhile. */
 static int start_web(struct serve *s, const struct cli *c, const char *key, const char *cert)
 {
 	char socket_path[PATH_MAX];
@@ -147,14 +146,17 @@ static int start_web(struct serve *s, const struct cli *c, const char *key, cons
 				 .upload_dir = repo_upload_dir(s->repo),
 				 .max_connections = 2000,
 				 .max_per_address = 1000 };
+	unsigned port = s->options.http_port;
 	int r = web_open(&o, &s->web);
 
 	if (r < 0)
 		return cli_fail_error(c, r, "the web server");
-	r = web_listen_tls(s->web, s->options.listen, s->options.http_port, key, cert, &s->https_port);
+	r = port == 0 ? broker_free_port(s->os, s->options.listen, &port) : 0;
+	if (r == 0)
+		r = web_listen_tls(s->web, s->options.listen, port, key, cert, &s->https_port);
 	if (r < 0)
 		return cli_fail_error(c, r, "cannot listen on %s port %u; choose another with --http-port",
-				      s->options.listen, s->options.http_port);
+				      s->options.listen, port);
 	if (snprintf(socket_path, sizeof(socket_path), "%s/control.sock", s->serve_dir) >=
 	    (int) sizeof(socket_path))
 		return cli_fail(c, CLI_FAILED, "%s: the path is too long", s->serve_dir);
@@ -253,7 +255,7 @@ static int start(struct serve *s, const struct cli *c)
 		return r;
 	s->broker_port = s->options.broker_host ? s->options.external_port : s->options.broker_port;
 	if (s->broker_port == 0) {
-		r = broker_free_port(s->options.listen, &s->broker_port);
+		r = broker_free_port(s->os, s->options.listen, &s->broker_port);
 		if (r < 0)
 			return cli_fail_error(c, r, "no free port for the broker on %s", s->options.listen);
 	}

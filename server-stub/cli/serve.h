@@ -210,8 +210,11 @@ bool broker_is_compared(struct serve *s);
 void broker_publish_data(struct serve *s, const char *topic, const void *data, size_t len);
 /* To selfright/v1/<fleet>/<topic>; what cannot be sent now is sent by refill or asked for again. */
 void broker_publish(struct serve *s, const char *topic, const void *data, size_t len, bool retain);
-/* A free TCP port on `address`, for a moment. */
-NODISCARD int broker_free_port(const char *address, unsigned *ret);
+/*
+ * A TCP port on `address` that is free now, and none that the system gives to outgoing connections if there is one: it
+ * has to be free at every later start as well.
+ */
+NODISCARD int broker_free_port(const struct os *os, const char *address, unsigned *ret);
 
 /* --- serve_evaluate.c --- */
 enum { ZONE_NAME_SIZE = 48 };

@@ -56,15 +56,39 @@ static const char *first_program(const char *const *list, size_t count)
 	return NULL;
 }
 
-int broker_free_port(const char *address, unsigned *ret)
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static in_port_t *port_of(union address *a)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} a = { 0 };
+	return a->any.sa_family == AF_INET ? &a->v4.sin_port : &a->v6.sin6_port;
+}
+
+/* 0 in `port`: whatever the system gives. */
+static int try_port(const union address *address, socklen_t len, unsigned port, unsigned *ret)
+{
+	union address a = *address;
+	int fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), r = 0;
+
+	if (fd < 0)
+		return -errno;
+	*port_of(&a) = htons((uint16_t) port);
+	if (bind(fd, &a.any, len) < 0 || getsockname(fd, &a.any, &len) < 0)
+		r = -errno;
+	else
+		*ret = ntohs(*port_of(&a));
+	close(fd);
+	return r;
+}
+
+int broker_free_port(const struct os *os, const char *address, unsigned *ret)
+{
+	enum { LOWEST = 10000, COUNT = 20000, TRIES = 100 }; /* Linux gives from 32768 on */
+	union address a = { 0 };
 	socklen_t len;
-	int fd, r = 0;
 
 	if (inet_pton(AF_INET, address, &a.v4.sin_addr) == 1) {
 		a.v4.sin_family = AF_INET;
@@ -75,15 +99,15 @@ int broker_free_port(const char *address, unsigned *ret)
 	} else {
 		return -EINVAL;
 	}
-	fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, &a.any, len) < 0 || getsockname(fd, &a.any, &len) < 0)
-		r = -errno;
-	else
-		*ret = ntohs(a.any.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
-	close(fd);
-	return r;
+	for (int i = 0; i < TRIES; i++) {
+		uint32_t random = 0;
+
+		if (os->random(os, &random, sizeof(random)) < 0)
+			break;
+		if (try_port(&a, len, LOWEST + random % COUNT, ret) == 0)
+			return 0;
+	}
+	return try_port(&a, len, 0, ret);
 }
 
 /* Who the broker becomes when root starts it. */
@@ -363,7 +387,7 @@ int broker_start(struct serve *s)
 	if (r == 0 && owner.drops)
 		r = s->os->fchownat(s->os, s->serve_dirfd, "mosquitto", 0, owner.gid);
 	if (r == 0)
-		r = broker_free_port("127.0.0.1", &s->control_port);
+		r = broker_free_port(s->os, "127.0.0.1", &s->control_port);
 	if (r == 0)
 		r = copy_tls(s, dirfd, &owner);
 	if (r == 0)

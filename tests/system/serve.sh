@@ -34,8 +34,9 @@ check() { # SENTENCE COMMAND...
 	fi
 }
 not() { ! "$@"; }
+# As in fleet_lib.bash: what is usual; a machine that does much else has two minutes.
 within() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1 + 1))
+	local end=$((SECONDS + ($1 > 120 ? $1 : 120)))
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $end ] || return 1
@@ -45,7 +46,7 @@ within() { # SECONDS COMMAND...
 
 cd "$tmp" || exit 1
 control=$SELFRIGHT_DIR/serve/control.sock
-api() { curl -s --max-time 10 --unix-socket "$control" "$@"; }
+api() { curl -s --max-time 60 --unix-socket "$control" "$@"; }
 # jq 1.6 is content with no input at all; we are not.
 holds() { local out; out=$(jq -e "$@") && [ -n "$out" ]; }
 is_ready() { api http://x/v1/status | holds '.broker_connected and .signer_connected'; }
@@ -61,7 +62,7 @@ read_ports() {
 web() { # PATH CURL_OPTIONS...
 	local path=$1
 	shift
-	curl -s --max-time 10 --path-as-is --cacert "$SELFRIGHT_DIR/serve/tls/ca.crt" "$@" "https://127.0.0.1:$https_port$path"
+	curl -s --max-time 60 --path-as-is --cacert "$SELFRIGHT_DIR/serve/tls/ca.crt" "$@" "https://127.0.0.1:$https_port$path"
 }
 status_of() { web "$1" -o /dev/null -w '%{http_code}' "${@:2}"; }
 status_is() { [ "$(status_of "$2" "${@:3}")" = "$1" ] || { status_of "$2" "${@:3}"; return 1; }; }
@@ -70,6 +71,8 @@ check "a fleet is made" selfright repo init "$SELFRIGHT_DIR" --fleet demo
 check "the controller starts" start_serve
 read_ports
 check "it says where it listens" grep -q "^ready: fleet demo, https://127.0.0.1:$https_port/, mqtt 127.0.0.1:$broker_port" serve.log
+lowest=$(cut -f 1 /proc/sys/net/ipv4/ip_local_port_range)
+check "on ports that no outgoing connection gets while it is away" [ "$https_port" -lt "$lowest" -a "$broker_port" -lt "$lowest" ]
 check "a second one on the same folder is refused" not selfright serve
 check "help has an example" grep -q Example: <(selfright serve --help)
 
@@ -125,13 +128,13 @@ prefix=selfright/v1/demo
 client() { # pub|sub NODE ARGUMENTS...
 	local tool=mosquitto_$1 node=$2
 	shift 2
-	timeout 10 $tool -V 5 -h 127.0.0.1 -p "$broker_port" --cafile ca.crt --cert "$node.crt" --key "$node.key" -q 1 "$@"
+	stdbuf -oL timeout 100 $tool -V 5 -h 127.0.0.1 -p "$broker_port" --cafile ca.crt --cert "$node.crt" --key "$node.key" -q 1 "$@"
 }
 gets_nothing() { # NODE TOPIC; while it listens n2 says something, and so does the controller
 	[ -z "$(client sub "$1" -t "$2" -W 1 2>/dev/null)" ]
 }
 check "n2 writes its report" client pub n2 -r -t $prefix/node/n2/report -m secret-of-n2
-check "n1 reads what is for all" client sub n1 -t $prefix/timestamp -C 1 -W 5
+check "n1 reads what is for all" client sub n1 -t $prefix/timestamp -C 1 -W 60
 check "n1 cannot read n2's report" gets_nothing n1 "$prefix/node/n2/report"
 check "nor by a wildcard" not grep -q secret <(client sub n1 -t "$prefix/#" -W 1 2>/dev/null)
 check "nor everything" not grep -q secret <(client sub n1 -t '#' -W 1 2>/dev/null)
@@ -140,12 +143,13 @@ check "n1 cannot write n2's report" says_unauthorised client pub n1 -d -r -t $pr
 check "n1 cannot announce" says_unauthorised client pub n1 -d -r -t $prefix/announce -m forged
 check "n1 cannot write its own announcement" says_unauthorised client pub n1 -d -t $prefix/node/n1/announce -m forged
 check "n1 cannot write its own ack" says_unauthorised client pub n1 -d -t $prefix/node/n1/ack -m forged
-client sub n2 -t $prefix/node/n2/ack -C 1 -W 2 >n2.heard 2>/dev/null &
+client sub n2 -d -t $prefix/node/n2/ack -C 1 -W 90 >n2.heard 2>&1 &
 listener=$!
-sleep 0.5
+check "n2 listens" within 20 grep -q SUBACK n2.heard
 check "n1 with the client id of n2 does not become n2" client pub n1 -i n2 -t $prefix/node/n1/event -m x
 check "and n2 is still connected" kill -0 $listener
 check "but is n1 as ever" grep -q "as n1 (.*u'n1'" "$SELFRIGHT_DIR/serve/mosquitto/mosquitto.log"
+kill $listener
 wait $listener 2>/dev/null
 check "nobody without a certificate" not timeout 5 mosquitto_pub -h 127.0.0.1 -p "$broker_port" --cafile ca.crt -t x -m x
 check "nobody with another CA's" not sh -c "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout o.key \
@@ -159,7 +163,7 @@ boot=aaaaaaaa-0000-4000-8000-000000000001
 targets=$(find "$SELFRIGHT_DIR/repo/metadata" -name '*.targets.json' | sort -V | tail -n 1)
 make() { python3 "$here/fake_node.py" "$@"; }
 post() { # NODE < envelope
-	curl -s --max-time 10 --cacert "$SELFRIGHT_DIR/serve/tls/ca.crt" --data-binary @- "https://127.0.0.1:$https_port/v1/node/$1/report"
+	curl -s --max-time 60 --cacert "$SELFRIGHT_DIR/serve/tls/ca.crt" --data-binary @- "https://127.0.0.1:$https_port/v1/node/$1/report"
 }
 nonce=00112233445566778899aabbccddeeff
 make n1.join 1 $boot --nonce $nonce | post n1 >ack
@@ -179,7 +183,7 @@ all_answered() { for ((i = 0; i < ${#many}; i++)); do holds '.signed.sequence ==
 check "many that come at once are all answered" all_answered
 make n2.join 1 $boot >report2
 answered() { # one connection, as a node has: its certificate's name is its client id
-	timeout 10 mosquitto_rr -V 5 -h 127.0.0.1 -p "$broker_port" --cafile ca.crt --cert n2.crt --key n2.key -q 1 -W 5 \
+	timeout 100 mosquitto_rr -V 5 -h 127.0.0.1 -p "$broker_port" --cafile ca.crt --cert n2.crt --key n2.key -q 1 -W 60 \
 		-t $prefix/node/n2/report -e $prefix/node/n2/ack -m "$(cat report2)" >ack2
 }
 check "n2 reports over MQTT" answered
@@ -214,7 +218,8 @@ check "and no other" stage_is_open content-1-0-0 1 false
 check "a second one of the component has to say so" not selfright rollout start plan.yaml
 check "no data is no success" sh -c 'selfright rollout show content-1-0-0 | grep -q "waits for 1 of 1 nodes: n1"'
 make n1.join 3 $boot --version content=1.0.0 --result content-1-0-0/content=101=good-unproven=none=1.0.0 | post n1 >/dev/null
-check "unproven is no success either" sh -c 'sleep 0.5; selfright rollout show content-1-0-0 | grep -q "no check proved it"'
+says_unproven() { selfright rollout show content-1-0-0 | grep -q "no check proved it"; }
+check "unproven is no success either" within 5 says_unproven
 check "a rollout is paused" selfright rollout pause content-1-0-0 --reason look
 check "and resumed" selfright rollout resume content-1-0-0 --reason fine
 check "a reason is needed" not selfright rollout pause content-1-0-0
@@ -244,7 +249,7 @@ rollback_is_refused() {
 check "a version that was never good there is refused" rollback_is_refused
 check "support sends a node back all the same" selfright node rollback n1 content --to 0.9.0 --reason "ticket 4711" --force
 check "the order is published" holds '.rollback[0].to == "0.9.0" and .rollback[0].from == "1.0.0"' <(api "http://x/v1/target?path=nodes/n1.json")
-client sub n1 -N -t $prefix/node/n1/announce -C 1 -W 5 >orders.gz
+client sub n1 -N -t $prefix/node/n1/announce -C 1 -W 60 >orders.gz
 check "and announced to the node" holds '.files | keys | map(select(startswith("targets/nodes/"))) | length == 1' <(gzip -dc orders.gz)
 check "not to others" gets_nothing n2 "$prefix/node/n1/announce"
 check "a pin beside it is refused" sh -c '! selfright node pin n1 content --reason audit 2>said && grep -q "goes before a pin" said'
@@ -272,22 +277,22 @@ check "it is told line by line" grep -q "n1 .*content .*a required check failed"
 check "and as JSON" holds '.kind' <(selfright watch --once --json | head -n 1)
 last=$(api http://x/v1/status | jq .last_event)
 ( sleep 1; selfright freeze --all --reason late >/dev/null; selfright freeze lift --all --reason over >/dev/null ) &
-begin=${EPOCHREALTIME/[.,]/}
-api "http://x/v1/events?after=$last&wait=8" >late
-check "who waits hears at once" [ $((${EPOCHREALTIME/[.,]/} - begin)) -lt 3000000 ]
+begin=$SECONDS
+api "http://x/v1/events?after=$last&wait=50" >late
+check "who waits hears when it happens, not when the wait is over" [ $((SECONDS - begin)) -lt 45 ]
 wait $!
 check "what happened" holds '.events[0].text | contains("late")' late
 check "the audit trail is whole" holds .intact <(api http://x/v1/audit)
 
 # --- everything is killed once ---
 broker_pid() { cut -d' ' -f1 "$SELFRIGHT_DIR/serve/mosquitto.pid"; }
-client sub n1 -N -t $prefix/announce -C 1 -W 5 >announce.before
+client sub n1 -N -t $prefix/announce -C 1 -W 60 >announce.before
 old=$(broker_pid)
 kill -9 "$old"
 new_broker() { [ "$(broker_pid)" != "$old" ] && is_ready; }
 check "a killed broker comes back" within 10 new_broker
 check "with what was retained" within 5 client sub n1 -t $prefix/announce -C 1 -W 2
-client sub n1 -N -t $prefix/announce -C 1 -W 5 >announce.after
+client sub n1 -N -t $prefix/announce -C 1 -W 60 >announce.after
 check "the same as before" cmp announce.before announce.after
 signer_of() { pgrep -P "$serve_pid" -f selfright-signer; }
 old_signer=$(signer_of)
@@ -332,7 +337,7 @@ check "it is not listed" not sh -c 'selfright node list | grep -q "^n1 "'
 check "its orders are withdrawn" [ "$(api -o /dev/null -w '%{http_code}' 'http://x/v1/target?path=nodes/n1.json')" = 404 ]
 check "its reports are a stranger's" holds '.error | contains("no such node")' <(make n1-new.join 2 dddddddd-0000-4000-8000-000000000004 | post n1)
 check "its certificate opens nothing" within 3 not hears
-check "others hear as before" client sub n2 -t $prefix/timestamp -C 1 -W 5
+check "others hear as before" client sub n2 -t $prefix/timestamp -C 1 -W 60
 check "the audit trail says who" holds '[.entries[].action] | index("node-remove")' <(api http://x/v1/audit)
 check "it may come back" selfright node add --with-keys n1 -o n1-back.join
 jq -r .transport_key n1-back.join >n1.key
