@@ -13,26 +13,19 @@ leave() {
 	finish
 }
 trap leave EXIT
-free_ports() { python3 - "$1" <<'PY'
-import socket, sys
-s = [socket.socket() for _ in range(int(sys.argv[1]))]
-for x in s: x.bind(("127.0.0.1", 0))
-print(*[x.getsockname()[1] for x in s])
-PY
-}
 read -r node_port controller_port amqp_port epmd_port dist_port < <(free_ports 5)
 is_online() { selfright node show "$1" --json | holds .online; }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 node_client() { # NODE sub|pub ...: with the node's own certificate
 	local node=$1 what=$2
 	shift 2
-	timeout 20 "mosquitto_$what" -h 127.0.0.1 -p "$node_port" --cafile "$tmp/nodes/$node/etc/ca.crt" \
+	timeout 100 "mosquitto_$what" -h 127.0.0.1 -p "$node_port" --cafile "$tmp/nodes/$node/etc/ca.crt" \
 		--cert "$tmp/nodes/$node/etc/transport.crt" --key "$tmp/nodes/$node/etc/transport.key" "$@"
 }
 controller_client() { # PORT sub|pub ...
 	local port=$1 what=$2
 	shift 2
-	timeout 20 "mosquitto_$what" -h 127.0.0.1 -p "$port" --cafile broker/ca.crt -u _controller \
+	stdbuf -oL timeout 100 "mosquitto_$what" -h 127.0.0.1 -p "$port" --cafile broker/ca.crt -u _controller \
 		-P "$(cat broker/controller.password)" -i "selfright-test-$RANDOM" "$@"
 }
 serve_with() { # PORT-OF-CONTROLLER
@@ -42,21 +35,21 @@ serve_with() { # PORT-OF-CONTROLLER
 # What one node says to another's topic reaches nobody; what it says on its own does.
 confined() { # PORT-OF-CONTROLLER
 	local got
-	controller_client "$1" sub -t "$prefix/node/+/event" -C 1 -W 15 -F '%t %p' >heard 2>heard.err &
+	controller_client "$1" sub -d -t "$prefix/node/+/event" -C 1 -W 90 -F '%t %p' >heard 2>heard.err &
 	local listener=$!
-	sleep 1
+	within 20 grep -q SUBACK heard || { cat heard heard.err; return 1; }
 	node_client n2 pub -i n2 -q 1 -t "$prefix/node/n1/event" -m '{"_type":"forged"}' 2>/dev/null
 	node_client n2 pub -i n2 -q 1 -t "$prefix/node/n2/event" -m '{"_type":"own"}'
 	wait $listener
-	got=$(cat heard)
+	got=$(grep "^$prefix/" heard)
 	[ "$got" = "$prefix/node/n2/event {\"_type\":\"own\"}" ] || { echo "heard: $got"; cat heard.err; return 1; }
 }
 # n1's orders are retained for n1: n2 asks for them in vain, and gets what is for all.
 hears_no_other() { # NODE
 	controller_client "$1" pub -r -q 1 -t "$prefix/node/n1/announce" -m secret || return 1
 	[ -z "$(node_client n2 sub -i n2 -t "$prefix/node/n1/announce" -C 1 -W 2 2>/dev/null)" ] || return 1
-	[ "$(node_client n1 sub -i n1 -t "$prefix/node/n1/announce" -C 1 -W 10 -F %p)" = secret ] || return 1
-	[ -n "$(node_client n2 sub -i n2 -t "$prefix/timestamp" -C 1 -W 10 -F %p)" ]
+	[ "$(node_client n1 sub -i n1 -t "$prefix/node/n1/announce" -C 1 -W 90 -F %p)" = secret ] || return 1
+	[ -n "$(node_client n2 sub -i n2 -t "$prefix/timestamp" -C 1 -W 90 -F %p)" ]
 }
 with_agents_away() { # COMMAND...: their client ids are theirs
 	local r=0

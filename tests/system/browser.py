@@ -74,7 +74,7 @@ class Browser:
         return r["result"].get("value")
 
     def until(self, expression):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not self.value("Boolean(" + expression + ")"):
             if time.monotonic() > end:
                 raise SystemExit(f"never true: {expression}\nthe page says: {self.value('document.body.innerText')}")

@@ -11,9 +11,9 @@ only_mqtt() { # NODE
 	within 20 agent "$1" status >/dev/null # a child that is not yet the program it is to become is not to be killed
 	stop_agent "$1"
 	sed -i -E 's|https://[^],"'\'' ]*|https://127.0.0.1:1/|g' "$tmp/nodes/$1/etc/agent.yaml"
-	# Staging lasts a second at least, so that it can be seen and interrupted.
+	# Staging lasts as long as the test says, so that it can be seen and interrupted.
 	mkdir -p "$tmp/programs" && ln -sf "$bin"/selfright-* "$tmp/programs" && rm "$tmp/programs/selfright-stage" || return 1
-	printf '#!/bin/sh\nsleep 1\nexec %s/selfright-stage "$@"\n' "$bin" >"$tmp/programs/selfright-stage"
+	printf '#!/bin/sh\nwhile [ -e %s/hold ]; do sleep 0.05; done\nexec %s/selfright-stage "$@"\n' "$tmp/programs" "$bin" >"$tmp/programs/selfright-stage"
 	chmod 755 "$tmp/programs" "$tmp/programs/selfright-stage"
 	echo "programs: $tmp/programs" >>"$tmp/nodes/$1/etc/agent.yaml"
 	start_agent "$1"
@@ -33,7 +33,7 @@ check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
 check "the controller" start_serve
 make_component web
 head -c 3000000 /dev/urandom >web/tree/noise
-sed -i 's/probation: 1s/probation: 3s/' web/component.yaml
+make_proof_wait web
 check "a component" selfright component add web --team web
 check "a node" add_node n1 --with-keys
 check "which reaches the broker alone" only_mqtt n1
@@ -48,12 +48,16 @@ check "and done" within 60 rollout_is first done
 check "nothing is left of the download" eval '[ -z "$(ls "$tmp/nodes/n1/root/outbox/blobs")" ]'
 
 # --- the broker dies in every phase ---
+touch "$tmp/programs/hold"
+hold_proof n1 web 1.1.0
 check "another rollout" selfright rollout start --id second --component web --version 1.1.0 --stage all=all
 kill_broker
 for state in staging probation; do
 	check "the node gets to $state with a broker that was killed before" within 60 update_is n1 $state
 	kill_broker
+	[ $state = probation ] || rm "$tmp/programs/hold"
 done
+give_proof n1 web 1.1.0
 check "it ends well" within 90 good_on n1 1.1.0
 check "and the controller knows" within 90 rollout_is second done
 check "no event is news twice" eval '[ -z "$(doubled)" ]'

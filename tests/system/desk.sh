@@ -68,7 +68,7 @@ until document.querySelector(".badge").innerText === "halted"
 show location.href.includes("key=")
 P
 shows() { # EXIT STATUS of the browser, and what it said
-	timeout 120 python3 "$here/browser.py" "$url" page.txt >page.out 2>page.err || { cat page.out page.err; return 1; }
+	timeout 500 python3 "$here/browser.py" "$url" page.txt >page.out 2>page.err || { cat page.out page.err; return 1; }
 }
 check "the page shows rollouts, nodes, one node, the timeline and the audit log, and halts" shows
 check "it says why the next stage is not open" grep -q "soak\|since\|until" page.out

@@ -53,8 +53,9 @@ says() { # CODE TEXT COMMAND...: it exits with CODE and says TEXT
 	[ "$got" -eq "$code" ] || { echo "exit $got, not $code: $*"; return 1; }
 	grep -qF -- "$text" "$tmp/said" || { echo "no '$text' from: $*"; return 1; }
 }
+# What is usual, for whoever reads; a machine that does much else has two minutes. It only ends what would hang.
 within() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1 + 1))
+	local end=$((SECONDS + ($1 > 120 ? $1 : 120)))
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $end ] || return 1
@@ -63,7 +64,7 @@ within() { # SECONDS COMMAND...
 }
 # jq 1.6 is content with no input at all; we are not.
 holds() { local out; out=$(jq -e "$@") && [ -n "$out" ]; }
-api() { curl -s --max-time 10 --unix-socket "$SELFRIGHT_DIR/serve/control.sock" "$@"; }
+api() { curl -s --max-time 60 --unix-socket "$SELFRIGHT_DIR/serve/control.sock" "$@"; }
 serve_is_ready() { api http://x/v1/status | holds '.broker_connected and .signer_connected'; }
 start_serve() {
 	selfright serve "$@" >>"$tmp/serve.log" 2>&1 &
@@ -85,7 +86,9 @@ faketime=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)
 # A sanitizer's runtime must be loaded first, which a preloaded library prevents.
 can_fake_time() { [ "$(id -u)" = 0 ] && [ -n "$faketime" ] && unshare --mount true 2>/dev/null && ! grep -q __asan_init "$bin/selfright-agent"; }
 start_agent_at() { # TIME NODE: the time as libfaketime reads it
-	local program='mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" &&
+	# Of its own too: what libfaketime shares there is named after the process, and one that was killed leaves it behind
+	# for the next process with its number, which then does not start.
+	local program='mount -t tmpfs none /dev/shm && mount -t tmpfs none "$1" && mkdir "$1/upper" "$1/work" &&
 		mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc || exit 1
 		echo "$4" >/etc/faketimerc
 		echo "$2" >/etc/ld.so.preload
@@ -149,9 +152,26 @@ db.commit()
 END
 }
 
+# For a server that is started, or started again, a while later: from below those that the system gives to whoever asks
+# for any, or another test has it by then.
+free_ports() { # COUNT
+	python3 - "$1" <<-'PY'
+		import random, socket, sys
+		taken = []
+		while len(taken) < int(sys.argv[1]):
+		    s = socket.socket()
+		    try:
+		        s.bind(("127.0.0.1", random.randint(10000, 30000)))
+		    except OSError:
+		        continue
+		    taken.append(s)
+		print(*[s.getsockname()[1] for s in taken])
+	PY
+}
+port() { free_ports 1; }
+
 # Somebody else's broker, which remembers nothing: the controller is given it with --broker "localhost:$secure", and what
 # looks into it uses $plain. Its certificate is that of a controller that was started once before.
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 make_broker() {
 	mkdir "$tmp/broker" && cp "$SELFRIGHT_DIR"/serve/tls/{server.crt,server.key,ca.crt} "$tmp/broker" &&
 		chmod 755 "$tmp/broker" && chmod 644 "$tmp/broker"/* || return 1
@@ -178,6 +198,16 @@ make_component() { # NAME
 	printf 'component: %s\nteam: %s\nkind: tree\ntree: tree\nprobation: 1s\nchecks:\n  - {name: there, exec: {command: [/bin/true]}, periodSeconds: 1}\n' \
 		"$1" "$1" >"$1/component.yaml"
 }
+# Its probation lasts as long as the test says, however slow the machine is: a version that is current is proved only
+# when there is no file hold-VERSION in the component's data.
+make_proof_wait() { # COMPONENT
+	mkdir -p "$1/tree/bin"
+	printf '#!/bin/sh\nwhile [ -e "$SELFRIGHT_DATA/hold-$(cat "$SELFRIGHT_CURRENT/%s/file")" ]; do sleep 0.05; done\n' "$1" >"$1/tree/bin/there"
+	chmod 755 "$1/tree/bin/there"
+	sed -i 's|exec: {command: .*}, |exec: {command: [bin/there]}, timeoutSeconds: 600, |' "$1/component.yaml"
+}
+hold_proof() { touch "$tmp/nodes/$1/root/data/$2/hold-$3"; } # NODE COMPONENT VERSION
+give_proof() { rm "$tmp/nodes/$1/root/data/$2/hold-$3"; }
 publish() { # COMPONENT VERSION
 	echo "$2" >"$1/tree/file"
 	selfright publish "$1" --version "$2" --changes "$2"

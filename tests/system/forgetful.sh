@@ -92,7 +92,9 @@ check "web 1.2.0" publish web 1.2.0
 check "a broker again" start_broker
 check "to which the node finds" within 60 online
 check "and the controller" within 60 serve_is_ready
-sleep 3 # what it asks once it is connected is behind it
+refreshed() { agent n1 status --json | jq -r .metadata.refreshed; }
+at_rest() { local before; before=$(refreshed) && sleep 4 && [ "$(refreshed)" = "$before" ]; }
+check "what it asks once it is connected is behind it" within 60 at_rest
 check "a third rollout" selfright rollout start --component web --version 1.2.0 --stage all=all --id third
 sleep 3 # and long enough ago to be asked again
 check "of which it has not heard" not runs n1 web 1.2.0

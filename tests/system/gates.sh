@@ -21,8 +21,8 @@ sees() { # QUESTION SAID TEXT
 	out=$(look "$1") && echo "$out" && echo "$out" | holds --arg s "$2" --arg t "$3" '.said == $s and (.text | contains($t))'
 }
 page() { echo "{\"gate\": {\"http\": {\"url\": \"http://127.0.0.1:$plain/$1\"${2:+, $2}}}}"; }
-metric() { # PATH [SETTINGS]
-	echo "{\"gate\": {\"prometheus\": {\"server\": \"main\", \"query\": \"up\", \"max\": 1, \"timeout\": \"2s\", \"over\": \"10m\"}}, \"now\": $(date +%s),
+metric() { # PATH [TIMEOUT]
+	echo "{\"gate\": {\"prometheus\": {\"server\": \"main\", \"query\": \"up\", \"max\": 1, \"timeout\": \"${2:-30s}\", \"over\": \"10m\"}}, \"now\": $(date +%s),
 		\"server\": {\"kind\": \"prometheus\", \"url\": \"http://127.0.0.1:$plain$1\"}}"
 }
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
@@ -54,7 +54,7 @@ check "no series" eval "look \"\$(metric '')\" | holds '.samples == 0'"
 echo error >"$a/value"
 check "a query that is refused says why" sees "$(metric '')" inconclusive "parse error"
 for path in huge drip wrong text none; do
-	check "an answer that is none: /$path" sees "$(metric "/$path")" inconclusive ""
+	check "an answer that is none: /$path" sees "$(metric "/$path" 2s)" inconclusive ""
 done
 check "nobody there is no data" sees "$(metric ':1')" inconclusive ""
 

@@ -33,9 +33,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
         how = answer()
         status = {"moved": 302, "huge": 500, "hang": 0, "drop": 0}.get(how) if not how.isdigit() else int(how)
-        with open(os.path.join(folder, "got"), "a") as f:
-            f.write(json.dumps({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()},
-                                "body": body, "status": status}) + "\n")
+        line = json.dumps({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()},
+                           "body": body, "status": status}) + "\n"
+        with open(os.path.join(folder, "got"), "ab", buffering=0) as f:
+            f.write(line.encode())  # at once: it is read all the time
         if how == "drop":
             self.close_connection = True
             return

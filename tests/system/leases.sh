@@ -30,8 +30,9 @@ check "the pair one after the other, the second only when the first was good" gr
 check "no place is left" eval 'no_place n1 && no_place n2 && no_place n3'
 
 # --- a node that dies in the middle ---
-sed -i 's/probation: 1s/probation: 4s/' web/component.yaml
-check "web 1.3.0 takes longer to prove" publish web 1.3.0
+make_proof_wait web
+check "web 1.3.0 is proved when the test says so" publish web 1.3.0
+hold_proof n1 web 1.3.0
 check "n2 is away" stop_agent n2
 check "1.3.0 to n1 first, one of a pair at a time" selfright rollout start --id third --component web --version 1.3.0 \
 	--stage one=nodes:n1 --stage rest=all --disruption pair=1 --silent-after 1h
@@ -57,6 +58,7 @@ check "a place is not freed without a reason" says 2 "reason" selfright node rel
 check "a person who has seen n1 frees its place" selfright node release-lease n1 --reason "it is up, ticket 4711"
 check "which is in the audit trail" eval "api http://x/v1/audit | holds '[.entries[] | select(.action == \"release-lease\")] | length == 1'"
 check "n1 is in the middle as its last report says: n2 still waits" within 30 says_why n2 "n1 is in the middle"
+give_proof n1 web 1.3.0
 start_agent n1
 check "n1 is back and says how it ended" within 30 no_place n1
 check "then n2 goes" within 60 rollout_is fourth done

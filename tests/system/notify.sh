@@ -8,7 +8,7 @@ here=$(cd "$SELFRIGHT_SOURCE/tests/system" && pwd)
 
 start_hook() { # NAME
 	mkdir -p "$1"
-	python3 "$here/hook_server.py" "$tmp/$1" cert.pem key.pem >"$1/port" 2>"$1/log" &
+	python3 "$here/hook_server.py" "$tmp/$1" cert.pem key.pem "$(port)" >"$1/port" 2>"$1/log" &
 	eval "hook_$1=$!"
 	pids+=($!)
 	within 20 test -s "$1/port"
@@ -72,7 +72,7 @@ check "and nothing of single nodes" got_holds chat '[.[].body | fromjson | .text
 caught_up() { hook_is "$1" ".event == $(api http://x/v1/status | jq .last_event)"; }
 check "the other hears everything" within 20 caught_up siem
 same_events() { [ "$(told siem | jq -c '[.[].id]')" = "$(api 'http://x/v1/events?after=0&limit=1000' | jq -c --argjson f "$(told siem | jq '.[0].id')" '[.events[] | select(.id >= $f) | select(.kind != "notify-test" or .component == "siem") | .id]')" ]; }
-check "in order, each once" same_events
+check "in order, each once" within 30 same_events
 check "what was written stays words" selfright freeze --all --until 1h --reason '<!channel> @all [x](https://evil.example)'
 check "in the chat" within 20 got_holds chat '.[-1].body | fromjson | .text | contains("&lt;!channel&gt; @\u200ball (x)(https")'
 
@@ -86,12 +86,11 @@ check "the chat does not wait for it" says 0 "chat took it" selfright notify tes
 kill -9 "$serve_pid"
 wait "$serve_pid" 2>/dev/null
 before=$(told siem | jq length)
-port=$(cat siem/port)
-python3 "$here/hook_server.py" "$tmp/siem" cert.pem key.pem "$port" >siem/port 2>>siem/log &
+python3 "$here/hook_server.py" "$tmp/siem" cert.pem key.pem "$(cat siem/port)" >siem/port.again 2>>siem/log &
 pids+=($!)
 check "the controller was killed, and starts" start_serve
 check "the server is there again: what it missed comes" within 30 caught_up siem
-check "in order, each once" same_events
+check "in order, each once" within 30 same_events
 check "it was something" eval "[ \"\$(told siem | jq length)\" -gt $before ]"
 check "it works again" hook_is siem '.failures == 0 and .error == null and .sent > 0'
 
@@ -103,9 +102,9 @@ done
 check "what a stranger said is shown as words" eval 'echo 503 >siem/answer && selfright notify test siem; ! selfright notify list | grep -q "$(printf "\033")"'
 rm siem/answer
 check "and it goes on" within 60 eval 'says 0 "siem took it" selfright notify test siem'
-check "nothing was lost" same_events
+check "nothing was lost" within 60 same_events
 check "with another CA it is not spoken to" eval "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=localhost >/dev/null 2>&1 &&
-	sed -i 's#ca_file: $tmp/cert.pem, secret#ca_file: $tmp/other.pem, secret#' fleet/notify.yaml && sleep 2 && says 3 'did not take it' selfright notify test siem"
+	sed -i 's#ca_file: $tmp/cert.pem, secret#ca_file: $tmp/other.pem, secret#' fleet/notify.yaml && within 30 says 3 'did not take it' selfright notify test siem"
 
 # --- mistakes ---
 echo 'hooks: {chat: {url: http://localhost/}}' >fleet/notify.yaml

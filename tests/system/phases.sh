@@ -31,7 +31,13 @@ make_service() {
 		trap 'while [ ! -e $gates/may-stop ]; do sleep 0.05; done; exit 0' TERM
 		while :; do sleep 0.05; done
 	EOF
-	chmod 755 web/tree/bin/start
+	# And its probation, once its version is current.
+	cat >web/tree/bin/well <<-EOF
+		#!/bin/sh
+		while [ -e "$gates/hold-\$(cat "\$SELFRIGHT_CURRENT/web/file")" ]; do sleep 0.05; done
+		test -e $gates/well
+	EOF
+	chmod 755 web/tree/bin/start web/tree/bin/well
 	cat >web/component.yaml <<-EOF
 		component: web
 		team: web
@@ -40,13 +46,13 @@ make_service() {
 		services:
 		  - {name: app, start: [bin/start], stop_before_swap: true, stop_timeout: 600}
 		checks:
-		  - {name: well, exec: {command: [test, -e, $gates/well]}, periodSeconds: 1, failureThreshold: 2}
-		probation: 2s
+		  - {name: well, exec: {command: [bin/well]}, periodSeconds: 1, timeoutSeconds: 600, failureThreshold: 2}
+		probation: ${2:-2s}
 		watch: ${1:-0s}
 	EOF
 }
-release() { # VERSION WATCH
-	make_service "$2" && echo "$1" >web/tree/file && selfright publish web --version "$1" --changes "$1"
+release() { # VERSION WATCH [PROBATION]
+	make_service "$2" "${3:-}" && echo "$1" >web/tree/file && selfright publish web --version "$1" --changes "$1"
 }
 
 check "a fleet's folder" selfright repo init "$SELFRIGHT_DIR" --fleet demo
@@ -70,8 +76,9 @@ check "is on the node" within 60 ends 1.0.0 good
 check "and done" within 60 rollout_is first done
 
 # --- in stopping; then on watch, which ends well ---
-check "web 1.1.0, to be watched for a while" release 1.1.0 4s
+check "web 1.1.0, to be watched for a while" release 1.1.0 10s
 rm "$gates/may-stop"
+touch "$gates/hold-1.1.0"
 check "a rollout" selfright rollout start --id second --component web --version 1.1.0 --stage all=all
 check "stops the old version" within 60 state_is stopping
 kill_broker
@@ -81,19 +88,21 @@ touch "$gates/may-stop"
 check "the swap goes on without it" within 60 runs n1 web 1.1.0
 check "and is on probation" within 60 state_is probation
 check "the broker is back" start_broker
+check "to which the node finds" within 90 online
+rm "$gates/hold-1.1.0"
 check "it ends well" within 90 ends 1.1.0 good
-check "and is watched" within 30 state_is watch
-check "the controller knows" within 60 told 1.1.0 good
+check "and is watched" within 30 grep -q 'update-state: .*state=watch' "$tmp/nodes/n1/agent.log"
 kill_broker
 check "the broker is killed again" within 60 offline
 check "the watch ends all the same" within 60 state_is idle
 check "with the new version" runs n1 web 1.1.0
 check "the broker is back once more" start_broker
+check "the controller knows" within 90 told 1.1.0 good
 check "and done" within 60 rollout_is second done
 check "no state and no end is news twice" once
 
 # --- in rolling-back ---
-check "web 1.2.0" release 1.2.0 0s
+check "web 1.2.0, long on probation" release 1.2.0 0s 10m
 check "a rollout" selfright rollout start --id third --component web --version 1.2.0 --stage all=all
 check "is on probation" within 60 state_is probation
 rm "$gates/may-stop" "$gates/well"

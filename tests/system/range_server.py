@@ -30,6 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def reset(self):
         """RST instead of FIN; it throws away what the other side has not read yet, so that has a moment for it."""
         self.wfile.flush()
+        self.close_connection = True  # no TLS any more: its descriptor is the next connection's a moment later
         time.sleep(0.5)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         socket.close(self.connection.detach())

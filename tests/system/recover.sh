@@ -60,9 +60,9 @@ restore() { # PART...
 check "signer and serve are restored" restore signer serve
 selfright serve >>serve.log 2>&1 &
 serve_pid=$!
+check "the signer says what to do" within 20 grep -q 'repo recover' serve.log fleet/signer/signer.log
 sleep 2
-check "the signer signs nothing: what is published is newer" eval "[ \"\$(published)\" = $seen ]"
-check "and says what to do" eval "grep -q 'repo recover' serve.log fleet/signer/signer.log"
+check "and signs nothing: what is published is newer" eval "[ \"\$(published)\" = $seen ]"
 kill $serve_pid 2>/dev/null
 wait $serve_pid 2>/dev/null
 serve_pid=

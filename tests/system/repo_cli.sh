@@ -86,7 +86,7 @@ sed -i 's/^probation:.*/probation: 5s/' web/component.yaml
 step "a client of the protocol agrees"
 python3 -m http.server --bind 127.0.0.1 --directory fleet/repo 0 >http.txt 2>&1 &
 web=$!
-for _ in $(seq 100); do
+for _ in $(seq 1200); do
 	port=$(grep -oE 'port [0-9]+' http.txt | cut -d' ' -f2 || true)
 	[ -n "${port:-}" ] && break
 	sleep 0.05

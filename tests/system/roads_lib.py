@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What tests of the real link process share: they play the engine to it, and the other ends of its roads."""
-import atexit, glob, hashlib, http.server, json, os, re, resource, select, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, threading, time
+import atexit, glob, hashlib, http.server, json, os, random, re, resource, select, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, threading, time
 
 BUILD = os.path.abspath(sys.argv[1])
 OWN_NETWORK = "--own-network" in sys.argv
@@ -68,12 +68,27 @@ def stop(child, sig=signal.SIGKILL):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    # From below those that the system gives to whoever asks for any, or another test has it before its server starts.
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randint(10000, 30000)))
+                return s.getsockname()[1]
+            except OSError:
+                pass
 
 
-def await_port(port, seconds=20):
+def comes_to_stand_in(name, text):
+    """In a log: a proxy writes of a connection when that has ended, which it learns a while after its ends."""
+    end = time.monotonic() + 120
+    while text not in open(path(name)).read():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def await_port(port, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with socket.socket() as s:
@@ -272,7 +287,8 @@ class Link:
                 self.states.append((self.up, self.words))
 
     def until(self, condition, seconds=40):
-        end = time.monotonic() + seconds
+        """`seconds` is what is usual, for whoever reads; a machine that does much else has two minutes."""
+        end = time.monotonic() + max(seconds, 120)
         while not condition():
             if time.monotonic() >= end:
                 return False
@@ -297,7 +313,7 @@ class Link:
     def end(self):
         self.socket.close()
         try:
-            return self.child.wait(20)
+            return self.child.wait(60)
         except subprocess.TimeoutExpired:
             self.child.kill()
             return None
@@ -324,6 +340,7 @@ AT_HOME = "addresses: [127.0.0.1], "
 
 if OWN_NETWORK:
     run("ip", "link", "set", "lo", "up")
+    run("mount", "-t", "tmpfs", "none", "/dev/shm")  # squid and libfaketime leave things there, by names that come again
 make_ca("ca", "fleet CA")
 make_ca("other", "Acme Firewall Inspection")
 make_certificate("broker", "ca", "broker.test", "DNS:broker.test,DNS:localhost")

@@ -41,9 +41,9 @@ certificate other
 serve() { # RATE -> $port
 	python3 "$here/range_server.py" "$tmp/repo" good.crt good.key "$tmp/requests" "$1" >port.$1 &
 	servers+=($!)
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		[ -s port.$1 ] && break
-		sleep 0.05
+		sleep 0.1
 	done
 	port=$(cat port.$1)
 }
@@ -62,7 +62,7 @@ zstd -q -k repo/targets/a.tar
 (cd src && zip -q -y -r ../repo/targets/a.zip .)
 serve 0
 fast=$port
-serve 1000000
+serve 500000
 slow=$port
 
 sha() { sha256sum "repo/targets/$1" | cut -d' ' -f1; }
@@ -120,7 +120,7 @@ fresh
 run a.tar.zst $zst --url "https://127.0.0.1:$slow/" --ca good.crt &
 wrapper=$!
 part=spool/$(sha a.tar.zst).part
-for _ in $(seq 200); do
+for _ in $(seq 6000); do
 	[ "$(stat -c %s "$part" 2>/dev/null || echo 0)" -gt 500000 ] && break
 	sleep 0.02
 done

@@ -34,7 +34,7 @@ s.serve_forever()
 PY
 python3 serve.py fleet/repo >port &
 server=$!
-for _ in $(seq 50); do
+for _ in $(seq 600); do
 	[ -s port ] && break
 	sleep 0.1
 done

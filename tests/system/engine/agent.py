@@ -29,7 +29,12 @@ class SupervisedNode(Node):
     def __init__(self, fleet, build):
         super().__init__(fleet, build)
         with open(self.etc + "/agent.yaml", "a") as f:
-            f.write("handover: 4s\n")
+            f.write("handover: 60s\n")
+
+    def hurry(self, seconds):
+        """Before it starts: for a new agent that will not confirm however long it is waited for."""
+        text = open(self.etc + "/agent.yaml").read()
+        self.write(self.etc + "/agent.yaml", text.replace("handover: 60s\n", f"handover: {seconds}s\n"))
 
     def start(self):
         self.process = subprocess.Popen(
@@ -168,6 +173,7 @@ def returns_from_one_that_exits(fleet, node):
 
 @story
 def returns_from_one_that_hangs(fleet, node):
+    node.hurry(4)
     # Deaf to whatever it is told politely.
     result = goes_back(fleet, node, "agent-failed", "0.2.0",
                        agent_files(node, says("0.2.0", "trap '' TERM INT HUP\nwhile :; do sleep 1; done")))
@@ -177,6 +183,7 @@ def returns_from_one_that_hangs(fleet, node):
 @story
 def returns_from_one_that_cannot_connect(fleet, node):
     """Its link answers that there is no road, and the controller does not hear it; its predecessor's does both."""
+    node.hurry(10)
     deaf = node.home + "/deaf"
     os.mkdir(deaf)
     for flag in ("offline", "silent"):
@@ -188,12 +195,14 @@ def returns_from_one_that_cannot_connect(fleet, node):
 
 @story
 def returns_from_one_whose_link_is_mute(fleet, node):
+    node.hurry(10)
     goes_back(fleet, node, "agent-failed", "0.2.0", agent_files(node, link=b"#!/bin/sh\nexec sleep 1000\n"))
 
 
 @story
 def a_cut_cable_denies_nothing(fleet, node):
     """Neither the new agent nor the old one has an answer: that is the network's fault, and it is tried again."""
+    node.hurry(10)
     pid = settled(fleet, node)
     silent = node.mail + "/silent"
     cut = f"touch {silent}\nexec $(dirname $0)/agent-real \"$@\"".encode()

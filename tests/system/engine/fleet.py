@@ -1,11 +1,97 @@
 """A fleet side for tests of the agent: a signed repository in a folder, made from scratch here
 (another implementation than the product's, so that both must agree on the bytes), and one node."""
-import gzip, hashlib, io, json, os, shutil, signal, stat, subprocess, sys, tarfile, tempfile, time
+import fcntl, glob, gzip, hashlib, io, json, os, re, shutil, signal, stat, subprocess, sys, tarfile, tempfile, time
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def runs_from(pid, folders):
+    """Is it a program of a node that lives there: by what it executes, was given as its place, or was told to look at?"""
+    def there(path):
+        return any(path.startswith(f.encode() + b"/") for f in folders)
+
+    def read(name):
+        try:
+            return open(f"/proc/{pid}/{name}", "rb").read().split(b"\0")
+        except OSError:
+            return []  # it has ended, or is none of ours to look at
+    try:
+        exe = os.fsencode(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return False
+    words = read("cmdline")
+    return there(exe) or any(there(v.partition(b"=")[2]) for v in read("environ") if v.startswith(b"SELFRIGHT_")) or \
+        os.path.basename(exe).startswith(b"selfright-") and any(map(there, words)) or \
+        re.match(rb".*/(ba|da|)sh$|.*/python[0-9.]*$", exe) is not None and any(map(there, words[:2]))
+
+
+def processes_of(*folders):
+    """Somebody who only reads a log there is none."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+            if pid != os.getpid() and runs_from(pid, folders)]
+
+
+def end_processes_of(*folders):
+    """By process id, and until there is none left: one that was looked at while it forked has a child by then."""
+    end = time.monotonic() + 60
+    while True:
+        handles = []
+        for pid in processes_of(*folders):
+            try:
+                handles.append((pid, os.pidfd_open(pid)))
+            except ProcessLookupError:
+                pass
+        if not handles:
+            return
+        for pid, handle in handles:
+            try:
+                if runs_from(pid, folders):  # behind the handle: the number was another's by then, or is its
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.close(handle)
+        assert time.monotonic() < end, f"these do not end: {[pid for pid, _ in handles]}"
+        time.sleep(0.02)
+
+
+def remove_left(folder):
+    """What somebody who was killed left behind: programs, mounts and loop devices, and the folder."""
+    end_processes_of(folder)
+    for mount in reversed([line.split()[4] for line in open("/proc/self/mountinfo")]):
+        if mount.startswith(folder + "/"):
+            subprocess.run(["umount", "-l", mount], stderr=subprocess.DEVNULL)
+    for loop in glob.glob("/sys/block/loop*/loop/backing_file"):
+        if open(loop).read().startswith(folder + "/"):
+            subprocess.run(["losetup", "-d", "/dev/" + loop.split("/")[3]], stderr=subprocess.DEVNULL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def own_folder(kind, where=None):
+    """A folder for what this program does, which it holds as long as it lives. Of its kind those that nobody holds
+    belonged to one that was killed: they are removed, with the processes that were left in them."""
+    where = where or os.environ.get("TMPDIR") or "/tmp"
+    path = tempfile.mkdtemp(prefix=f"selfright-new-{kind}-", dir=where)
+    os.chmod(path, 0o755)
+    fcntl.flock(os.open(path, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)  # the descriptor ends with us
+    name = path.replace("selfright-new-", "selfright-")
+    os.rename(path, name)  # nobody takes it for one that is left before it is held
+    for other in glob.glob(f"{where}/selfright-{kind}-*"):
+        try:
+            held = os.open(other, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # also our own: it was opened again
+        else:
+            remove_left(other)
+        finally:
+            os.close(held)
+    return name
 
 
 def canonical(v):
@@ -241,7 +327,7 @@ class Node:
         os.chmod(self.mail, 0o777)
         self.identity = Key()
         self.write(self.etc + "/agent.yaml", f"fleet: demo\nnode: {name}\nroot: {self.root}\nrun: {self.run}\n"
-                   f"programs: {self.programs}\nurls: [https://127.0.0.1:1/]\nlink_deadline: 3s\n"
+                   f"programs: {self.programs}\nurls: [https://127.0.0.1:1/]\nlink_deadline: 60s\n"
                    "labels: {site: oslo}\npoll: {without_broker: 1h}\n"
                    "users: {link: root, stage: nobody, component: nobody}\n")
         self.write(self.etc + "/vars.d/ports.yaml", "port: '8080'\n")
@@ -268,19 +354,25 @@ class Node:
             f.write(text)
         os.chmod(path, mode)
 
+    def give_the_link(self, time):
+        """What a controller may take to answer again after a swap, before it starts: a busy machine needs more than one
+        that is to be given up."""
+        text = open(self.etc + "/agent.yaml").read()
+        self.write(self.etc + "/agent.yaml", re.sub("(?m)^link_deadline: .*$", f"link_deadline: {time}", text))
+
     def start(self, **env):
         self.process = subprocess.Popen([self.build + "/bin/selfright-agent", "run", "--config-dir", self.etc],
                                         stdout=self.log, stderr=self.log, env=dict(os.environ, **env))
 
     def kill(self, sig=signal.SIGKILL):
         self.process.send_signal(sig)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         return code
 
     def stop(self):
         if self.process and self.process.poll() is None:
             # One that was started a moment ago may not yet be the program it is to become, and just die of the signal.
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while time.monotonic() < end and self.process.poll() is None and self.cli("status")[0] != 0:
                 time.sleep(0.05)
             code = self.kill(signal.SIGTERM)
@@ -372,7 +464,8 @@ class Node:
         return seen
 
     def until(self, what, condition, seconds=20):
-        end = time.monotonic() + seconds
+        """`seconds` is what is usual, for whoever reads; a machine that does much else has two minutes."""
+        end = time.monotonic() + max(seconds, 120)
         while True:
             try:
                 if condition():

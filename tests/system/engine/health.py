@@ -17,7 +17,7 @@ without a file are below, the others in tests/system/engine/ and tests/story/:
   old data cannot be read after going back    story.py (data_*), test_data
   the result cannot be sent, so it is undone  a_result_that_cannot_be_sent_undoes_nothing
 """
-import socket
+import random, socket
 
 import story as stories_of_good_days
 from story import *
@@ -54,9 +54,14 @@ def sh(script):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """From below those that the system gives to whoever asks for any, or another has it before the service starts."""
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randint(10000, 30000)))
+                return s.getsockname()[1]
+            except OSError:
+                pass
 
 
 def data_file(node, name, text):
@@ -306,11 +311,8 @@ def with_origin(node):
 
 
 def loses_its_link(fleet, node, then):
-    fleet.release("web", "1.0.0", web_files("1.0.0"), doc=LINKED)
-    fleet.rollout("r1", "web", "1.0.0")
-    fleet.publish()
-    node.start()
-    node.until_result("good", to="1.0.0")
+    node.give_the_link("3s")
+    install(fleet, node)
     # The release takes the link away as it starts: nothing is answered after the swap.
     doc = dict(LINKED, hooks={"after_swap": {"command": ["sh", "-c", f"touch {node.mail}/silent {node.mail}/offline"]}})
     os.chmod(node.mail, 0o777)
@@ -347,11 +349,8 @@ def the_network_went_away(fleet, node):
 def the_controller_is_silent(fleet, node):
     """The road is fine and metadata comes; only answers do not: that is no release's doing."""
     origin = with_origin(node)
-    fleet.release("web", "1.0.0", web_files("1.0.0"), doc=LINKED)
-    fleet.rollout("r1", "web", "1.0.0")
-    fleet.publish()
-    node.start()
-    node.until_result("good", to="1.0.0")
+    node.give_the_link("3s")
+    install(fleet, node)
     doc = dict(LINKED, hooks={"after_swap": {"command": ["touch", node.mail + "/silent"]}})
     offer(fleet, node, "1.1.0", doc)
     node.until("its end", lambda: node.current() == "1.1.0" and node.status()["state"] == "idle", 60)

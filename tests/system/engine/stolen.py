@@ -243,7 +243,7 @@ def stale_starts_nothing_new(fleet, node):
     install(fleet, node)
     assert node.cli("hold", "--for", "1h", "--reason", "until it is stale")[0] == 0
     offer(fleet, "r2", "1.1.0")
-    tell(fleet, node, life=5)
+    tell(fleet, node, life=15)  # a busy node must have read it by then
     stays(fleet, node, seconds=0)
     node.until("its metadata is stale", lambda: not node.status()["metadata"]["fresh"])
     assert node.cli("hold", "--release")[0] == 0
@@ -287,7 +287,7 @@ def stale_does_not_hold_up_the_fallback(fleet, node):
     files["bin/check"] = (0o755, b"#!/bin/sh\n[ ! -e \"$SELFRIGHT_DATA/fail\" ]\n")
     fleet.release("web", "1.1.0", files, doc=dict(WEB, probation=60))
     fleet.rollout("r2", "web", "1.1.0")
-    tell(fleet, node, life=6)
+    tell(fleet, node, life=20)
     node.until("probation", lambda: node.current() == "1.1.0")
     node.until("its metadata is stale", lambda: not node.status()["metadata"]["fresh"])
     open(node.root + "/data/web/fail", "w").close()
@@ -299,7 +299,7 @@ def stale_does_not_hold_up_the_fallback(fleet, node):
 def stale_does_not_hold_up_the_console(fleet, node):
     install(fleet, node)
     offer(fleet, "r2", "1.1.0")
-    tell(fleet, node, life=6)
+    tell(fleet, node, life=20)
     node.until_result("good", to="1.1.0")
     node.until("its metadata is stale", lambda: not node.status()["metadata"]["fresh"])
     code, answer = node.cli("rollback", "web", "--reason", "errors")
