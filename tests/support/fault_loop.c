@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CALLS_LIMIT = 20000 };
@@ -39,14 +41,71 @@ static _Noreturn void broken(const char *what, int r)
 	abort();
 }
 
-void temp_folder(char *path, size_t size)
+/* Of one process, held as long as it lives: by that those are known whose process was killed. */
+static struct {
+	char path[128];
+	int fd;
+	pid_t pid;
+} home = { .fd = -1 };
+
+static void leave_home(void)
+{
+	/* A child that ends as its parent would has no home of its own. */
+	if (home.pid == getpid())
+		(void) rmdir(home.path); /* a folder that a failed test left is a later run's to remove */
+}
+
+/* What was left beside it by processes that were killed. */
+static void remove_left(const char *base)
+{
+	struct dirent *e;
+	DIR *d = opendir(base);
+
+	while (d && (e = readdir(d)) != NULL) {
+		char path[sizeof(home.path) + sizeof(e->d_name)];
+		int fd;
+
+		if (strncmp(e->d_name, "selfright-unit-", 15) != 0)
+			continue;
+		(void) snprintf(path, sizeof(path), "%s/%s", base, e->d_name);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+			(void) !tree_remove(os_quick(), AT_FDCWD, path); /* another one may be at it, too */
+		if (fd >= 0)
+			(void) close(fd); /* a folder */
+	}
+	if (d)
+		(void) closedir(d); /* opened for reading */
+}
+
+static void make_home(void)
 {
 	const char *base = getenv("TMPDIR");
+	char new[sizeof(home.path)];
 
 	/* Thousands of folders come and go: in memory, where there is such a place, it is twenty times as fast. */
 	if (!base || !*base)
 		base = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
-	if (snprintf(path, size, "%s/selfright-XXXXXX", base) >= (int) size || !mkdtemp(path))
+	if (snprintf(new, sizeof(new), "%s/selfright-new--XXXXXX", base) >= (int) sizeof(new) || !mkdtemp(new))
+		broken("mkdtemp", 0);
+	home.fd = open(new, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Users that tests become pass through it. */
+	if (home.fd < 0 || flock(home.fd, LOCK_EX) < 0 || fchmod(home.fd, 0711) < 0)
+		broken(new, 0);
+	/* By that name from when it is held on. */
+	(void) snprintf(home.path, sizeof(home.path), "%s/selfright-unit-%s", base, new + strlen(new) - 6);
+	if (rename(new, home.path) < 0)
+		broken(new, 0);
+	home.pid = getpid();
+	(void) atexit(leave_home); /* else it is left to a later run */
+	remove_left(base);
+}
+
+void temp_folder(char *path, size_t size)
+{
+	if (home.fd < 0)
+		make_home();
+	if (snprintf(path, size, "%s/XXXXXX", home.path) >= (int) size || !mkdtemp(path))
 		broken("mkdtemp", 0);
 }
 
