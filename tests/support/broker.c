@@ -53,7 +53,7 @@ void test_broker_start(struct test_broker *b, const char *folder, int dirfd, con
 	assert_int_equal(durable_write_file(&os_posix, dirfd, "broker.conf", config, strlen(config), 0644), 0);
 	snprintf(path, sizeof(path), "%s/broker.conf", folder);
 	assert_int_equal(process_start(&options, &b->process), 0);
-	for (int i = 0; i < 200 && !port_answers(b->port); i++)
+	for (int i = 0; i < 6000 && !port_answers(b->port); i++)
 		usleep(20 * 1000);
 	assert_true(port_answers(b->port));
 }

@@ -193,12 +193,12 @@ static void test_exchange(void **state)
 	assert_int_equal(frame_send(&p->b, 5, 6, "answer", 6), 0);
 	assert_int_equal(frame_pump(&p->b, POLLOUT), 0);
 	assert_int_equal(frame_send(&p->a, 4, 6, "question", 8), 0);
-	assert_int_equal(frame_exchange(&p->a, 1000, &f), 0);
+	assert_int_equal(frame_exchange(&p->a, 60000, &f), 0);
 	assert_int_equal(f.type, 5);
 	assert_memory_equal(f.data, "answer", 6);
 	frame_conn_done(&p->b);
 	p->b.fd = -1;
-	assert_int_equal(frame_exchange(&p->a, 1000, &f), -ERR_PEER_GONE);
+	assert_int_equal(frame_exchange(&p->a, 60000, &f), -ERR_PEER_GONE);
 }
 
 /* --- unixsock ------------------------------------------------------------------------------------------- */

@@ -329,7 +329,7 @@ static void it_leaves_for_another_agent(void **state)
 	for (bool up = false; !up; up = frame.data[0] == 1)
 		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	open_desk(f, "selfright/v1/demo/node/n1/presence");
-	run_desk(f, 10000, &f->messages, 1);
+	run_desk(f, 60000, &f->messages, 1);
 	assert_non_null(strstr(f->payload, "\"online\":true"));
 	assert_null(strstr(f->payload, "handing-over"));
 	assert_int_equal(frame_send(&f->engine, LINK_LEAVE, 0, NULL, 0), 0);
@@ -339,7 +339,7 @@ static void it_leaves_for_another_agent(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	f->link = 0;
 	frame_conn_done(&f->engine);
-	run_desk(f, 10000, &f->messages, 2);
+	run_desk(f, 60000, &f->messages, 2);
 	if (!strstr(f->payload, "\"state\":\"handing-over\""))
 		fail_msg("%u messages, the last: %s", f->messages, f->payload);
 	assert_non_null(strstr(f->payload, "\"online\":false"));
@@ -369,7 +369,7 @@ static void without_a_broker_it_says_so(void **state)
 	struct frame frame;
 
 	start_link(f, false);
-	assert_true(await_frame(f, LINK_STATE, &frame, 2000));
+	assert_true(await_frame(f, LINK_STATE, &frame, 30000));
 	assert_int_equal(frame.data[0], 0);
 }
 
@@ -384,9 +384,14 @@ static void a_report_is_retained_and_kept_until_it_is_acknowledged(void **state)
 	tell(f, LINK_REPORT, 41, "{\"signed\":{}}");
 	for (bool up = false; !up; up = frame.data[0] == 1)
 		assert_true(await_frame(f, LINK_STATE, &frame, 30000));
-	usleep(200 * 1000);
+	/* What comes first may still be on its way; who asks after it gets what the broker keeps. */
 	open_desk(f, "selfright/v1/demo/node/n1/report");
-	run_desk(f, 3000, &f->messages, 1);
+	run_desk(f, 60000, &f->messages, 1);
+	assert_int_equal(f->messages, 1);
+	mqtt_close(f->desk);
+	f->messages = 0;
+	open_desk(f, "selfright/v1/demo/node/n1/report");
+	run_desk(f, 60000, &f->messages, 1);
 	assert_int_equal(f->messages, 1);
 	assert_true(f->retained);
 	assert_string_equal(f->payload, "{\"signed\":{}}");
@@ -397,7 +402,7 @@ static void a_report_is_retained_and_kept_until_it_is_acknowledged(void **state)
 	assert_int_equal(frame.len, 10);
 	assert_int_equal(fstatat(f->outbox, "report", &st, 0), 0);
 	tell(f, LINK_ACKED, 41, "");
-	for (int i = 0; i < 100 && fstatat(f->outbox, "report", &st, 0) == 0; i++)
+	for (int i = 0; i < 6000 && fstatat(f->outbox, "report", &st, 0) == 0; i++)
 		usleep(20 * 1000);
 	assert_int_equal(fstatat(f->outbox, "report", &st, 0), -1);
 }
@@ -418,7 +423,7 @@ static void an_unacknowledged_report_is_sent_again_by_the_next_process(void **st
 	start_broker(f);
 	start_link(f, true);
 	open_desk(f, "selfright/v1/demo/node/n1/report");
-	run_desk(f, 5000, &f->messages, 1);
+	run_desk(f, 60000, &f->messages, 1);
 	assert_string_equal(f->payload, "again");
 }
 
@@ -485,7 +490,7 @@ static void events_wait_for_the_connection(void **state)
 	assert_int_equal(kill(f->link, SIGSTOP), 0);
 	start_broker(f);
 	open_desk(f, "selfright/v1/demo/node/n1/event");
-	for (int i = 0; i < 100 && !f->desk_up; i++)
+	for (int i = 0; i < 1200 && !f->desk_up; i++)
 		run_desk(f, 50, NULL, 0);
 	assert_int_equal(kill(f->link, SIGCONT), 0);
 	run_desk(f, 60000, &f->messages, 1);
@@ -498,7 +503,7 @@ static void events_wait_for_the_connection(void **state)
 	run_desk(f, 300, NULL, 0);
 	assert_true(events_bytes(f) > 0);
 	tell(f, LINK_ACKED, 41, "");
-	for (int i = 0; i < 500 && events_bytes(f) > 0; i++)
+	for (int i = 0; i < 6000 && events_bytes(f) > 0; i++)
 		usleep(20 * 1000);
 	assert_int_equal(events_bytes(f), 0);
 }
@@ -510,7 +515,7 @@ static void a_fetch_that_fails_is_answered_with_the_reason(void **state)
 
 	start_link(f, false);
 	tell(f, LINK_FETCH, 1000, "metadata/timestamp.json");
-	assert_true(await_frame(f, LINK_FETCHED, &frame, 15000));
+	assert_true(await_frame(f, LINK_FETCHED, &frame, 60000));
 	assert_int_equal(frame.id, 5);
 	assert_true(frame.len > 4);
 	assert_true((int32_t) ((uint32_t) frame.data[0] << 24 | (uint32_t) frame.data[1] << 16 |

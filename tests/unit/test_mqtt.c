@@ -170,10 +170,10 @@ static void what_is_published_arrives(void **state)
 	start_broker(f, "");
 	m = open_client(f);
 	assert_int_equal(mqtt_publish(m, "t/in", "early", 5, 1, false), -ENOTCONN);
-	assert_true(drive(m, 5000, &f->up, true));
+	assert_true(drive(m, 60000, &f->up, true));
 	assert_string_equal(f->reason, "MQTT 5");
 	assert_int_equal(mqtt_publish(m, "t/in", "hello", 5, 1, false), 0);
-	for (int i = 0; i < 100 && f->messages == 0; i++)
+	for (int i = 0; i < 3000 && f->messages == 0; i++)
 		drive(m, 20, NULL, false);
 	assert_int_equal(f->messages, 1);
 	assert_string_equal(f->topic, "t/in");
@@ -188,11 +188,11 @@ static void a_killed_broker_is_found_again(void **state)
 
 	start_broker(f, "");
 	m = open_client(f);
-	assert_true(drive(m, 5000, &f->up, true));
+	assert_true(drive(m, 60000, &f->up, true));
 	test_broker_kill(&f->broker);
-	assert_true(drive(m, 5000, &f->up, false));
+	assert_true(drive(m, 60000, &f->up, false));
 	start_broker(f, "");
-	assert_true(drive(m, 5000, &f->up, true));
+	assert_true(drive(m, 60000, &f->up, true));
 	assert_int_equal(f->ups, 2);
 	mqtt_close(m);
 }
@@ -331,11 +331,11 @@ static void tls_with_both_certificates_connects_and_survives_a_killed_broker(voi
 	make_certificates(f, "");
 	start_tls_broker(f);
 	m = open_tls_client(f, "", true, &files);
-	assert_true(drive(m, 5000, &f->up, true));
+	assert_true(drive(m, 60000, &f->up, true));
 	test_broker_kill(&f->broker); /* the abrupt end that kills the library's own thread, 6 of 6 times */
-	assert_true(drive(m, 5000, &f->up, false));
+	assert_true(drive(m, 60000, &f->up, false));
 	start_tls_broker(f);
-	assert_true(drive(m, 5000, &f->up, true));
+	assert_true(drive(m, 60000, &f->up, true));
 	mqtt_close(m);
 }
 

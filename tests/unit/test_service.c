@@ -71,7 +71,7 @@ static int setup(void **state)
 
 static void step_until(int wanted, const char *component)
 {
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 12000; i++) {
 		(void) services_step(services, now_ms());
 		if (services_settled(services, component, NULL) == wanted)
 			return;
@@ -84,7 +84,7 @@ static int teardown(void **state)
 {
 	(void) state;
 	services_stop(services, "web", false);
-	for (int i = 0; i < 300 && services_count(services) > 0; i++) {
+	for (int i = 0; i < 12000 && services_count(services) > 0; i++) {
 		(void) services_step(services, now_ms());
 		usleep(10000);
 	}
@@ -438,7 +438,7 @@ static void test_the_files_of_units_are_read_again(void **state)
 	assert_int_equal(apply("1.1.0", &r), 0);
 	step_until(1, "web");
 	services_stop(services, "web", false);
-	for (int i = 0; i < 400 && services_count(services) > 0; i++) {
+	for (int i = 0; i < 12000 && services_count(services) > 0; i++) {
 		(void) services_step(services, now_ms());
 		usleep(10000);
 	}
@@ -567,7 +567,7 @@ static void test_what_does_not_start_holds_up_nobody_for_ever(void **state)
 	assert_int_equal(apply("1.0.0", &r), 0);
 	step_until(-ERR_CHILD, "web");
 	assert_non_null(strstr(events, "+a "));
-	for (int i = 0; i < 500 && !strstr(events, "+b "); i++) {
+	for (int i = 0; i < 12000 && !strstr(events, "+b "); i++) {
 		(void) services_step(services, now_ms());
 		usleep(10000);
 	}
@@ -760,7 +760,7 @@ static void test_a_service_that_prints_elsewhere_needs_no_logger(void **state)
 	assert_int_equal(apply("1.0.0", &r), 0);
 	step_until(1, "web");
 	logger = logger_pid();
-	for (int i = 0; i < 500 && !is_gone(logger); i++) {
+	for (int i = 0; i < 12000 && !is_gone(logger); i++) {
 		(void) services_step(services, now_ms());
 		usleep(10000);
 	}
@@ -808,7 +808,7 @@ static void test_a_service_of_0_1_0_is_known_again(void **state)
 	assert_int_equal(status().pid, pid);
 	assert_int_equal(services_step(services, now_ms()), UINT64_MAX);
 	services_stop(services, "web", false);
-	for (int i = 0; i < 500 && services_count(services) > 0; i++) {
+	for (int i = 0; i < 12000 && services_count(services) > 0; i++) {
 		(void) services_step(services, now_ms());
 		usleep(10000);
 	}

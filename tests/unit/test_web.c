@@ -687,24 +687,24 @@ static void tls_serves_with_our_certificate_only(void **state)
 		o.base_url = url;
 		if (http_open(&o, &h) < 0)
 			_exit(1);
-		if (http_request(h, "GET", "tls", NULL, NULL, 0, 3000, &response, &got) < 0 ||
+		if (http_request(h, "GET", "tls", NULL, NULL, 0, 60000, &response, &got) < 0 ||
 		    response.status != 200)
 			_exit(2);
-		if (http_request(h, "POST", "echo", "text/plain", "hello", 5, 3000, &response, &got) < 0 ||
+		if (http_request(h, "POST", "echo", "text/plain", "hello", 5, 60000, &response, &got) < 0 ||
 		    strcmp(buf_str(&got), "tlshello") != 0)
 			_exit(3);
 		buf_clear(&got);
-		if (http_request(h, "GET", "files/large", NULL, NULL, 0, 3000, &response, &got) < 0 ||
+		if (http_request(h, "GET", "files/large", NULL, NULL, 0, 60000, &response, &got) < 0 ||
 		    got.len != BIG)
 			_exit(4);
-		if (http_request(h, "PUT", "upload/x", NULL, "x", 1, 3000, &response, &got) < 0 ||
+		if (http_request(h, "PUT", "upload/x", NULL, "x", 1, 60000, &response, &got) < 0 ||
 		    response.status != 404)
 			_exit(5);
 		http_close(h);
 		buf_done(&got);
 		_exit(0);
 	}
-	serve_child(s, child, 5000);
+	serve_child(s, child, 120000);
 	buf_done(&ca);
 	buf_done(&public_pem);
 	buf_done(&secret);
