@@ -1,53 +1,32 @@
-#include "agent/engine.h"
+#include "agent/engine_parts.h"
 
 #include "agent/console.h"
 #include "agent/install.h"
-#include "agent/phase/facts.h"
-#include "agent/phase/manifest.h"
-#include "agent/phase/outcome.h"
-#include "agent/rehearse.h"
-#include "agent/anchors.h"
-#include "agent/enrol.h"
-#include "agent/link/protocol.h"
-#include "agent/local/asking.h"
-#include "agent/local/control.h"
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/metrics.h"
-#include "agent/phase/node.h"
+#include "agent/phase/facts.h"
+#include "agent/phase/measures.h"
+#include "agent/phase/outcome.h"
 #include "agent/phase/phase.h"
 #include "agent/phase/self.h"
-#include "agent/phase/measures.h"
 #include "agent/phase/watches.h"
 #include "agent/probe/probe.h"
-#include "agent/store/agents.h"
-#include "agent/store/collect.h"
-#include "agent/store/generation.h"
-#include "agent/store/recover.h"
 #include "agent/trial.h"
 #include "agent/update.h"
-#include "base/backoff.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/program.h"
-#include "conf/conf.h"
 #include "crypto/key.h"
-#include "json/json.h"
 #include "fetch/bundle.h"
-#include "os/durable.h"
-#include "os/process.h"
+#include "json/json.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,59 +34,14 @@
 enum {
 	FDS_MAX = 1 + CONTROL_FDS_MAX + SERVICES_FDS_MAX + INHIBIT_FDS_MAX + 2 +
 		  (PARTS_MAX + WATCHES_MAX + MEASURES_MAX) * PROBE_FDS_PER_CHECK * RELEASE_CHECKS_MAX,
-	INBOX_MAX = 64,
-	INBOX_BYTES_MAX = 4 * 1024 * 1024,
 	FIRST_POLL_JITTER_MS = 300,
 	PUSH_SPACING_MS = 300,
 	LOG_BURST = 300, /* lines of one event at once, */
 	LOG_PER_MINUTE = 60, /* and then */
 	REPORT_SPACING_MS = 100,
 	REPORT_AGAIN_MS = 5000,
-	IDENTITY_MAX = 16 * 1024,
-	ROOT_MAX = 512 * 1024,
-	LINK_MEMORY_MAX = 512 * 1024 * 1024,
-	LINK_STABLE_MS = 60 * 1000,
 	REASONS_SPACING_MS = 2 * 1000, /* how often a changed reason alone is worth a report */
-	LEFT_MS = 5 * 1000, /* how long a link may take to leave */
 	COLLECT_DATA_MS = 3600 * 1000,
-};
-
-struct message {
-	uint16_t type;
-	struct buf bytes;
-};
-
-struct engine {
-	struct node node;
-	struct config config;
-	struct node_state *state;
-	struct control *control;
-
-	struct frame_conn link_conn;
-	struct process link;
-	uint64_t link_started_ms, link_start_at_ms; /* start it then; UINT64_MAX: it runs */
-	struct backoff link_backoff;
-	int64_t floor_told; /* the time floor the link knows */
-	struct enrol enrol;
-	struct anchors anchors;
-	struct pair_owner pair_owner; /* the link's user */
-
-	struct message inbox[INBOX_MAX];
-	size_t inbox_count, inbox_bytes;
-
-	uint64_t poll_at_ms, push_at_ms;
-	unsigned push_failures;
-	bool report_failed; /* the last one could not be noted or signed */
-	uint32_t reasons; /* what the last report said of why and wants, as a hash */
-	uint64_t reasons_at_ms; /* looked at again from then on */
-	bool reasons_due; /* something happened since they were looked at */
-	uint64_t metrics_at_ms; /* the textfile is written again then */
-	int metrics_error; /* why the last one was not; told when it changes */
-	uint64_t collect_at_ms; /* old copies of data */
-	struct backoff poll_backoff;
-	struct rehearsal rehearsal;
-	char start_failure[512]; /* why it could not start; "": it could */
-	const struct engine_install *install; /* this run is for a bundle alone; NULL: it is the agent */
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -117,315 +51,17 @@ static void on_signal(int sig)
 	stop_signal = sig;
 }
 
-static uint64_t random_u64(const struct os *os)
+uint64_t engine_random(const struct engine *e)
 {
+	const struct os *os = e->node.os;
 	uint64_t value = 0;
 
 	return os->random(os, &value, sizeof(value)) < 0 ? 0 : value;
 }
 
-/* --- the link process --- */
-
-static void link_close(struct engine *e)
+bool engine_is_told_to_stop(void)
 {
-	struct node *n = &e->node;
-
-	if (n->link)
-		frame_conn_done(&e->link_conn);
-	n->link = NULL;
-	n->link_connected = false;
-	(void) snprintf(n->link_reason, sizeof(n->link_reason), "the link process is not running");
-}
-
-static void link_end(struct engine *e)
-{
-	link_close(e);
-	/* The end of its socket tells it to leave in good order; the signal says it again. */
-	if (e->link.pid)
-		process_end(&e->link, LEFT_MS);
-	e->link = (struct process){ 0 };
-}
-
-/* Also when the link itself is gone: the next one may find no broker. */
-static void push_is_lost(struct engine *e)
-{
-	struct node *n = &e->node;
-
-	if (n->link_connected)
-		e->poll_at_ms = asking_when_lost(e->poll_at_ms, node_now_ms(n),
-						 e->config.poll.without_broker_s * 1000, random_u64(n->os));
-}
-
-static void link_lost(struct engine *e, const char *why)
-{
-	uint64_t now = node_now_ms(&e->node), wait;
-
-	push_is_lost(e);
-	link_end(e);
-	gather_link_lost(&e->node);
-	trial_link_lost(&e->node);
-	if (now - e->link_started_ms > LINK_STABLE_MS)
-		backoff_reset(&e->link_backoff);
-	wait = backoff_next_ms(&e->link_backoff, random_u64(e->node.os));
-	log_warning("link-lost", "it is started again in %llu ms: %s", (unsigned long long) wait, why);
-	e->link_start_at_ms = now + wait;
-}
-
-/* Address sanitizer reserves terabytes of address space that are never used. */
-static uint64_t link_memory_max(void)
-{
-#if defined(__SANITIZE_ADDRESS__)
-	return 0;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-	return 0;
-#else
-	return LINK_MEMORY_MAX;
-#endif
-#else
-	return LINK_MEMORY_MAX;
-#endif
-}
-
-static int link_spawn(struct engine *e, struct conf_error *ret_error)
-{
-	struct node *n = &e->node;
-	char floor[24];
-	const char *argv[] = { NULL, "--config-dir", e->config.dir, "--time-floor", floor, NULL, NULL, NULL };
-	struct road_environment environment = { .count = 0 };
-	char *program = NULL;
-	int sv[2], r;
-
-	r = config_program(&e->config, "selfright-link", &program, ret_error);
-	if (r < 0)
-		return r;
-	argv[0] = program;
-	if (enrol_tries_next(&e->enrol))
-		argv[5] = "--next-pair";
-	if (anchors_tries_next(&e->anchors))
-		argv[argv[5] ? 6 : 5] = "--next-ca";
-	e->floor_told = tuf_client_floor(n->tuf);
-	(void) snprintf(floor, sizeof(floor), "%" PRId64, e->floor_told); /* always fits */
-	r = config_road_environment(&e->config, &environment);
-	if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-		r = -errno;
-	if (r < 0) {
-		road_environment_done(&environment);
-		free(program);
-		return r;
-	}
-	r = process_start(
-		&(struct process_options){
-			.argv = argv,
-			.env = (const char *const *) environment.items,
-			.user = n->as_root ? e->config.users.link : NULL,
-			.die_with_parent = true,
-			.stdin_fd = -1,
-			.stdout_fd = STDERR_FILENO,
-			.stderr_fd = STDERR_FILENO,
-			.fds = { { sv[1], LINK_FD } },
-			.fd_count = 1,
-			.memory_max = link_memory_max(),
-			.no_new_privs = true,
-		},
-		&e->link);
-	close(sv[1]);
-	road_environment_done(&environment);
-	free(program);
-	if (r < 0) {
-		close(sv[0]);
-		return r;
-	}
-	frame_conn_init(&e->link_conn, sv[0], LINK_FRAME_MAX);
-	n->link = &e->link_conn;
-	(void) snprintf(n->link_reason, sizeof(n->link_reason), "starting");
-	return 0;
-}
-
-static void link_start(struct engine *e)
-{
-	struct conf_error error = { "" };
-	int r = link_spawn(e, &error);
-
-	e->link_started_ms = node_now_ms(&e->node);
-	if (r < 0) {
-		link_lost(e, error.text[0] ? error.text : err_text(r));
-		return;
-	}
-	e->link_start_at_ms = UINT64_MAX;
-	e->node.report_wanted = true; /* whatever the last link had not sent */
-	log_info("link-started", "pid=%d", (int) e->link.pid);
-}
-
-/* --- frames --- */
-
-static int32_t error_at(const uint8_t *p)
-{
-	uint32_t v = (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16 | (uint32_t) p[2] << 8 | p[3];
-	int32_t r;
-
-	memcpy(&r, &v, sizeof(r));
-	return r;
-}
-
-static void keep_words(char *out, size_t size, const uint8_t *words, size_t len)
-{
-	if (len >= size)
-		len = size - 1;
-	if (len > 0)
-		memcpy(out, words, len);
-	out[len] = '\0';
-	for (char *p = out; *p; p++)
-		if (*p < 0x20 || *p > 0x7e)
-			*p = '?';
-}
-
-static void take_fetched(struct node *n, const struct frame *f)
-{
-	int r;
-
-	if (f->id != n->fetch_id || n->fetch_answered || f->len < 4)
-		return; /* an answer nobody waits for any more */
-	buf_clear(&n->fetch_bytes);
-	n->fetch_error = error_at(f->data);
-	n->fetch_words[0] = '\0';
-	if (n->fetch_error == 0) {
-		r = buf_add(&n->fetch_bytes, f->data + 4, f->len - 4);
-		n->fetch_error = r;
-	} else {
-		keep_words(n->fetch_words, sizeof(n->fetch_words), f->data + 4, f->len - 4);
-	}
-	n->fetch_answered = true;
-}
-
-static void take_saved(struct node *n, const struct frame *f)
-{
-	struct attempt *t = &n->attempt;
-	uint64_t bytes = 0;
-
-	if (f->id != t->save_id || f->id == 0 || f->len < 13)
-		return; /* of something nobody wants any more */
-	for (int i = 0; i < 8; i++)
-		bytes = bytes << 8 | f->data[5 + i];
-	t->save_error = error_at(f->data + 1);
-	t->save_over = f->data[0] == 1;
-	if (t->save_error == 0)
-		t->bytes_done = bytes;
-	if (t->save_over)
-		t->wake_ms = node_now_ms(n);
-}
-
-static void take_state(struct engine *e, const struct frame *f)
-{
-	struct node *n = &e->node;
-	bool connected = f->len > 0 && f->data[0] == 1;
-
-	keep_words(n->link_reason, sizeof(n->link_reason), f->len > 0 ? f->data + 1 : NULL,
-		   f->len > 0 ? f->len - 1 : 0);
-	if (f->len > 0 && f->data[0] == 2)
-		enrol_refused(&e->enrol);
-	if (connected && !n->link_connected) {
-		n->report_wanted = true; /* both sides may have moved on meanwhile */
-		e->poll_at_ms = asking_when_connected(e->poll_at_ms, node_now_ms(n), n->polled_ms,
-						      e->config.poll.without_broker_s * 1000, random_u64(n->os));
-	} else if (!connected) {
-		push_is_lost(e);
-	}
-	n->link_connected = connected;
-}
-
-static void enqueue(struct engine *e, const struct frame *f)
-{
-	struct message *m;
-
-	if (e->inbox_count >= INBOX_MAX || e->inbox_bytes + f->len > INBOX_BYTES_MAX) {
-		log_warning("inbox-full", "a message of the link was dropped: type=%u", f->type);
-		return;
-	}
-	m = &e->inbox[e->inbox_count];
-	m->type = f->type;
-	buf_init(&m->bytes, f->len);
-	if (f->len > 0 && buf_add(&m->bytes, f->data, f->len) < 0)
-		return;
-	e->inbox_count++;
-	e->inbox_bytes += f->len;
-}
-
-static void on_frame(struct engine *e, const struct frame *f)
-{
-	struct node *n = &e->node;
-
-	switch (f->type) {
-	case LINK_FETCHED:
-		take_fetched(n, f);
-		break;
-	case LINK_STATE:
-		take_state(e, f);
-		break;
-	case LINK_ENROLLED:
-		enrol_take(&e->enrol, f->id, f->data, f->len);
-		break;
-	case LINK_SAVED:
-		take_saved(n, f);
-		break;
-	case LINK_TRIED:
-		trial_take(n, f);
-		break;
-	case LINK_ANNOUNCE:
-		receive_announcement(n, f->data, f->len);
-		break;
-	case LINK_TIMESTAMP:
-		receive_timestamp(n, f->data, f->len);
-		break;
-	case LINK_MISSED:
-		e->poll_at_ms = asking_when_missed(e->poll_at_ms, node_now_ms(n), n->polled_ms, random_u64(n->os));
-		break;
-	case LINK_PUT_WANT:
-		gather_block(n, f->id, f->data, f->len);
-		break;
-	case LINK_ACK:
-	case LINK_GRANT:
-	case LINK_RECEIPT:
-		enqueue(e, f); /* these change the state, which others may be in the middle of */
-		break;
-	default:
-		log_warning("link-frame", "a frame of an unknown kind: type=%u", f->type);
-		break;
-	}
-}
-
-static void pump_link(struct engine *e, short revents)
-{
-	struct frame f;
-	int r = frame_pump(&e->link_conn, revents);
-
-	while (e->node.link) {
-		int got = frame_next(&e->link_conn, &f);
-
-		if (got < 0)
-			r = got;
-		if (got <= 0)
-			break;
-		on_frame(e, &f);
-	}
-	if (r < 0)
-		link_lost(e, err_text(r));
-}
-
-static void empty_inbox(struct engine *e)
-{
-	for (size_t i = 0; i < e->inbox_count; i++) {
-		struct message *m = &e->inbox[i];
-
-		if (m->type == LINK_ACK)
-			report_acknowledge(&e->node, m->bytes.data, m->bytes.len);
-		else if (m->type == LINK_RECEIPT)
-			gather_receipt(&e->node, m->bytes.data, m->bytes.len);
-		else
-			report_grant(&e->node, m->bytes.data, m->bytes.len);
-		buf_done(&m->bytes);
-	}
-	e->inbox_count = e->inbox_bytes = 0;
+	return stop_signal != 0;
 }
 
 /* --- one turn of the loop --- */
@@ -437,10 +73,7 @@ static size_t prepare(struct engine *e, struct pollfd *fds, size_t *ret_control,
 	size_t count = 0;
 
 	/* The link's place is always the first; a negative descriptor is passed over by poll. */
-	fds[count++] = (struct pollfd){
-		.fd = n->link ? e->link_conn.fd : -1,
-		.events = (short) (POLLIN | (n->link && frame_wants_write(&e->link_conn) ? POLLOUT : 0)),
-	};
+	fds[count++] = engine_link_prepare(e);
 	*ret_control = count;
 	*ret_control_count = control_prepare(e->control, fds + count);
 	count += *ret_control_count;
@@ -492,8 +125,7 @@ static void turn(struct engine *e, int timeout_ms, bool nested)
 		for (size_t i = 0; i < count; i++)
 			fds[i].revents = 0;
 	}
-	if (n->link && (fds[0].revents || frame_wants_write(&e->link_conn)))
-		pump_link(e, fds[0].revents);
+	engine_link_turn(e, fds[0].revents);
 	control_step(e->control, fds + control, control_count, nested);
 	if (nested) {
 		(void) services_step(n->services, node_now_ms(n)); /* the next turn asks again */
@@ -511,7 +143,7 @@ static void pump(struct node *n, int timeout_ms)
 	n->stopping = stop_signal != 0;
 	if (stop_signal) {
 		/* The fetch ends as if the link had gone: what follows a stop is a start. */
-		link_close(e);
+		engine_link_close(e);
 		return;
 	}
 	turn(e, timeout_ms, true);
@@ -525,7 +157,7 @@ static uint64_t poll_interval_ms(const struct engine *e)
 								     : e->config.poll.without_broker_s;
 
 	/* A tenth around it, so that a fleet started together does not ask together for ever. */
-	return s * 900 + random_u64(e->node.os) % (s * 200 + 1);
+	return s * 900 + engine_random(e) % (s * 200 + 1);
 }
 
 static void set_clock(struct node *n)
@@ -533,20 +165,6 @@ static void set_clock(struct node *n)
 	struct timex t = { .modes = 0 };
 
 	tuf_client_set_synchronised(n->tuf, adjtimex(&t) != TIME_ERROR);
-}
-
-/* Certificates are judged by it: a link whose clock is in 1970 learns the time from what was signed. */
-static void tell_floor(struct engine *e)
-{
-	int64_t floor = tuf_client_floor(e->node.tuf);
-	uint8_t bytes[8];
-
-	if (!e->node.link || floor <= e->floor_told)
-		return;
-	e->floor_told = floor;
-	for (int i = 0; i < 8; i++)
-		bytes[i] = (uint8_t) ((uint64_t) floor >> (56 - 8 * i));
-	node_link_send(&e->node, LINK_FLOOR, 0, bytes, sizeof(bytes));
 }
 
 static void refresh(struct engine *e, bool pushed)
@@ -557,7 +175,7 @@ static void refresh(struct engine *e, bool pushed)
 
 	set_clock(n);
 	r = phase_receive(n, pushed);
-	tell_floor(e);
+	engine_link_tell_floor(e);
 	/* With no road at a start, what was trusted before still holds. */
 	without = r < 0 && !n->docs.loaded && tuf_client_targets_signed(n->tuf);
 	if (r > 0 || (r == 0 && again) || without)
@@ -573,7 +191,7 @@ static void refresh(struct engine *e, bool pushed)
 		return;
 	}
 	if (r < 0) {
-		uint64_t wait = backoff_next_ms(&e->poll_backoff, random_u64(n->os)) + 500;
+		uint64_t wait = backoff_next_ms(&e->poll_backoff, engine_random(e)) + 500;
 
 		e->poll_at_ms = node_now_ms(n) + wait;
 		return;
@@ -685,34 +303,6 @@ static void follow_reasons(struct engine *e)
 		n->report_wanted = true;
 }
 
-/*
- * The one client id of this node is free only once the link has left: it says that another
- * agent follows, and goes without its will.
- */
-static void leave_for_another(struct engine *e)
-{
-	struct node *n = &e->node;
-	uint64_t end = node_now_ms(n) + LEFT_MS;
-	int status;
-
-	if (!n->link)
-		return;
-	node_link_send(n, LINK_LEAVE, 0, NULL, 0);
-	while (n->link && frame_wants_write(&e->link_conn) && node_now_ms(n) < end) {
-		struct pollfd p = { .fd = e->link_conn.fd, .events = POLLOUT };
-
-		if (poll(&p, 1, (int) LEFT_MS / 10) > 0 && frame_pump(&e->link_conn, POLLOUT) < 0)
-			break;
-	}
-	link_close(e);
-	while (e->link.pid && process_poll(&e->link, &status) == 0 && node_now_ms(n) < end) {
-		static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
-
-		(void) nanosleep(&pause, NULL); /* cut short it is only looked at sooner */
-	}
-}
-
-/* The same answer that `status` gets, for node_exporter's textfile collector. */
 static int write_metrics(struct engine *e)
 {
 	static const struct control_peer self = { .may_change = false };
@@ -806,19 +396,7 @@ static void loop(struct engine *e)
 		earlier(&services_at, follow_watches(n));
 		earlier(&services_at, phase_gather(n));
 		earlier(&services_at, measures_step(n));
-		int status = 0;
-
-		if (e->link.pid && process_poll(&e->link, &status) != 0) {
-			e->link = (struct process){ 0 };
-			link_lost(e, "it ended");
-		}
-		if (n->link_restart_wanted) {
-			n->link_restart_wanted = false;
-			link_end(e);
-			e->link_start_at_ms = 0;
-		}
-		if (!n->link && !n->alone && node_now_ms(n) >= e->link_start_at_ms)
-			link_start(e);
+		engine_link_step(e);
 		if (inhibitors_changed(n->inhibitors)) {
 			n->replan = true;
 			e->reasons_due = true;
@@ -832,7 +410,7 @@ static void loop(struct engine *e)
 		ours_at = enrol_step(&e->enrol);
 		earlier(&ours_at, anchors_step(&e->anchors, e->enrol.trying));
 		turn(e, timeout_until(e, services_at, ours_at), false);
-		empty_inbox(e);
+		engine_link_obey(e);
 		update_step(n);
 		refresh_if_due(e);
 		tell_refusal(n);
@@ -843,412 +421,6 @@ static void loop(struct engine *e)
 			e->collect_at_ms = node_now_ms(n) + COLLECT_DATA_MS;
 		}
 	}
-}
-
-/* --- starting --- */
-
-/* Said in the log, and to whoever started it for an installation. `e` NULL: there was no memory for it. */
-static int fail(struct engine *e, int r, const char *what, const char *detail)
-{
-	log_error("start-failed", "%s: %s", what, detail ? detail : err_text(r));
-	if (e)
-		(void) snprintf(e->start_failure, sizeof(e->start_failure), "%s: %s", what,
-				detail ? detail : err_text(r)); /* cut */
-	return r;
-}
-
-static int open_below(struct node *n, const char *name)
-{
-	int r = durable_mkdir(n->os, n->dirs->root, name, 0755);
-
-	return r < 0 ? r : dir_open(n->os, n->dirs->root, name);
-}
-
-static int user_ids(const char *user, uid_t *uid, gid_t *gid)
-{
-	int r = process_find_user(user, uid, gid);
-
-	return r == -ENOENT ? -ERR_CONFIG : r;
-}
-
-/* As root each process owns what it writes, and nothing else. */
-static int give_away(struct engine *e)
-{
-	struct node *n = &e->node;
-	uid_t uid = 0;
-	gid_t gid = 0;
-	int fd, r;
-
-	n->stage_uid = (uid_t) -1;
-	n->stage_gid = (gid_t) -1;
-	if (!n->as_root)
-		return 0;
-	r = user_ids(e->config.users.stage, &n->stage_uid, &n->stage_gid);
-	if (r == 0)
-		r = n->os->fchown(n->os, n->dirs->spool, n->stage_uid, n->stage_gid);
-	if (n->image)
-		return r; /* the ids of its users are its own: its agent gives the rest away */
-	if (r == 0)
-		r = user_ids(e->config.users.link, &uid, &gid);
-	if (r == 0)
-		r = n->os->fchown(n->os, n->dirs->outbox, uid, gid);
-	if (r < 0)
-		return r;
-	fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
-	if (fd < 0)
-		return fd;
-	e->pair_owner = (struct pair_owner){ true, uid, gid };
-	r = n->os->fchownat(n->os, fd, "transport.key", uid, gid);
-	(void) n->os->close(n->os, fd); /* read only */
-	return r == -ENOENT ? 0 : r;
-}
-
-static int load_identity(struct engine *e)
-{
-	CLEANUP(buf_done)
-	struct buf pem = BUF_INIT(IDENTITY_MAX);
-	struct node *n = &e->node;
-	struct stat st;
-	int fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
-	int r;
-
-	if (fd < 0)
-		return fd;
-	r = n->os->fstatat(n->os, fd, "identity.key", &st);
-	if (r == 0 && (st.st_mode & 077))
-		r = -EACCES;
-	if (r == 0)
-		r = file_read(n->os, fd, "identity.key", IDENTITY_MAX, &pem);
-	(void) n->os->close(n->os, fd); /* read only */
-	if (r == 0)
-		r = private_key_load(pem.data, pem.len, NULL, &n->identity);
-	if (pem.data)
-		explicit_bzero(pem.data, pem.len);
-	return r;
-}
-
-/*
- * A child that an agent killed a moment ago was just starting holds its locks until it
- * is the program it is to become; a second agent holds them for good.
- */
-static bool wait_for_lock(unsigned *tries)
-{
-	static const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
-
-	if (stop_signal || (*tries)++ >= 40)
-		return false;
-	(void) nanosleep(&pause, NULL); /* cut short it is only tried sooner */
-	return true;
-}
-
-static int open_trust(struct engine *e)
-{
-	CLEANUP(buf_done)
-	struct buf root = BUF_INIT(ROOT_MAX);
-	struct node *n = &e->node;
-	struct timex t = { .modes = 0 };
-	struct tuf_options o = {
-		.os = n->os,
-		.dirfd = n->dirs->trust,
-		.prefix = "metadata/",
-		.targets_prefix = "targets/",
-		.limits = tuf_limits_default,
-		.hold_time_floor = true,
-		.build_time = ENGINE_BUILD_TIME,
-		.clock_synchronised = adjtimex(&t) != TIME_ERROR,
-	};
-	unsigned tries = 0;
-	int fd, r;
-
-	do
-		r = tuf_client_open(&o, &n->tuf);
-	while (r == -EBUSY && wait_for_lock(&tries));
-	if (r < 0 || tuf_client_has_root(n->tuf))
-		return r;
-	fd = n->os->openat(n->os, AT_FDCWD, e->config.dir, O_RDONLY | O_DIRECTORY, 0);
-	if (fd < 0)
-		return fd;
-	r = file_read(n->os, fd, "root.json", ROOT_MAX, &root);
-	(void) n->os->close(n->os, fd); /* read only */
-	return r < 0 ? r : tuf_client_init(n->tuf, root.data, root.len);
-}
-
-/* Without it nothing from outside can be believed: where it comes from is said, not only that it is not there. */
-static int fail_trust(struct engine *e, int r)
-{
-	char path[PATH_MAX];
-
-	(void) snprintf(path, sizeof(path), "%s/root.json", e->config.dir); /* for people: may be cut */
-	if (!e->node.tuf)
-		return fail(e, r, "the trusted metadata", NULL);
-	if (r == -ENOENT)
-		return fail(e, r, path,
-			    "it is missing, and with it what this node trusts; `selfright-agent join FILE` writes "
-			    "it from the "
-			    "fleet's join file");
-	if (r <= -ERR_BASE_)
-		return fail(e, r, path,
-			    "it is no root that its own keys signed; compare it with the fleet's (its SHA-256 "
-			    "stands in the "
-			    "join file)");
-	return fail(e, r, path, NULL);
-}
-
-/* The link says what runs; the journal may be a step behind (recover, or a crash between the two). */
-static void reconcile(struct node *n)
-{
-	struct generation g = { .count = 0 };
-	uint64_t number = 0;
-
-	if (update_is_active(n) && node_update_is_swapped(&n->state->update))
-		return; /* its phase looks for itself */
-	if (generation_current(n->os, n->dirs->root, &number) < 0 ||
-	    generation_read(n->os, n->dirs->generations, number, &g) < 0)
-		return;
-	for (size_t i = 0; i < n->state->component_count; i++) {
-		struct node_component *c = n->state->components[i];
-		const char *version = generation_version(&g, c->name);
-
-		if (str_eq(version, c->version))
-			continue;
-		log_warning("version-reconciled", "component=%s journal=%s link=%s", c->name,
-			    c->version[0] ? c->version : "absent", version[0] ? version : "absent");
-		STATE_SET(c->version, version);
-	}
-}
-
-static void collect_leftovers(struct node *n)
-{
-	const struct node_update *u = &n->state->update;
-	uint64_t kept[] = { u->target_generation, u->fallback_generation };
-	struct generation_entry claimed[2 * PARTS_MAX + 1];
-	struct collect_options o = { .keep_versions = n->config->keep_versions };
-	int r;
-
-	if (update_is_active(n)) {
-		o.generations = kept;
-		o.generation_count = ARRAY_LEN(kept);
-	}
-	o.claimed = claimed;
-	for (size_t i = 0; i < update_part_count(n); i++) {
-		const struct part p = update_part(n, i);
-
-		(void) snprintf(claimed[2 * i].component, sizeof(claimed[0].component), "%s", p.component);
-		(void) snprintf(claimed[2 * i].version, sizeof(claimed[0].version), "%s", p.to);
-		(void) snprintf(claimed[2 * i + 1].component, sizeof(claimed[0].component), "%s", p.component);
-		(void) snprintf(claimed[2 * i + 1].version, sizeof(claimed[0].version), "%s", p.from);
-		o.claimed_count += 2;
-	}
-	if (n->supervisor.running[0]) {
-		struct generation_entry *own = &claimed[o.claimed_count++];
-
-		(void) snprintf(own->component, sizeof(own->component), "%s", AGENTS_COMPONENT);
-		(void) snprintf(own->version, sizeof(own->version), "%s", n->supervisor.running);
-	}
-	r = collect(n->store, &o, NULL);
-	if (r < 0)
-		log_warning("collect-failed", "leftovers stay until the next time: %s", err_text(r));
-	manifest_collect(n);
-	node_collect_spool(n);
-}
-
-/* Bring up what is installed. What an update is in the middle of is that update's. */
-static void start_services(struct node *n)
-{
-	const struct node_update *u = &n->state->update;
-
-	for (size_t i = 0; i < n->state->component_count; i++) {
-		const struct node_component *c = n->state->components[i];
-		struct command_context context = { .config = n->config,
-						   .component = c->name,
-						   .version = c->version };
-		struct release release = { 0 };
-		char *root;
-		int r;
-
-		if (update_concerns(n, c->name) &&
-		    (u->state == NODE_SWAPPING || u->state == NODE_ROLLING_BACK || u->state == NODE_STOPPING))
-			continue;
-		if (c->version[0] == '\0') {
-			services_stop(n->services, c->name, false);
-			continue;
-		}
-		/* Also here: a factory image came without the folders that belong to this system's users. */
-		r = node_prepare_component(n, c->name);
-		if (r < 0)
-			log_error("data-folder", "component=%s reason=%s", c->name, err_text(r));
-		r = manifest_load(n, c->name, c->version, &release);
-		root = node_current_root(n, c->name);
-		context.root = root;
-		if (r == 0)
-			r = root ? services_apply(n->services, &context, &release) : -ENOMEM;
-		if (r < 0)
-			log_error("services-not-started", "component=%s version=%s reason=%s", c->name, c->version,
-				  err_text(r));
-		release_done(&release);
-		free(root);
-	}
-}
-
-static int open_state(struct engine *e)
-{
-	struct node *n = &e->node;
-	unsigned tries = 0;
-	int r;
-
-	do
-		r = store_open(n->os, e->config.root, &n->store);
-	while (r == -EBUSY && wait_for_lock(&tries));
-	if (r == -EBUSY)
-		return fail(e, r, e->config.root, "another agent runs on this folder");
-	if (r < 0)
-		return fail(e, r, e->config.root,
-			    r == -ERR_JOURNAL ? "the journal is damaged (selfright-recover sets it aside)" : NULL);
-	n->dirs = store_dirs(n->store);
-	e->state = calloc(1, sizeof(*e->state));
-	if (!e->state)
-		return fail(e, -ENOMEM, e->config.root, NULL);
-	state_init(e->state);
-	n->state = e->state;
-	r = store_load(n->store, e->state);
-	if (r < 0)
-		return fail(e, r, e->config.root, "the saved state cannot be read");
-	n->documents_fd = open_below(n, "documents");
-	n->manifests_fd = open_below(n, "manifests");
-	if (n->documents_fd < 0 || n->manifests_fd < 0)
-		return fail(e, n->documents_fd < 0 ? n->documents_fd : n->manifests_fd, e->config.root, NULL);
-	r = recover_boot_id(n->os, n->boot_id);
-	return r < 0 ? fail(e, r, "the kernel's boot id", NULL) : 0;
-}
-
-static int open_run(struct engine *e)
-{
-	struct node *n = &e->node;
-	char *path;
-	int r;
-
-	if (mkdir(e->config.run, 0755) < 0 && errno != EEXIST) {
-		r = -errno;
-		return fail(e, r, e->config.run, NULL);
-	}
-	r = services_open(n->os, e->config.run, n->boot_id, &n->services);
-	if (r < 0)
-		return fail(e, r, e->config.run, NULL);
-	r = inhibitors_open(n->os, e->config.run, n->boot_id, &n->inhibitors);
-	if (r < 0)
-		return fail(e, r, e->config.run, NULL);
-	path = config_socket_path(&e->config);
-	r = path ? control_open(path, console_changes, console_answer, n, &e->control) : -ENOMEM;
-	if (r < 0)
-		r = fail(e, r, path ? path : e->config.run, NULL);
-	free(path);
-	return r;
-}
-
-/* Without them nothing would ever work here: said once, and not tried for ever. */
-static int check_programs(const struct config *c, bool alone, struct conf_error *ret_error)
-{
-	static const char *const names[] = { "selfright-link", "selfright-stage", "selfright-log",
-					     "selfright-probe" };
-	int r = 0;
-
-	for (size_t i = alone ? 1 : 0; r == 0 && i < ARRAY_LEN(names); i++) {
-		char *path = NULL;
-
-		r = config_program(c, names[i], &path, ret_error);
-		free(path);
-	}
-	return r;
-}
-
-static int replace_text(char **text, const char *with)
-{
-	char *copy = strdup(with);
-
-	if (!copy)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
-}
-
-/* Another root than the configuration's, or the whole system below another folder. */
-static int move_root(struct engine *e)
-{
-	const struct engine_install *o = e->install;
-	char *path = NULL;
-	int r = 0;
-
-	if (!o || !o->root)
-		return 0;
-	if (asprintf(&path, "%s%s", o->root, o->image ? e->config.root : "") < 0)
-		return -ENOMEM;
-	r = replace_text(&e->config.root, path);
-	free(path);
-	if (r == 0 && o->run)
-		r = replace_text(&e->config.run, o->run);
-	if (!o->image || r < 0)
-		return r;
-	/* Its programs are not for this machine, and its users are not this machine's. */
-	free(e->config.programs);
-	e->config.programs = NULL;
-	return process_user_exists(e->config.users.stage) ? 0 : replace_text(&e->config.users.stage, "nobody");
-}
-
-static int start(struct engine *e, const char *config_dir)
-{
-	struct node *n = &e->node;
-	struct conf_error error = { "" };
-	int r = config_load(config_dir, &e->config, &error);
-
-	if (r < 0)
-		return fail(e, r, "configuration", error.text);
-	n->config = &e->config;
-	supervisor_open(&n->supervisor, e->config.root);
-	n->as_root = geteuid() == 0;
-	r = move_root(e);
-	if (r < 0)
-		return fail(e, r, "configuration", NULL);
-	r = n->as_root && !n->image ? config_check_users(&e->config, &error) : 0;
-	if (r < 0)
-		return fail(e, r, "configuration", error.text);
-	r = check_programs(&e->config, n->alone, &error);
-	if (r < 0)
-		return fail(e, r, "programs", error.text);
-	r = open_state(e);
-	if (r < 0)
-		return r;
-	r = give_away(e);
-	if (r < 0)
-		return fail(e, r, "giving the processes' folders to their users", NULL);
-	r = load_identity(e);
-	if (r == -ENOENT && n->alone)
-		r = 0; /* a factory image gets its identity later; what happens now is reported then */
-	if (r < 0)
-		return fail(e, r, "identity.key", r == -EACCES ? "others may read it (chmod 600)" : NULL);
-	r = open_trust(e);
-	if (r < 0)
-		return fail_trust(e, r);
-	r = enrol_open(&e->enrol, n, &e->pair_owner);
-	if (r < 0)
-		return fail(e, r, "the transport key and its certificate", NULL);
-	anchors_open(&e->anchors, n);
-	r = open_run(e);
-	if (r < 0)
-		return r;
-	reconcile(n);
-	collect_leftovers(n);
-	r = update_resume(n);
-	if (r < 0)
-		return fail(e, r, e->config.root, "the journal could not be written");
-	if (!n->image)
-		start_services(n);
-	STATE_SET(n->state->boot_id, n->boot_id);
-	self_tell_difference(n);
-	r = node_save(n);
-	if (r == 0)
-		supervisor_ready(&n->supervisor);
-	return r;
 }
 
 static void handle_signals(void)
@@ -1273,7 +445,7 @@ static void engine_done(struct engine *e)
 {
 	struct node *n = &e->node;
 
-	link_end(e);
+	engine_link_end(e);
 	enrol_close(&e->enrol);
 	anchors_close(&e->anchors);
 	supervisor_close(&n->supervisor);
@@ -1340,19 +512,19 @@ int engine_main(const char *config_dir)
 	int r;
 
 	if (!e)
-		return fail(e, -ENOMEM, "starting", NULL);
+		return engine_fail_start(e, -ENOMEM, "starting", NULL);
 	n = &e->node;
 	handle_signals();
-	r = start(e, config_dir);
+	r = engine_start(e, config_dir);
 	if (r == 0) {
-		e->poll_at_ms = node_now_ms(n) + random_u64(n->os) % FIRST_POLL_JITTER_MS;
+		e->poll_at_ms = node_now_ms(n) + engine_random(e) % FIRST_POLL_JITTER_MS;
 		/* A broker may send what is worth a line as often as it likes. */
 		log_limit(LOG_BURST, LOG_PER_MINUTE);
 		log_notice("started", "node=%s fleet=%s version=%s root=%s", e->config.node, e->config.fleet,
 			   program_version, e->config.root);
 		loop(e);
 		if (n->handover_wanted)
-			leave_for_another(e);
+			engine_link_leave(e);
 		log_notice("stopped", "signal=%d%s", (int) stop_signal,
 			   n->handover_wanted ? " another agent follows" : "");
 		r = n->handover_wanted && !stop_signal ? 1 : 0;
@@ -1381,14 +553,14 @@ int engine_install(const struct engine_install *o, struct engine_installed *ret)
 					  .sentence =
 						  "nothing has changed: it could not be begun; the log says why" };
 	if (!e)
-		return fail(e, -ENOMEM, "starting", NULL);
+		return engine_fail_start(e, -ENOMEM, "starting", NULL);
 	n = &e->node;
 	e->install = o;
 	n->alone = true;
 	n->image = o->image;
 	e->poll_at_ms = UINT64_MAX;
 	handle_signals();
-	r = start(e, o->config_dir);
+	r = engine_start(e, o->config_dir);
 	if (r < 0 && e->start_failure[0])
 		(void) snprintf(ret->sentence, sizeof(ret->sentence), "nothing has changed: %s", e->start_failure);
 	if (r == 0) {

@@ -92,6 +92,11 @@ static int limit(int what, uint64_t max)
 	return setrlimit((__rlimit_resource_t) what, &limits) < 0 ? -errno : 0;
 }
 
+uint64_t confine_memory(uint64_t memory)
+{
+	return SANITIZED ? 0 : memory;
+}
+
 int confine_limits(uint64_t memory, uint64_t files)
 {
 	int r;
@@ -101,7 +106,8 @@ int confine_limits(uint64_t memory, uint64_t files)
 	r = limit(RLIMIT_CORE, 0);
 	if (r == 0)
 		r = limit(RLIMIT_NOFILE, files);
-	if (r < 0 || memory == 0 || SANITIZED)
+	memory = confine_memory(memory);
+	if (r < 0 || memory == 0)
 		return r;
 	/* A thread's arena would reserve 128 MiB of address space at once. */
 	(void) mallopt(M_ARENA_MAX, 1); /* only a wish */

@@ -11,10 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * No setuid programs, no core dumps, at most `files` descriptors and, unless 0, `memory` bytes of address space (which a
- * build with a sanitizer leaves unbounded: its shadow has no such bound).
- */
+/* The bound of an address space that is meant to be `memory` bytes; 0, none, in a build with a sanitizer: its shadow takes terabytes. */
+uint64_t confine_memory(uint64_t memory);
+
+/* No setuid programs, no core dumps, at most `files` descriptors and, unless 0, `memory` bytes of address space. */
 NODISCARD int confine_limits(uint64_t memory, uint64_t files);
 
 /* Close every descriptor from `first` on; missing standard ones become /dev/null. */

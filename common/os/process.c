@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "os/confine.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -247,8 +248,10 @@ static void child_signals(void)
 
 static int child_rights(const struct plan *p)
 {
-	if (p->o->memory_max > 0) {
-		struct rlimit limit = { p->o->memory_max, p->o->memory_max };
+	uint64_t memory = confine_memory(p->o->memory_max);
+
+	if (memory > 0) {
+		struct rlimit limit = { memory, memory };
 
 		if (setrlimit(RLIMIT_AS, &limit) < 0)
 			return -errno;

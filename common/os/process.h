@@ -26,7 +26,7 @@ struct process_options {
 		int from, to;
 	} fds[PROCESS_FDS_MAX]; /* descriptors the child gets */
 	int fd_count;
-	uint64_t memory_max; /* RLIMIT_AS in bytes, 0: none */
+	uint64_t memory_max; /* RLIMIT_AS in bytes (confine_memory), 0: none */
 	bool no_new_privs;
 };
 
