@@ -2,7 +2,8 @@
  * selfright-stage - download, verify, unpack; nothing else, and with no rights to do more.
  *
  * The places it may come from are tried in order. One that brings other bytes than the
- * signed ones is left for the next like one that brings none.
+ * signed ones is left for the next like one that brings none. So is one that is much too slow, as long as there is
+ * another: what it brought stays, and where nobody is better the fastest of them goes on.
  *
  * The engine starts it with descriptors: 3 the spool folder, 4 the empty folder to
  * unpack into, 5 a pipe for progress. Bytes from outside are parsed only here, after
@@ -44,6 +45,7 @@ enum {
 	ATTEMPTS_PER_URL = 3, /* as long as each brings something */
 	CHUNK_BYTES = 256 * 1024,
 	PROGRESS_EVERY_MS = 250,
+	PATIENCE = 12, /* times --slow-for, until the others are asked again */
 	DESCRIPTORS_MAX = 64,
 	MEMORY_MAX = 256 * 1024 * 1024, /* address space; xz may use 64 MiB for its dictionary */
 	CA_MAX = 1024 * 1024,
@@ -56,6 +58,16 @@ struct source {
 	struct bundle *bundle;
 	int dirfd; /* of the folder, for confine(); -1: none */
 	int error; /* why it cannot be opened */
+	bool slow; /* it was left for that, */
+	uint64_t rate; /* at so many bytes per second */
+};
+
+/* How fast what comes comes, looked at once in a while. */
+struct pace {
+	uint64_t every_ms; /* 0: nobody looks */
+	uint64_t since_ms, from; /* when the last look was, and what was here then */
+	uint64_t rate; /* between the last two looks, bytes per second */
+	bool slow;
 };
 
 struct stage {
@@ -67,6 +79,8 @@ struct stage {
 	size_t redirect_host_count;
 	const char *ca_path, *name, *proxy;
 	uint64_t length, max_bytes_per_second, offset, time_floor, stall_s;
+	uint64_t slow_rate, slow_for_s; /* what is much too slow, and how long it is looked at; 0: nothing is */
+	bool yields; /* another road follows: who is slow leaves it to that */
 	bool from_descriptor; /* SOURCE_FD holds the artifact, from `offset` on */
 	uint8_t sha256[SHA256_BYTES];
 	enum pack_media media;
@@ -76,6 +90,9 @@ struct stage {
 	struct tls_clock clock;
 	int part_fd;
 	char part_name[SHA256_HEX + 8], etag_name[SHA256_HEX + 8];
+	/* begun elsewhere, where it goes by another tag; nothing of it is dropped before somebody else is faster */
+	char kept_name[SHA256_HEX + 8], kept_etag_name[SHA256_HEX + 8];
+	struct pace pace;
 	char etag[128], saved_etag[128];
 	uint64_t told_at_ms;
 	bool resumed;
@@ -96,6 +113,10 @@ static void usage(FILE *out)
 	      "  --proxy URL      proxy to use (default: https_proxy and no_proxy of the environment)\n"
 	      "  --rate N         at most N bytes per second\n"
 	      "  --stall N        leave a server that brings next to nothing for N seconds (default 30)\n"
+	      "  --slow N         leave one that brings less than N bytes per second for another, if there is "
+	      "one\n"
+	      "  --slow-for N     if it does for N seconds (default 300)\n"
+	      "  --yield          also where no place here is better: another road follows\n"
 	      "  --redirect-host HOST[:PORT]\n"
 	      "                   where a server may send on to besides itself; may be given again\n"
 	      "  --time-floor N   it is not earlier than that, in seconds since 1970: for certificates\n"
@@ -111,7 +132,8 @@ static void usage(FILE *out)
 	      "later start goes on where this one ended), 4 the empty folder to unpack into, 6 with --offset\n"
 	      "the file that holds the artifact, 5 progress:\n"
 	      "lines \"phase download|verify|unpack\", \"bytes DONE TOTAL\", \"wait SECONDS URL\" (it asked to\n"
-	      "be left alone), and last \"done\" or \"error NAME detail\". Exit status: 0 done, 1 failed,\n"
+	      "be left alone), \"slow BYTES_PER_SECOND PLACE\" (it was left), and last \"done\" or \"error NAME "
+	      "detail\". Exit status: 0 done, 1 failed,\n"
 	      "2 wrong arguments.\n",
 	      out);
 }
@@ -192,13 +214,51 @@ static void load_etag(struct stage *s)
 	memcpy(s->saved_etag, s->etag, sizeof(s->etag));
 }
 
+/* Words only: what stays lies about until the artifact is here. */
+static void drop_kept(struct stage *s)
+{
+	(void) s->os->unlinkat(s->os, SPOOL_FD, s->kept_name, 0);
+	(void) s->os->unlinkat(s->os, SPOOL_FD, s->kept_etag_name, 0);
+}
+
+/* Is there another place to leave one for? */
+static bool may_be_left(const struct stage *s)
+{
+	return s->slow_rate > 0 && (s->source_count > 1 || s->yields);
+}
+
+static void begin_pace(struct stage *s, uint64_t every_ms, uint64_t bytes)
+{
+	s->pace = (struct pace){ .every_ms = every_ms, .since_ms = s->os->clock_boot_ms(s->os), .from = bytes };
+}
+
+static bool is_too_slow(struct stage *s, uint64_t bytes)
+{
+	struct pace *p = &s->pace;
+	uint64_t spent = s->os->clock_boot_ms(s->os) - p->since_ms;
+
+	if (p->every_ms == 0)
+		return false;
+	if (bytes < p->from) /* begun anew */
+		begin_pace(s, p->every_ms, bytes);
+	else if (spent >= p->every_ms) {
+		p->rate = (bytes - p->from) * 1000 / spent;
+		p->slow = p->rate < s->slow_rate;
+		p->since_ms += spent;
+		p->from = bytes;
+		if (!p->slow)
+			drop_kept(s); /* this one brings it to an end */
+	}
+	return p->slow;
+}
+
 static int on_progress(void *user, uint64_t bytes)
 {
 	struct stage *s = user;
 
 	/* Not worth failing for: the next start would begin anew. */
 	(void) save_etag(s);
-	return tell_bytes(s, bytes, false) < 0;
+	return is_too_slow(s, bytes) || tell_bytes(s, bytes, false) < 0;
 }
 
 static int part_size(const struct stage *s, uint64_t *ret)
@@ -216,6 +276,62 @@ static int part_restart(struct stage *s)
 {
 	s->etag[0] = '\0';
 	return s->os->ftruncate(s->os, s->part_fd, 0);
+}
+
+static uint64_t size_of(const struct stage *s, const char *name)
+{
+	struct stat st;
+
+	return s->os->fstatat(s->os, SPOOL_FD, name, &st) == 0 ? (uint64_t) st.st_size : 0;
+}
+
+/* Under this name from now on; without its tag it cannot be gone on with, and is begun anew. */
+static int move(struct stage *s, const char *name, const char *etag_name, const char *to, const char *etag_to)
+{
+	int r = s->os->renameat(s->os, SPOOL_FD, name, SPOOL_FD, to);
+
+	if (r == 0 && s->os->renameat(s->os, SPOOL_FD, etag_name, SPOOL_FD, etag_to) < 0)
+		(void) s->os->unlinkat(s->os, SPOOL_FD, etag_to, 0);
+	return r;
+}
+
+static int reopen_part(struct stage *s)
+{
+	int fd = s->os->openat(s->os, SPOOL_FD, s->part_name, O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0)
+		return fd;
+	(void) s->os->close(s->os, s->part_fd); /* what was not written shows in the digest */
+	s->part_fd = fd;
+	s->etag[0] = '\0';
+	load_etag(s);
+	return 0;
+}
+
+/* Go on with the one that was begun elsewhere, and keep this one instead. */
+static int swap_kept(struct stage *s)
+{
+	static const char name[] = "swap.part", etag_name[] = "swap.etag";
+	int r = move(s, s->part_name, s->etag_name, name, etag_name);
+
+	if (r == 0)
+		r = move(s, s->kept_name, s->kept_etag_name, s->part_name, s->etag_name);
+	if (r == 0)
+		r = move(s, name, etag_name, s->kept_name, s->kept_etag_name);
+	return r == 0 ? reopen_part(s) : r;
+}
+
+/* Of what was begun the larger one is kept, and one more begun. */
+static int begin_another(struct stage *s)
+{
+	uint64_t here = 0;
+	int r = part_size(s, &here);
+
+	if (r == 0 && here >= size_of(s, s->kept_name))
+		r = move(s, s->part_name, s->etag_name, s->kept_name, s->kept_etag_name);
+	if (r == 0)
+		r = reopen_part(s);
+	return r == 0 ? part_restart(s) : r;
 }
 
 static void add_reason(struct stage *s, int r, const char *text)
@@ -236,8 +352,11 @@ static int download_from(struct stage *s, const char *url)
 					      .low_speed_seconds = (unsigned) s->stall_s,
 					      .redirect_hosts = s->redirect_hosts,
 					      .redirect_host_count = s->redirect_host_count,
+					      .keep_begun = may_be_left(s),
 					      .max_bytes_per_second = s->max_bytes_per_second };
 	uint64_t before = 0, after = 0;
+	bool swapped = false;
+	char text[400];
 	int r;
 
 	r = http_open(&options, &h);
@@ -251,8 +370,30 @@ static int download_from(struct stage *s, const char *url)
 			return r;
 		s->resumed = s->resumed || (before > 0 && s->etag[0]);
 		r = http_save(h, s->name, s->length, s->part_fd, before, s->etag, on_progress, s);
+		if (r == -ECANCELED && s->pace.slow) {
+			(void) snprintf(text, sizeof(text),
+					"%.200s: %" PRIu64 " bytes per second for %" PRIu64 " s", http_host(h),
+					s->pace.rate, s->pace.every_ms / 1000);
+			add_reason(s, -ERR_DEADLINE, text);
+			return -ERR_DEADLINE;
+		}
 		if (r == 0 || r == -ECANCELED)
 			return r;
+		if (r == -EEXIST) { /* by another tag than here; it may be the one that is kept */
+			r = !swapped && size_of(s, s->kept_name) > 0 ? swap_kept(s) : begin_another(s);
+			swapped = true;
+			if (r == 0)
+				r = part_size(s, &before);
+			if (r < 0)
+				return r;
+			begin_pace(s, s->pace.every_ms, before);
+			attempt--; /* it was none */
+			continue;
+		}
+		if (r == -ENOSPC && size_of(s, s->kept_name) > 0) {
+			drop_kept(s);
+			continue;
+		}
 		if (part_size(s, &after) < 0 || after <= before || err_class(r) != ERR_CLASS_RETRY)
 			break;
 	}
@@ -413,31 +554,83 @@ static int leave(struct stage *s, const struct source *source, int r)
 	return part_restart(s);
 }
 
+/* Once more without what an earlier start, or another place, left: it may have been damaged. */
+static int bring_whole(struct stage *s, const struct source *source)
+{
+	int r = bring_from(s, source);
+
+	if (!is_about_the_bytes(r) || !s->resumed)
+		return r;
+	s->resumed = false;
+	buf_clear(&s->detail);
+	r = part_restart(s);
+	return r == 0 ? bring_from(s, source) : r;
+}
+
+/* From one place. Negative and *ret_over: no other place mends that. */
+static int bring_by(struct stage *s, struct source *source, uint64_t every_ms, bool *ret_over)
+{
+	uint64_t here = 0;
+	int r = part_size(s, &here);
+
+	buf_clear(&s->detail);
+	begin_pace(s, source->url ? every_ms : 0, here);
+	if (r == 0)
+		r = bring_whole(s, source);
+	source->slow = r == -ERR_DEADLINE && s->pace.slow;
+	source->rate = s->pace.rate;
+	*ret_over = true;
+	if (r == 0)
+		return 0;
+	if (r == -ECANCELED)
+		return fail(s, r, "stopped");
+	if (is_about_the_bytes(r) && leave(s, source, r) < 0) {
+		add_reason(s, r, "the spool folder cannot be written");
+		return r;
+	}
+	*ret_over = is_our_own(r);
+	if (source->slow && tell(s, "slow %" PRIu64 " %s", source->rate, source->url) < 0)
+		*ret_over = true; /* nobody reads the progress */
+	return r;
+}
+
+static struct source *fastest(struct stage *s)
+{
+	struct source *best = NULL;
+
+	for (size_t i = 0; i < s->source_count; i++)
+		if (s->sources[i].slow && (!best || s->sources[i].rate > best->rate))
+			best = &s->sources[i];
+	return best;
+}
+
+/*
+ * One after the other; then, where all that bring anything are slow, the fastest of them for longer, and all of them
+ * again: one that was away may be back.
+ */
 static int bring_from_sources(struct stage *s)
 {
-	int r = -ERR_NETWORK;
+	uint64_t every_ms = may_be_left(s) ? s->slow_for_s * 1000 : 0;
+	struct source *source;
+	bool over = false;
+	int r;
 
-	buf_clear(&s->reasons);
-	for (size_t i = 0; i < s->source_count; i++) {
-		buf_clear(&s->detail);
-		r = bring_from(s, &s->sources[i]);
-		if (is_about_the_bytes(r) && s->resumed) {
-			/* What an earlier start, or another place, left may have been damaged; without it, once. */
-			s->resumed = false;
-			buf_clear(&s->detail);
-			r = part_restart(s);
-			if (r == 0)
-				r = bring_from(s, &s->sources[i]);
+	do {
+		r = -ERR_NETWORK;
+		buf_clear(&s->reasons);
+		for (size_t i = 0; !over && i < s->source_count; i++)
+			r = bring_by(s, &s->sources[i], every_ms, &over);
+		while (!over && !s->yields && (source = fastest(s)) != NULL) {
+			r = bring_by(s, source, every_ms * PATIENCE, &over);
+			if (source->slow)
+				break;
 		}
-		if (r == 0)
-			return 0;
-		if (r == -ECANCELED)
-			return fail(s, r, "stopped");
-		if (is_about_the_bytes(r) && leave(s, &s->sources[i], r) < 0)
-			return fail(s, r, "the spool folder cannot be written");
-		if (is_our_own(r))
-			break;
-	}
+	} while (!over && !s->yields && fastest(s));
+	if (r == 0 || r == -ECANCELED)
+		return r;
+	/* That one is slow matters more than what the last place said. */
+	if (!over && fastest(s))
+		r = -ERR_DEADLINE;
 	return fail(s, r, "%s", buf_str(&s->reasons));
 }
 
@@ -496,6 +689,7 @@ static void forget_spool(struct stage *s)
 	(void) s->os->unlinkat(s->os, SPOOL_FD, s->part_name,
 			       0); /* the engine's clean-up removes what we cannot */
 	(void) s->os->unlinkat(s->os, SPOOL_FD, s->etag_name, 0);
+	drop_kept(s);
 }
 
 static int run(struct stage *s)
@@ -533,6 +727,9 @@ enum option_key {
 	KEY_PROXY,
 	KEY_RATE,
 	KEY_STALL,
+	KEY_SLOW,
+	KEY_SLOW_FOR,
+	KEY_YIELD,
 	KEY_REDIRECT_HOST,
 	KEY_OFFSET,
 	KEY_TIME_FLOOR,
@@ -553,6 +750,9 @@ static const struct option options[] = {
 	{ "proxy", required_argument, NULL, KEY_PROXY },
 	{ "rate", required_argument, NULL, KEY_RATE },
 	{ "stall", required_argument, NULL, KEY_STALL },
+	{ "slow", required_argument, NULL, KEY_SLOW },
+	{ "slow-for", required_argument, NULL, KEY_SLOW_FOR },
+	{ "yield", no_argument, NULL, KEY_YIELD },
 	{ "redirect-host", required_argument, NULL, KEY_REDIRECT_HOST },
 	{ "offset", required_argument, NULL, KEY_OFFSET },
 	{ "time-floor", required_argument, NULL, KEY_TIME_FLOOR },
@@ -575,6 +775,8 @@ static bool take_sha256(struct stage *s, const char *hex)
 	}
 	(void) snprintf(s->part_name, sizeof(s->part_name), "%s.part", hex); /* both always fit */
 	(void) snprintf(s->etag_name, sizeof(s->etag_name), "%s.etag", hex);
+	(void) snprintf(s->kept_name, sizeof(s->kept_name), "%s.kept", hex);
+	(void) snprintf(s->kept_etag_name, sizeof(s->kept_etag_name), "%s.ktag", hex);
 	return true;
 }
 
@@ -620,6 +822,16 @@ static bool take_stall(struct stage *s, const char *text)
 	return false;
 }
 
+static bool take_slow_for(struct stage *s, const char *text)
+{
+	if (!take_number("slow-for", text, &s->slow_for_s))
+		return false;
+	if (s->slow_for_s >= 1 && s->slow_for_s <= 86400)
+		return true;
+	fprintf(stderr, "selfright-stage: --slow-for takes 1 to 86400 seconds\n");
+	return false;
+}
+
 static bool take_option(struct stage *s, int key, const char *value)
 {
 	switch (key) {
@@ -637,6 +849,13 @@ static bool take_option(struct stage *s, int key, const char *value)
 		return take_number("rate", value, &s->max_bytes_per_second);
 	case KEY_STALL:
 		return take_stall(s, value);
+	case KEY_SLOW:
+		return take_number("slow", value, &s->slow_rate);
+	case KEY_SLOW_FOR:
+		return take_slow_for(s, value);
+	case KEY_YIELD:
+		s->yields = true;
+		return true;
 	case KEY_REDIRECT_HOST:
 		return take_redirect_host(s, value);
 	case KEY_OFFSET:
@@ -785,6 +1004,7 @@ int main(int argc, char **argv)
 			   .ca = BUF_INIT(CA_MAX),
 			   .reasons = BUF_INIT(1024),
 			   .detail = BUF_INIT(1024),
+			   .slow_for_s = 300,
 			   .part_fd = -1 };
 	int r, status;
 

@@ -220,11 +220,19 @@ static int take_download(const struct conf *map, struct config *c, struct conf_e
 	int r = take_map(map, "download", &download, e);
 
 	c->download.stall_s = 30;
+	c->download.slow_rate = 1024;
+	c->download.slow_for_s = 5 * 60;
 	if (r < 0 || !download)
 		return r;
 	r = conf_optional_seconds(download, "stall", 30, &c->download.stall_s, e);
 	if (r == 0 && (c->download.stall_s < 1 || c->download.stall_s > HOUR))
 		r = conf_fail(conf_get(download, "stall"), e, "expected a time from a second to an hour");
+	if (r == 0)
+		r = conf_optional_bytes(download, "slow", 1024, &c->download.slow_rate, e);
+	if (r == 0)
+		r = conf_optional_seconds(download, "slow_for", 5 * 60, &c->download.slow_for_s, e);
+	if (r == 0 && (c->download.slow_for_s < 1 || c->download.slow_for_s > HOUR))
+		r = conf_fail(conf_get(download, "slow_for"), e, "expected a time from a second to an hour");
 	if (r == 0)
 		r = conf_optional_seconds(download, "spread", 0, &c->download.spread_s, e);
 	if (r == 0 && c->download.spread_s > DAY)

@@ -61,6 +61,8 @@ struct config {
 	struct {
 		struct config_pace pace;
 		uint64_t stall_s; /* a server that brings next to nothing for so long is left */
+		uint64_t slow_rate,
+			slow_for_s; /* one that brings less, for so long, is left for another; 0: none is */
 		uint64_t spread_s; /* nodes begin within it, each at its own moment; 0: at once */
 	} download;
 	struct config_pace upload; /* of collections; that of downloads where agent.yaml says nothing */

@@ -148,6 +148,8 @@ struct attempt {
 	char stage_detail[256];
 	bool stage_done;
 	uint64_t stage_rate; /* its ceiling, bytes per second; 0: none */
+	bool slow; /* a place was left because it is much too slow */
+	bool patient; /* no other road did better: now it is taken as it is */
 	uint64_t bytes_done, bytes_total, progress_told_ms;
 	uint32_t save_id; /* the artifact that the link saves over MQTT; 0: none */
 	bool save_over, saved; /* it ended; and well: stage reads it from the outbox */

@@ -39,7 +39,7 @@ enum {
 	READS_MAX = 64,
 	SOURCES_MAX = 12,
 	REDIRECT_HOSTS_MAX = 8,
-	ARGS_MAX = 28 + 2 * SOURCES_MAX + 2 * REDIRECT_HOSTS_MAX
+	ARGS_MAX = 33 + 2 * SOURCES_MAX + 2 * REDIRECT_HOSTS_MAX
 };
 
 static const struct release_artifact *full_artifact(const struct release *rel)
@@ -242,13 +242,32 @@ static void add_sources(const struct node *n, const char **argv, size_t *argc)
 	}
 }
 
+/* May another road than those of this start bring it, if they are slow? Once: then what is slow goes on. */
+static bool another_follows(const struct node *n)
+{
+	const struct attempt *t = &n->attempt;
+
+	for (size_t i = t->road_end; !t->patient && i < n->config->roads.count; i++)
+		if (is_usable(n, i))
+			return true;
+	return false;
+}
+
+/* Much too slow is less than that; a ceiling of ours is nobody's fault. */
+static uint64_t slow_rate(const struct node *n)
+{
+	uint64_t slow = n->config->download.slow_rate, half = n->attempt.stage_rate / 2;
+
+	return n->attempt.stage_rate > 0 && half < slow ? half : slow;
+}
+
 static int spawn(struct node *n, const struct release *rel, const struct release_artifact *a, int partial_fd,
 		 int progress_fd)
 {
 	CLEANUP(buf_done)
 	struct buf name = BUF_INIT(2048), ca = BUF_INIT(4096);
-	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], rate[24], stall[24],
-		hex[SHA256_HEX + 1];
+	char length[24], max_bytes[24], max_files[24], offset_text[24], floor[24], rate[24], stall[24], slow[24],
+		slow_for[24], hex[SHA256_HEX + 1];
 	const char *argv[ARGS_MAX + 1];
 	uint64_t offset = 0;
 	int source = -1;
@@ -294,6 +313,14 @@ static int spawn(struct node *n, const struct release *rel, const struct release
 	(void) snprintf(stall, sizeof(stall), "%" PRIu64, n->config->download.stall_s);
 	argv[argc++] = "--stall";
 	argv[argc++] = stall;
+	(void) snprintf(slow, sizeof(slow), "%" PRIu64, slow_rate(n));
+	(void) snprintf(slow_for, sizeof(slow_for), "%" PRIu64, n->config->download.slow_for_s);
+	argv[argc++] = "--slow";
+	argv[argc++] = slow;
+	argv[argc++] = "--slow-for";
+	argv[argc++] = slow_for;
+	if (another_follows(n))
+		argv[argc++] = "--yield";
 	(void) snprintf(rate, sizeof(rate), "%" PRIu64, n->attempt.stage_rate);
 	if (n->attempt.stage_rate > 0) {
 		argv[argc++] = "--rate";
@@ -443,6 +470,9 @@ static void take_line(struct node *n, char *line)
 			*url++ = '\0';
 		if (url && parse_u64(rest, &seconds) == 0)
 			held_note(&n->held, n->config, url, seconds, node_now_ms(n));
+	} else if (str_eq(word, "slow") && rest) {
+		t->slow = true;
+		log_notice("download-slow", "it is left for another, if there is one: bytes_per_second=%s", rest);
 	} else if (str_eq(word, "done")) {
 		t->stage_done = true;
 	} else if (str_eq(word, "error") && rest) {
@@ -702,9 +732,18 @@ static void note_wishes(struct node *n)
 /* Down the list: `r` is why the one before failed. */
 static int take_roads(struct node *n, const struct part *p, int r)
 {
+	struct attempt *t = &n->attempt;
+
 	n->attempt.saved = false;
-	if (next_roads(n))
-		return is_mqtt(n, n->attempt.road) ? begin_saving(n, p) : begin(n, p);
+	if (!next_roads(n) && t->slow && !t->patient) {
+		/* Nothing else brought it: slow is better than not at all. */
+		t->patient = true;
+		t->stage_detail[0] = '\0';
+		t->road = t->road_end = 0;
+		(void) next_roads(n);
+	}
+	if (t->road < n->config->roads.count)
+		return is_mqtt(n, t->road) ? begin_saving(n, p) : begin(n, p);
 	note_wishes(n);
 	if (n->attempt.stage_detail[0])
 		return fail_download(n, p, r);
@@ -769,6 +808,7 @@ static int begin_part(struct node *n, const struct part *p)
 
 	t->stage_detail[0] = '\0';
 	t->road = t->road_end = 0;
+	t->slow = t->patient = false;
 	if (lies_in_bundle(n, p))
 		return begin(n, p);
 	r = wait_for_spread(n, p);
@@ -934,6 +974,7 @@ int stage_repair(struct node *n, const char *component, const char *version, cha
 				   version, err_text(r));
 	t->stage_detail[0] = '\0';
 	t->road = t->road_end = 0;
+	t->patient = true; /* MQTT is not for this */
 	n->held = (struct held){ 0 }; /* somebody waits: they are asked, whatever they wished */
 	while ((r = next_roads(n) ? 0 : -ERR_NETWORK) == 0 && is_mqtt(n, t->road))
 		; /* the link's, which tells only an update */

@@ -29,6 +29,7 @@ struct http_options {
 	/* Where a GET may be sent on to besides base_url's own host and port: "host" (port 443) or "host:port"; borrowed. */
 	const char *const *redirect_hosts;
 	size_t redirect_host_count;
+	bool keep_begun; /* http_save: -EEXIST instead of starting over, and fd as it was */
 	/* --- for checks of an application, which may have a certificate for another name, or none that means anything --- */
 	const char *connect_to; /* "host:port" to connect to instead of the one in base_url; NULL: that one */
 	bool insecure; /* verify nothing; for what is checked only, never for what is fetched */

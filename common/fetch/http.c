@@ -38,7 +38,7 @@ struct http {
 	size_t header_count;
 	const char *const *redirect_hosts;
 	size_t redirect_host_count;
-	bool allow_plain_http, insecure, cut_body, unresolved;
+	bool allow_plain_http, insecure, cut_body, unresolved, keep_begun;
 	unsigned connect_timeout_ms, low_speed_seconds;
 	uint64_t max_bytes_per_second;
 	uint64_t get_ms; /* for a whole file into memory; 0: for ever */
@@ -72,7 +72,7 @@ struct transfer {
 	uint64_t dropped;
 	/* a body into a file */
 	int fd;
-	bool begun, asked_range;
+	bool begun, asked_range, keep;
 	uint64_t offset, length;
 	char *ret_etag;
 	int (*progress)(void *user, uint64_t bytes);
@@ -217,6 +217,7 @@ int http_open(const struct http_options *o, struct http **ret)
 	h->redirect_hosts = o->redirect_hosts;
 	h->redirect_host_count = o->redirect_host_count;
 	h->allow_plain_http = o->allow_plain_http;
+	h->keep_begun = o->keep_begun;
 	h->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 	h->low_speed_seconds = o->low_speed_seconds ? o->low_speed_seconds : LOW_SPEED_SECONDS;
 	h->max_bytes_per_second = o->max_bytes_per_second;
@@ -912,6 +913,8 @@ static int begin_file(struct transfer *t)
 			return -ERR_NETWORK;
 		return 0;
 	}
+	if (t->keep && t->asked_range)
+		return -EEXIST;
 	r = os_posix.ftruncate(&os_posix, t->fd, 0);
 	if (r < 0)
 		return r;
@@ -987,12 +990,15 @@ int http_save(struct http *h, const char *name, uint64_t length, int fd, uint64_
 				       .fd = fd,
 				       .offset = offset,
 				       .length = length,
+				       .keep = h->keep_begun,
 				       .ret_etag = etag,
 				       .progress = progress,
 				       .user = user };
 		r = save_once(h, buf_str(&path), &t);
 		if (r < 0 || t.status != 416 || offset == 0)
 			break;
+		if (t.keep)
+			return http_fail(h, -EEXIST, "it is another file there than the one that was begun");
 		offset = 0; /* it became shorter than what we have */
 	}
 	if (r == -ERR_HTTP_STATUS || (r == 0 && t.status != 200 && t.status != 206))

@@ -2,6 +2,7 @@
 # A fleet whose nodes reach nothing but the broker: metadata, documents and artifacts come over the one MQTT
 # connection; the broker is killed in the middle of everything.
 set -u
+here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/system/fleet_lib.bash
 . "$(dirname "$0")/fleet_lib.bash"
 
@@ -96,6 +97,23 @@ not_faster() {
 	[ $((swapped - begun)) -ge 2 ]
 }
 check "no faster than the ceiling" not_faster
+
+# --- HTTPS that trickles, and a broker that does not ---
+check "web 1.3.1, 3 MB" eval 'head -c 3000000 /dev/urandom >web/tree/noise && publish web 1.3.1'
+python3 "$here/trickle.py" "$(jq .https_port "$SELFRIGHT_DIR/serve/serve.json")" 150000 20000 >trickle.port &
+pids+=($!)
+check "a slow road" within 20 [ -s trickle.port ]
+cp "$tmp/nodes/n1/etc/agent.yaml" agent.yaml.before
+check "that comes first" change n1 "$(sed -i -e "s|127.0.0.1:1/|127.0.0.1:$(cat trickle.port)/|g" -e '/^roads:/d' -e '/^download:/d' \
+	"$tmp/nodes/n1/etc/agent.yaml")" "roads: [https, mqtt]" "download: {slow: 1M, slow_for: 1s}"
+check "and the broker is there" within 60 eval "agent n1 status --json | holds .link.connected"
+since=$(wc -l <"$tmp/nodes/n1/agent.log")
+check "a rollout" selfright rollout start --id trickled --component web --version 1.3.1 --stage all=all
+check "is on the node" within 60 runs n1 web 1.3.1
+check "and done" within 60 rollout_is trickled done
+check "the slow road was left" tell_of n1 "download-slow.*bytes_per_second=[1-9]"
+check "for the other one, and it says why" tell_of n1 "download-by-mqtt.*version=1.3.1.*bytes per second for"
+cp agent.yaml.before "$tmp/nodes/n1/etc/agent.yaml"
 
 # --- a fleet that does not ask all at once ---
 check "web 1.4.0" publish web 1.4.0

@@ -65,6 +65,7 @@ http {
   server {
     listen 127.0.0.1:$nginx_port ssl; ssl_certificate $tmp/ca.crt; ssl_certificate_key $tmp/key.pem; root $tmp/repo;
     location /moved/ { return 301 https://127.0.0.1:$nginx_port/; }
+    location /slow/ { rewrite ^/slow/(.*)$ /\$1 break; limit_rate 60k; }
     location /here/ { rewrite ^/here/(.*)$ /\$1 redirect; }
     location /elsewhere/ { rewrite ^/elsewhere/(.*)$ https://localhost:$nginx_port/\$1 redirect; }
     location /unsafe/ { rewrite ^/unsafe/(.*)$ http://127.0.0.1:$plain_port/\$1 redirect; }
@@ -143,6 +144,38 @@ check "a server that is busy, one that lacks it, one that is not there" good --u
 	--url https://127.0.0.1:1 --url "$nginx"
 check "each says why" bad_with ENOENT "answered 503; .*; 127.0.0.1:$nginx_port: answered 404" --url "$nginx/busy" \
 	--url https://127.0.0.1:1 --url "$nginx/none"
+
+# --- much too slow ---
+left() { grep -c '^slow [0-9]* https://' progress; }
+by_tag() { grep -c "range=bytes=[1-9][0-9]*- if-range=$1" requests; }
+floor="--slow 10000000 --slow-for 1"
+slow=$bad/~slow:60000 faster=$bad/~slow:240000
+# shellcheck disable=SC2086
+check "a place that is much too slow is left for a better one" good $floor --url "$slow" --url "$nginx/here"
+check "which is said, with its pace" eval '[ "$(left)" -ge 1 ] && grep -q "^slow [1-9][0-9]* $slow" progress'
+# shellcheck disable=SC2086
+check "the only one is not" good $floor --url "$faster"
+check "nor told of" [ "$(left)" = 0 ]
+# shellcheck disable=SC2086
+check "where all are, it comes all the same" good $floor --url "$slow" --url "$faster"
+check "all were tried" [ "$(left)" -ge 2 ]
+check "each went on where the one before was" [ "$(by_tag '"')" -ge 2 ]
+check "the fastest to the end" eval 'tail -n 1 requests | grep -q "^/~slow:240000"'
+both() { # the same bytes under another tag in each place
+	fresh
+	# shellcheck disable=SC2086
+	run $floor --url "$faster" --url "$nginx/slow" && is_good
+}
+check "also where each has a tag of its own" both
+check "that one was tried" grep -q "^slow [0-9]* $nginx/slow" progress
+check "and what was begun at the other was kept" eval 'tail -n 1 requests | grep -q "range=bytes=[1-9][0-9]*- if-range=\"$size-"'
+# shellcheck disable=SC2086
+check "where another road follows it is left, with what it brought" eval '! good $floor --yield --url "$slow" && grep -q "^error DEADLINE .*bytes per second for" progress && [ -s "spool/$sha.part" ]'
+printf 'begun elsewhere' >"spool/$sha.kept"
+printf '"none"' >"spool/$sha.ktag"
+# shellcheck disable=SC2086
+check "and gone on from the next time, and nothing stays" eval 'run $floor --url "$nginx" --url "$slow" && is_good'
+check "--slow-for takes a time" eval '! run --slow-for 0 --url "$nginx"'
 
 # --- being asked to be left alone ---
 waits() { # the "wait" lines: how long, and whose wish it is

@@ -4,7 +4,7 @@ usage: range_server.py FOLDER CERT KEY LOG BYTES_PER_SECOND    (0: no limit; pri
 
 Below /~MANNER/ it serves the same files as the worst servers do: ~reset (half of it, then the connection is reset),
 ~silent (accepts and says nothing), ~corrupt (one byte is another one), ~no-ranges (no tag, and the whole file
-whatever was asked), ~drip (a byte now and then), ~longer (a byte more), ~shorter (a byte less, and says so), ~cut (a byte
+whatever was asked), ~drip (a byte now and then), ~slow:N (N bytes per second, and it lives on), ~longer (a byte more), ~shorter (a byte less, and says so), ~cut (a byte
 less than it says), ~moves (another tag each time), ~to:LOCATION (sends on; + stands for a slash), ~busy:WORDS (503 with WORDS as its
 Retry-After; + stands for a blank, an empty one for none), ~sends-busy:SECONDS (301 to the file, with one).
 """
@@ -94,13 +94,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             step = min(step, end - start)
         elif manner == "drip":
             step = 1
+        elif manner.startswith("slow:"):
+            step = max(int(manner[5:]) // 20, 1)
         elif manner == "cut":
             end -= 1
         for at in range(start, end, step):
             self.wfile.write(data[at : min(at + step, end)])
             if manner == "drip":
                 time.sleep(0.2)
-            elif rate:
+            elif rate or manner.startswith("slow:"):
                 time.sleep(0.05)
         if manner in ("reset", "moves"):
             self.reset()

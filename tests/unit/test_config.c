@@ -276,12 +276,14 @@ static void test_where_files_may_come_from(void **state)
 	loads(&c);
 	assert_int_equal(c.download.stall_s, 30);
 	assert_int_equal(c.download.spread_s, 0);
+	assert_int_equal(c.download.slow_rate, 1024);
+	assert_int_equal(c.download.slow_for_s, 300);
 	assert_false(config_road_is_open(&c, "file"));
 	config_done(&c);
 	put("agent.yaml",
 	    MINIMAL "urls: [https://a/]\nfolders: [/media/stick, /srv/fleet.tar]\n"
 		    "redirect_hosts: [cdn.example.com, 'Cache.example.com:8443', '[2001:db8::1]:1']\n"
-		    "download: {stall: 5s, spread: 10m}\n",
+		    "download: {stall: 5s, spread: 10m, slow: 0, slow_for: 1h}\n",
 	    0644);
 	loads(&c);
 	assert_true(config_road_is_open(&c, "file") && config_road_is_open(&c, "https"));
@@ -290,6 +292,8 @@ static void test_where_files_may_come_from(void **state)
 	assert_int_equal(c.redirect_hosts.count, 3);
 	assert_int_equal(c.download.stall_s, 5);
 	assert_int_equal(c.download.spread_s, 600);
+	assert_int_equal(c.download.slow_rate, 0);
+	assert_int_equal(c.download.slow_for_s, 3600);
 	config_done(&c);
 	refused(MINIMAL "folders: [media]\n", "agent.yaml:3", "media");
 	refused(MINIMAL "folders: [/1, /2, /3, /4, /5]\n", "agent.yaml:3", "at most 4");
@@ -299,6 +303,9 @@ static void test_where_files_may_come_from(void **state)
 	refused(MINIMAL "redirect_hosts: ['[::1']\n", "agent.yaml:3", "[::1");
 	refused(MINIMAL "redirect_hosts: ['*']\n", "agent.yaml:3", "*");
 	refused(MINIMAL "download: {stall: 0s}\n", "agent.yaml:3", "hour");
+	refused(MINIMAL "download: {slow_for: 0s}\n", "agent.yaml:3", "hour");
+	refused(MINIMAL "download: {slow_for: 2h}\n", "agent.yaml:3", "hour");
+	refused(MINIMAL "download: {slow: -1}\n", "agent.yaml:3", "-1");
 	refused(MINIMAL "download: {spread: 2d}\n", "agent.yaml:3", "a day");
 }
 
