@@ -229,6 +229,8 @@ static int start(struct serve *s, const struct cli *c)
 	/* Who went away while nobody listened did not say so here; the broker tells again who is there. */
 	if (r == 0)
 		r = db_presence_forget(s->db);
+	if (r == 0)
+		r = control_begin(s);
 	if (r < 0)
 		return cli_fail_error(c, r, "%s", path);
 	r = start_signer(s);

@@ -32,6 +32,7 @@
 #define SELFRIGHT_CLI_SERVE_H
 
 #include "server-stub/cli/canary.h"
+#include "server-stub/cli/listening.h"
 #include "base/attr.h"
 #include "base/backoff.h"
 #include "base/buf.h"
@@ -133,6 +134,8 @@ struct serve {
 	/* serve_control */
 	uint64_t generation; /* of the database, when last looked at */
 	bool publish_due;
+	struct listening listening;
+	int64_t clock_set_at; /* when it last was, also before this start; 0: never */
 	int64_t wake_at; /* the first of the watched rollouts' */
 	struct watched *watched; /* when each running rollout is looked at, if nothing of its component changes */
 	size_t watched_count;
@@ -236,6 +239,7 @@ struct evaluation {
 	struct schedule_stage stages[PLAN_STAGES_MAX];
 	struct evaluated_member *members; /* every registered node, by name */
 	size_t count;
+	int64_t listens_since, clock_set_at; /* as in schedule_input */
 	struct gate_memory *gates; /* of the stage that is open last; NULL: none is */
 	struct schedule_decision decision;
 };
@@ -264,6 +268,8 @@ NODISCARD int documents_publish_orders_of(struct serve *s, const char *node);
 NODISCARD int documents_published_seq(struct serve *s, uint64_t *ret);
 
 /* --- serve_control.c --- */
+/* What is known of this host's clock from before. */
+NODISCARD int control_begin(struct serve *s);
 /* Look at the running rollouts and publish what changed, if anything did; cheap otherwise. */
 void control_tick(struct serve *s);
 void control_shorten(const struct serve *s, int *timeout_ms);

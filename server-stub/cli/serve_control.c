@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/cli/serve_rollouts.h"
 #include "server-stub/ingest/db.h"
@@ -396,12 +397,75 @@ int control_publish_now(struct serve *s)
 	return r;
 }
 
-void control_tick(struct serve *s)
+/* --- the clocks --- */
+
+int control_begin(struct serve *s)
 {
-	uint64_t start, took;
+	int64_t now = serve_now(s), jump;
+	int r = db_counter(s->db, "clock-set", &s->clock_set_at);
+
+	(void) listening_turn(&s->listening, now, serve_now_ms(s), &jump); /* the first one has no news */
+	/* It was ahead, and went back while nobody was here. */
+	if (r == 0 && s->clock_set_at > now) {
+		s->clock_set_at = now;
+		r = db_counter_set(s->db, "clock-set", now);
+	}
+	return r;
+}
+
+/* What waits for a time was counted by another clock: everything is looked at again. */
+static void clock_was_set(struct serve *s, int64_t jump)
+{
+	char text[160], span[40];
 	int64_t now = serve_now(s);
 	int r;
 
+	cli_span(span, sizeof(span), jump < 0 ? -jump : jump);
+	snprintf(text, sizeof(text), "the clock of the controller was set %s by %s: soaks that last begin again",
+		 jump < 0 ? "back" : "ahead", span);
+	log_warning("clock-set", "%s", text);
+	s->clock_set_at = now;
+	control_done(s);
+	s->watched_count = 0;
+	s->wake_at = s->publish_by = 0;
+	/* A start must still know it; if it cannot be stored, the disk has other troubles that are told. */
+	r = db_begin(s->db);
+	if (r == 0)
+		r = db_counter_set(s->db, "clock-set", now);
+	if (r == 0)
+		r = serve_record(s, "clock-set", NULL, NULL, text, "controller", "clock-set", text);
+	if (r == 0)
+		r = db_commit(s->db);
+	db_abort(s->db);
+	if (r < 0)
+		log_error("clock-set", "this could not be stored: %s (%s)", err_text(r), db_error(s->db));
+}
+
+static void mind_the_clocks(struct serve *s)
+{
+	int64_t jump = 0;
+
+	switch (listening_turn(&s->listening, serve_now(s), serve_now_ms(s), &jump)) {
+	case LISTENING_ON:
+		break;
+	case LISTENING_AFTER_GAP:
+		log_notice("listens-again",
+			   "nobody listened here for a while: the host slept, or we were stopped");
+		break;
+	case LISTENING_CLOCK_SET:
+		clock_was_set(s, jump);
+		break;
+	}
+}
+
+void control_tick(struct serve *s)
+{
+	uint64_t start, took;
+	int64_t now;
+	int r;
+
+	mind_the_clocks(s);
+	now = serve_now(s);
 	restore_tick(s);
 	start = serve_now_ms(s);
 	if ((db_generation(s->db) != s->generation || now >= s->wake_at) && start >= s->look_again_ms) {

@@ -106,6 +106,7 @@ static struct member_facts facts_of(const struct gather *g, const struct db_memb
 		.opened_at = opened_at,
 		.now = g->now,
 		.silent_after_s = g->e->plan.silent_after_s,
+		.listens_since = g->e->listens_since,
 	};
 }
 
@@ -164,16 +165,16 @@ static int gather_member(void *user, const struct db_member *row)
 		m->stored = row->is_member && row->acted >= m->acted && (row->acted || row->position == stage);
 	else
 		m->stored = !row->is_member || row->acted;
-	m->member = (struct schedule_member){ .stage = stage,
-					      .state = verdict.state,
-					      .silent = verdict.silent,
-					      .since = verdict.since,
-					      .added_at = row->added_at,
-					      .heard_at = facts.opened_at == 0		       ? 0
-							  : row->reported_at > facts.opened_at ? row->reported_at
-											       : facts.opened_at,
-					      .failing_at = row->failing_at,
-					      .restarts = row->restarts };
+	m->member = (struct schedule_member){
+		.stage = stage,
+		.state = verdict.state,
+		.silent = verdict.silent,
+		.since = verdict.since,
+		.added_at = row->added_at,
+		.heard_at = facts.opened_at == 0 ? 0 : member_silent_at(&facts) - (int64_t) facts.silent_after_s,
+		.failing_at = row->failing_at,
+		.restarts = row->restarts
+	};
 	return 0;
 }
 
@@ -234,7 +235,13 @@ int evaluation_input(const struct evaluation *e, enum rollout_state state, int64
 {
 	struct schedule_member *members = calloc(e->count ? e->count : 1, sizeof(*members));
 	struct schedule_input in = {
-		.plan = &e->plan, .state = state, .stages = e->stages, .members = members, .now = now
+		.plan = &e->plan,
+		.state = state,
+		.stages = e->stages,
+		.members = members,
+		.now = now,
+		.listens_since = e->listens_since,
+		.clock_set_at = e->clock_set_at,
 	};
 
 	if (!members)
@@ -301,7 +308,7 @@ static void find_opening(const struct serve *s, struct evaluation *e, int64_t no
 int evaluation_make(struct serve *s, const char *id, enum rollout_state state, const char *plan_json,
 		    struct evaluation *ret)
 {
-	struct evaluation e = { 0 };
+	struct evaluation e = { .listens_since = s->listening.since, .clock_set_at = s->clock_set_at };
 	struct gather g = { .serve = s, .id = id, .now = serve_now(s), .e = &e };
 	struct stage_list stages = { &e, 0 };
 	struct conf_error error;

@@ -129,3 +129,20 @@ int db_batch_end(struct db *db)
 	}
 	return r;
 }
+
+int db_counter(struct db *db, const char *name, int64_t *ret)
+{
+	int r;
+
+	*ret = 0;
+	r = sql_query(db, "SELECT value FROM counters WHERE name = ?1", sql_read_number, ret, "s", name);
+	return r > 0 ? 0 : r;
+}
+
+int db_counter_set(struct db *db, const char *name, int64_t value)
+{
+	return sql_change(db,
+			  "INSERT INTO counters (name, value) VALUES (?1, ?2)"
+			  " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+			  NULL, "si", name, value);
+}

@@ -39,6 +39,10 @@ void db_abort(struct db *db);
 NODISCARD int db_batch_begin(struct db *db);
 NODISCARD int db_batch_end(struct db *db);
 
+/* A number that outlives a start; 0 if it was never set. */
+NODISCARD int db_counter(struct db *db, const char *name, int64_t *ret);
+NODISCARD int db_counter_set(struct db *db, const char *name, int64_t value);
+
 /* Rises with every change that can matter to a rollout or an order. */
 uint64_t db_generation(const struct db *db);
 

@@ -1,6 +1,7 @@
 #include "server-stub/ingest/db_rollouts.h"
 
 #include "base/err.h"
+#include "server-stub/ingest/db.h"
 #include "server-stub/ingest/sql.h"
 
 #include <errno.h>
@@ -21,10 +22,7 @@ int db_next_seq(struct db *db, uint64_t floor, uint64_t *ret)
 	if ((int64_t) floor > highest)
 		highest = (int64_t) floor;
 	highest++;
-	r = sql_change(db,
-		       "INSERT INTO counters (name, value) VALUES ('seq', ?1)"
-		       " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-		       NULL, "i", highest);
+	r = db_counter_set(db, "seq", highest);
 	if (r < 0)
 		return r;
 	*ret = (uint64_t) highest;

@@ -182,6 +182,7 @@ struct gate_question {
 	size_t member_count;
 	size_t stage;
 	int64_t opened_at, now;
+	int64_t listens_since; /* the controller, without a gap; 0: always */
 	bool due; /* its stage is proved: it must hold */
 	bool patch;
 };

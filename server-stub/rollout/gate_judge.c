@@ -410,6 +410,8 @@ static void apply_policy(const struct gate_question *q, struct gate_answer *a)
 	}
 	if (!g->has_deadline)
 		return;
+	/* Nobody looked, and nobody could answer, while the controller was away. */
+	since = since > q->listens_since ? since : q->listens_since;
 	if (q->now - since < (int64_t) g->deadline_s) {
 		wake(a, since + (int64_t) g->deadline_s, q->now);
 		return;

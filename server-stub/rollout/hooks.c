@@ -32,6 +32,7 @@ const struct hook_kind hook_kinds[] = {
 	{ "enrolment-waits", true, "a new key asks to be a known node" },
 	{ "secret-used-twice", true, "two machines came with one join file" },
 	{ "backup-is-old", true, "nodes have seen what this controller has not" },
+	{ "clock-set", true, "the controller's clock jumped: soaks begin again" },
 	{ "order-to-confirm", true, "an order of a restored backup waits for a person" },
 	{ "order", false, "an order of support to one node, or the end of it" },
 	{ "published", false, "new metadata of a team" },

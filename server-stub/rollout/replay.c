@@ -71,6 +71,8 @@ int replay_write(const struct schedule_input *in, struct buf *out)
 
 	node_string(o, "state", rollout_state_name(in->state));
 	node_integer(o, "now", in->now);
+	node_integer(o, "listens_since", in->listens_since);
+	node_integer(o, "clock_set_at", in->clock_set_at);
 	list = node_array(o, "stages");
 	for (size_t k = 0; k < in->plan->stage_count; k++) {
 		row = node_array(list, NULL);
@@ -267,6 +269,9 @@ int replay_read(const void *text, size_t len, const struct plan *plan, struct re
 		return r;
 	}
 	*ret = out;
+	/* 0 in what was kept before they were. */
+	(void) json_integer(json_get(out.doc, "listens_since"), &ret->input.listens_since);
+	(void) json_integer(json_get(out.doc, "clock_set_at"), &ret->input.clock_set_at);
 	ret->input.plan = plan;
 	ret->input.state = (enum rollout_state) state;
 	ret->input.stages = ret->stages;

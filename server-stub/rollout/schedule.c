@@ -81,13 +81,24 @@ static enum member_state result_state(uint64_t number)
 	return MEMBER_FAILED_NODE; /* also numbers of a newer agent: not good, and not known to be the release */
 }
 
+/* What nobody listened to is no silence; but a controller that starts every hour must not hide one for ever. */
+int64_t member_silent_at(const struct member_facts *f)
+{
+	int64_t after = (int64_t) f->silent_after_s, at, caught_up;
+
+	at = (f->reported_at > f->opened_at ? f->reported_at : f->opened_at) + after;
+	caught_up = f->listens_since == 0
+			    ? at
+			    : f->listens_since + (after < SCHEDULE_CATCH_UP_S ? after : SCHEDULE_CATCH_UP_S);
+	return at > caught_up ? at : caught_up;
+}
+
 struct member_verdict member_judge(const struct member_facts *f)
 {
 	struct member_verdict v = { MEMBER_WAITING, false, 0 };
-	int64_t heard = f->reported_at > f->opened_at ? f->reported_at : f->opened_at;
 	bool under_way = f->under_way_to && str_eq(f->under_way_to, f->target), lost;
 
-	v.silent = f->opened_at > 0 && f->now - heard > (int64_t) f->silent_after_s;
+	v.silent = f->opened_at > 0 && f->now > member_silent_at(f);
 	if (f->quarantined) {
 		v.state = MEMBER_QUARANTINED;
 		return v;
@@ -359,6 +370,29 @@ static bool silence_holds_it(const struct schedule_input *in, size_t k, struct s
 	return true;
 }
 
+/*
+ * When the soak of a stage ends that was proved at `proved`. Hours that the clock jumped over are none: the soak of the
+ * stage that is open last begins again. What came in while nobody listened is heard before it ends. *ret_why: what
+ * moved it, for the sentence.
+ */
+static int64_t soak_end(const struct schedule_input *in, size_t k, int64_t proved, const char **ret_why)
+{
+	int64_t soak = (int64_t) in->plan->stages[k].soak_s, set = in->clock_set_at, end, caught_up;
+	bool last = k + 1 == in->plan->stage_count || !in->stages[k + 1].open;
+
+	*ret_why = "";
+	if (set > 0 && soak > 0 && (proved > in->now || (last && proved < set))) {
+		*ret_why = ", as the clock of the controller was set";
+		proved = set;
+	}
+	end = proved + soak;
+	caught_up = in->listens_since + (soak < SCHEDULE_CATCH_UP_S ? soak : SCHEDULE_CATCH_UP_S);
+	if (!last || in->listens_since == 0 || end >= caught_up)
+		return end;
+	*ret_why = ", as the controller listens again only for a short time";
+	return caught_up;
+}
+
 /* Has every node of stage `k` proved the release? If not, *ret says what is waited for. */
 static bool nodes_have_proved_it(const struct schedule_input *in, size_t k, struct schedule_decision *ret)
 {
@@ -366,7 +400,8 @@ static bool nodes_have_proved_it(const struct schedule_input *in, size_t k, stru
 	const struct schedule_member *pending = NULL, *young = NULL;
 	size_t own = 0, good = 0, waiting = 0;
 	bool silence = silence_holds_it(in, k, ret);
-	int64_t last_good = in->stages[k].opened_at;
+	int64_t last_good = in->stages[k].opened_at, end;
+	const char *moved;
 	char stamp[TIMESTAMP_LEN + 1], text[GATE_TEXT];
 
 	for (size_t i = 0; i < in->member_count; i++) {
@@ -418,11 +453,12 @@ static bool nodes_have_proved_it(const struct schedule_input *in, size_t k, stru
 			 "stage '%s' has no node that proved the release, and no data is no success", stage->name);
 		return false;
 	}
-	timestamp_format(stamp, last_good + (int64_t) stage->soak_s);
-	if (in->now - last_good < (int64_t) stage->soak_s) {
-		snprintf(ret->why, sizeof(ret->why), "stage '%s' soaks until %s", stage->name, stamp);
+	end = soak_end(in, k, last_good, &moved);
+	timestamp_format(stamp, end);
+	if (in->now < end) {
+		snprintf(ret->why, sizeof(ret->why), "stage '%s' soaks until %s%s", stage->name, stamp, moved);
 		note(ret, BUILT_IN_SOAK, GATE_INCONCLUSIVE, ret->why);
-		wait_until(ret, last_good + (int64_t) stage->soak_s);
+		wait_until(ret, end);
 		return false;
 	}
 	snprintf(text, sizeof(text), "it soaked until %s", stamp);
@@ -480,6 +516,7 @@ static const struct gate_answer *ask(const struct schedule_input *in, size_t k, 
 		.stage = k,
 		.opened_at = in->stages[k].opened_at,
 		.now = in->now,
+		.listens_since = in->listens_since,
 		.due = due,
 		.patch = in->plan->kind == ROLLOUT_PATCH,
 	};

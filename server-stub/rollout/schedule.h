@@ -57,10 +57,18 @@ struct member_facts {
 	int64_t opened_at; /* of its stage */
 	int64_t now;
 	uint64_t silent_after_s;
+	int64_t listens_since; /* as in schedule_input */
 };
+/*
+ * A controller that comes up, or wakes, hears within this time what its nodes had to say while nobody listened: what
+ * waits is sent at once, and nodes without a broker ask every 15 minutes.
+ */
+enum { SCHEDULE_CATCH_UP_S = 20 * 60 };
+/* When a node that tells nothing begins to be silent, for a controller that listens since then. */
+int64_t member_silent_at(const struct member_facts *f);
 struct member_verdict {
 	enum member_state state;
-	bool silent; /* no report for longer than silent_after since its stage opened */
+	bool silent; /* no report for longer than silent_after since its stage opened, and somebody listened */
 	int64_t since; /* GOOD: when that became known */
 };
 struct member_verdict member_judge(const struct member_facts *f);
@@ -102,6 +110,8 @@ struct schedule_input {
 	const struct schedule_member *members;
 	size_t member_count;
 	int64_t now;
+	/* Since then the controller has listened without a gap, and since then its clock was not set; 0: always. */
+	int64_t listens_since, clock_set_at;
 	/* Of the stage that is open last; for the others nothing is asked any more. */
 	const struct gate_facts *gates;
 	size_t gate_count;

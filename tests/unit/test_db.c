@@ -608,6 +608,24 @@ static int read_state(void *user, const struct db_rollout *row)
 	return 0;
 }
 
+static void numbers_are_kept_by_name(void **state)
+{
+	struct db *db = *state;
+	int64_t n = 7;
+	uint64_t seq = 0;
+
+	assert_int_equal(db_counter(db, "clock-set", &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(db_counter_set(db, "clock-set", 1764000000), 0);
+	assert_int_equal(db_counter_set(db, "clock-set", 1764000001), 0);
+	assert_int_equal(db_next_seq(db, 0, &seq), 0);
+	assert_int_equal(seq, 1);
+	assert_int_equal(db_counter(db, "clock-set", &n), 0);
+	assert_int_equal(n, 1764000001);
+	assert_int_equal(db_counter(db, "seq", &n), 0);
+	assert_int_equal(n, 1);
+}
+
 static void rollouts_have_stages_and_a_state(void **state)
 {
 	struct db *db = *state;
@@ -1286,6 +1304,7 @@ int main(void)
 		T(callbacks_stop_and_nest),
 		T(a_result_is_stored_once),
 		T(seq_rises_and_never_goes_back),
+		T(numbers_are_kept_by_name),
 		T(rollouts_have_stages_and_a_state),
 		T(members_bring_all_that_is_known),
 		T(a_skip_is_of_one_rollout_and_can_be_taken_back),

@@ -607,6 +607,11 @@ static void on_inconclusive_has_a_deadline(void **state)
 	set_scene(&s, "{http: {url: 'https://example.org/'}, on_inconclusive: pass, deadline: 11m}");
 	expect(&s, GATE_INCONCLUSIVE, GATE_WAITS, "nothing was seen");
 	s.q.now = NOW + 60;
+	/* It runs while somebody listens: what nobody looked at for a night was not looked at in vain. */
+	s.q.listens_since = NOW;
+	expect(&s, GATE_INCONCLUSIVE, GATE_WAITS, "nothing was seen");
+	assert_int_equal(answer(&s).wake_at, NOW + 660);
+	s.q.listens_since = NOW - 600;
 	expect(&s, GATE_INCONCLUSIVE, GATE_GOES_ON, "without");
 	plan_done(&s.plan);
 }

@@ -136,6 +136,34 @@ static void silence_counts_from_the_opening(void **state)
 	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
 }
 
+static void what_nobody_listened_to_is_no_silence(void **state)
+{
+	struct member_facts f = facts();
+
+	(void) state;
+	/* The controller was away when this node was in the middle, and is back. */
+	f.reported_at = NOW - 100000;
+	f.opened_at = NOW - 200000;
+	f.under_way_to = "1.1.0";
+	f.under_way_state = "probation";
+	assert_int_equal(member_judge(&f).state, MEMBER_LOST);
+	f.listens_since = NOW - 60;
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+	assert_false(member_judge(&f).silent);
+	f.listens_since = NOW - 61;
+	assert_int_equal(member_judge(&f).state, MEMBER_LOST);
+	/* Who starts again and again learns of it all the same: what waited is told within minutes. */
+	f.silent_after_s = 86400;
+	f.listens_since = NOW - SCHEDULE_CATCH_UP_S;
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+	f.listens_since--;
+	assert_int_equal(member_judge(&f).state, MEMBER_LOST);
+	/* A node that spoke since is silent from then on. */
+	f.reported_at = NOW - 86400;
+	assert_int_equal(member_judge(&f).state, MEMBER_UNDER_WAY);
+	assert_int_equal(member_silent_at(&f), NOW);
+}
+
 static void orders_quarantine_and_refusals(void **state)
 {
 	struct member_facts f = facts();
@@ -430,6 +458,74 @@ static void only_what_failed_by_the_release_returns_by_itself(void **state)
 	assert_int_equal(d.undo, 0);
 }
 
+static void hours_without_a_listener_are_no_soak(void **state)
+{
+	struct schedule_decision d;
+	struct fixture f;
+
+	(void) state;
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "++-", "0G 1G 2W", 0, 10, 0, 0, "" });
+	f.in.listens_since = NOW - 49;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_NOTHING);
+	assert_int_equal(d.stage, 1);
+	assert_non_null(strstr(d.why, "soaks until"));
+	assert_non_null(strstr(d.why, "listens again"));
+	assert_int_equal(d.wake_at, NOW + 1);
+	f.in.now = d.wake_at;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+	/* Of a long soak what was not heard must have come in. */
+	f.in.now = NOW;
+	f.in.listens_since = NOW - 10;
+	f.plan_stages[1].soak_s = 86400;
+	f.stages[1].opened_at = f.members[1].since = NOW - 86400;
+	schedule(&f.in, &d);
+	assert_int_equal(d.wake_at, NOW - 10 + SCHEDULE_CATCH_UP_S);
+	/* And where it would have gone on anyway, nothing changes. */
+	f.members[1].since = NOW - 100;
+	schedule(&f.in, &d);
+	assert_int_equal(d.wake_at, NOW - 100 + 86400);
+	assert_null(strstr(d.why, "listens again"));
+	f.plan_stages[1].soak_s = 0;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+}
+
+static void hours_that_a_clock_jumped_over_are_no_soak(void **state)
+{
+	struct schedule_decision d;
+	struct fixture f;
+
+	(void) state;
+	/* Ahead: it seems to have soaked. */
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "++-", "0G 1G 2W", 0, 10, 0, 0, "" });
+	f.in.clock_set_at = NOW - 20;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_NOTHING);
+	assert_int_equal(d.stage, 1);
+	assert_non_null(strstr(d.why, "clock of the controller was set"));
+	assert_int_equal(d.wake_at, NOW + 30);
+	/* What became good since counts from then. */
+	f.members[1].since = NOW - 10;
+	schedule(&f.in, &d);
+	assert_int_equal(d.wake_at, NOW + 40);
+	/* Back: it was proved in days that are still to come, in an earlier stage too. */
+	f.members[0].since = NOW + 100000;
+	f.members[1].since = NOW + 100000;
+	schedule(&f.in, &d);
+	assert_int_equal(d.wake_at, NOW + 30);
+	f.in.now = NOW + 30;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+	/* Where nothing soaks there is nothing to begin again. */
+	build(&f, &(struct row){ ROLLOUT_RUNNING, "+-", "0G 1W", 0, 10, 0, 0, "" });
+	f.plan_stages[0].soak_s = 0;
+	f.in.clock_set_at = NOW - 1;
+	schedule(&f.in, &d);
+	assert_int_equal(d.action, SCHEDULE_OPEN);
+}
+
 static void waiting_for_time_says_until_when(void **state)
 {
 	struct schedule_decision d;
@@ -566,7 +662,9 @@ static void a_decision_is_made_again_from_what_was_kept(void **state)
 				     .stages = stages,
 				     .members = members,
 				     .member_count = 3,
-				     .now = 3000 };
+				     .now = 3000,
+				     .listens_since = 2999,
+				     .clock_set_at = 900 };
 	schedule(&in, &first);
 	assert_int_equal(replay_write(&in, &kept), 0);
 	assert_int_equal(replay_read(kept.data, kept.len, &plan, &past), 0);
@@ -577,6 +675,8 @@ static void a_decision_is_made_again_from_what_was_kept(void **state)
 	assert_string_equal(past.members[1].detail, "it \"says\" so");
 	assert_true(past.members[2].silent);
 	assert_int_equal(past.stages[1].opens_at, 7);
+	assert_int_equal(past.input.listens_since, 2999);
+	assert_int_equal(past.input.clock_set_at, 900);
 	assert_null(past.members[0].detail);
 	/* Later, while nothing else happened: the soak is over. */
 	assert_int_equal(first.action, SCHEDULE_NOTHING);
@@ -607,6 +707,9 @@ int main(void)
 		cmocka_unit_test(a_failure_may_pause_instead),
 		cmocka_unit_test(a_stage_with_a_zone_waits_for_its_night),
 		cmocka_unit_test(only_what_failed_by_the_release_returns_by_itself),
+		cmocka_unit_test(what_nobody_listened_to_is_no_silence),
+		cmocka_unit_test(hours_without_a_listener_are_no_soak),
+		cmocka_unit_test(hours_that_a_clock_jumped_over_are_no_soak),
 		cmocka_unit_test(waiting_for_time_says_until_when),
 		cmocka_unit_test(no_fleet_breaks_the_rules),
 	};
