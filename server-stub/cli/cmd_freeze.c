@@ -53,47 +53,43 @@ static int cmd_freeze_add(int argc, char **argv)
 		.example = "selfright freeze --site oslo --reason 'the customer moves house' --until 2d",
 		.options = options,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
+	CLEANUP(change_done)
+	struct change x = { 0 };
 	struct labels labels = { 0 };
 	char stamp[TIMESTAMP_LEN + 1];
-	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = change_open(&command, argc, argv, NULL, NULL, &x);
 
 	if (r >= 0)
 		return r;
-	r = fleet_need_reason(&c, reason);
+	r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
 	if (!all && !site && !component && label_values.count == 0)
-		return cli_fail(&c, CLI_USAGE,
+		return cli_fail(&x.c, CLI_USAGE,
 				"say what is frozen: --all, --site S, --label NAME=VALUE or --component NAME");
 	if (all && (site || label_values.count))
-		return cli_fail(&c, CLI_USAGE, "--all and --site or --label exclude each other");
-	r = fleet_labels(&c, "label", &label_values, &labels);
+		return cli_fail(&x.c, CLI_USAGE, "--all and --site or --label exclude each other");
+	r = fleet_labels(&x.c, "label", &label_values, &labels);
 	if (r < 0 && site && labels_set(&labels, "site", site) < 0)
-		r = cli_fail(&c, CLI_USAGE, "'%s' is no label's value", site);
+		r = cli_fail(&x.c, CLI_USAGE, "'%s' is no label's value", site);
 	if (r < 0 && component)
-		r = fleet_check_id(&c, "component", component);
+		r = fleet_check_id(&x.c, "component", component);
 	if (r < 0 && until && !read_until(until, stamp))
-		r = cli_fail(&c, CLI_USAGE, "--until takes 2d, 12h, or a time like 2026-12-01T08:00:00Z");
+		r = cli_fail(&x.c, CLI_USAGE, "--until takes 2d, 12h, or a time like 2026-12-01T08:00:00Z");
 	if (r < 0) {
-		labels_write(&labels, json_build_root(b), "labels");
+		labels_write(&labels, x.request, "labels");
 		if (component)
-			node_string(node_array(json_build_root(b), "components"), NULL, component);
-		node_string(json_build_root(b), "reason", reason);
+			node_string(node_array(x.request, "components"), NULL, component);
 		if (until)
-			node_string(json_build_root(b), "until", stamp);
-		r = fleet_send(&c, "POST", "/v1/freeze", b, &answer);
+			node_string(x.request, "until", stamp);
+		r = change_send(&x, "POST", "/v1/freeze");
 	}
 	labels_done(&labels);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "frozen: %s; lift it with: selfright freeze lift %s", fleet_text(answer, "id"),
-		fleet_text(answer, "id"));
-	fleet_say_published(&c, answer);
+	cli_say(&x.c, "frozen: %s; lift it with: selfright freeze lift %s", fleet_text(x.answer, "id"),
+		fleet_text(x.answer, "id"));
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 
@@ -167,30 +163,26 @@ static int cmd_freeze_lift(int argc, char **argv)
 		.options = options,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
+	CLEANUP(change_done)
+	struct change x = { 0 };
 	int64_t count = 0;
-	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	int r = change_open(&command, argc, argv, NULL, NULL, &x);
 
 	if (r >= 0)
 		return r;
-	if (all == (c.arg_count == 1))
-		return cli_fail(&c, CLI_USAGE, "name one freeze, or --all; selfright freeze list shows them");
-	r = fleet_need_reason(&c, reason);
+	if (all == (x.c.arg_count == 1))
+		return cli_fail(&x.c, CLI_USAGE, "name one freeze, or --all; selfright freeze list shows them");
+	r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
-	if (c.arg_count)
-		node_string(json_build_root(b), "id", c.args[0]);
-	node_string(json_build_root(b), "reason", reason);
-	r = fleet_send(&c, "DELETE", "/v1/freeze", b, &answer);
+	if (x.c.arg_count)
+		node_string(x.request, "id", x.c.args[0]);
+	r = change_send(&x, "DELETE", "/v1/freeze");
 	if (r != CLI_OK)
 		return r;
-	(void) json_integer(json_get(answer, "lifted"), &count);
-	cli_say(&c, "%lld freeze%s lifted", (long long) count, count == 1 ? "" : "s");
-	fleet_say_published(&c, answer);
+	(void) json_integer(json_get(x.answer, "lifted"), &count);
+	cli_say(&x.c, "%lld freeze%s lifted", (long long) count, count == 1 ? "" : "s");
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 

@@ -9,27 +9,14 @@
 
 #include <stdio.h>
 
-enum { PATH_BYTES = 256 };
-
 static const char *reason;
 
 /* How these begin: a node, and why. */
-static int open_node(const struct cli_command *command, int argc, char **argv, struct cli *ret)
+static int open_node(const struct cli_command *command, int argc, char **argv, struct change *ret)
 {
-	int r = fleet_open(command, argc, argv, "node", NULL, ret);
+	int r = change_open(command, argc, argv, "node", NULL, ret);
 
-	return r < 0 ? fleet_need_reason(ret, reason) : r;
-}
-
-/* And how they go on: what `b` holds, and the reason, to the node's `part` ("/trust"; "": itself). */
-static int send_to_node(const struct cli *c, const char *method, const char *part, struct json_build *b,
-			struct json **ret_answer)
-{
-	char path[PATH_BYTES];
-
-	snprintf(path, sizeof(path), "/v1/nodes/%s%s", c->args[0], part);
-	node_string(json_build_root(b), "reason", reason);
-	return fleet_send(c, method, path, b, ret_answer);
+	return r < 0 ? change_need_reason(ret, reason) : r;
 }
 
 static int cmd_node_trust(int argc, char **argv)
@@ -47,16 +34,15 @@ static int cmd_node_trust(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	struct cli c;
-	int r = open_node(&command, argc, argv, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = open_node(&command, argc, argv, &x);
 
 	if (r >= 0)
 		return r;
-	r = send_to_node(&c, "POST", "/trust", b, NULL);
+	r = change_send(&x, "POST", "/v1/nodes/%s/trust", x.c.args[0]);
 	if (r == CLI_OK)
-		cli_say(&c, "%s is trusted again", c.args[0]);
+		cli_say(&x.c, "%s is trusted again", x.c.args[0]);
 	return r;
 }
 
@@ -81,18 +67,18 @@ static int cmd_node_release(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	struct cli c;
-	int r = open_node(&command, argc, argv, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = open_node(&command, argc, argv, &x);
 
 	if (r >= 0)
 		return r;
 	if (refuse)
-		node_bool(json_build_root(b), "refuse", true);
-	r = send_to_node(&c, "POST", "/release", b, NULL);
+		node_bool(x.request, "refuse", true);
+	r = change_send(&x, "POST", "/v1/nodes/%s/release", x.c.args[0]);
 	if (r == CLI_OK)
-		cli_say(&c, refuse ? "no key gets in with the secret of %s" : "the new key is %s now", c.args[0]);
+		cli_say(&x.c, refuse ? "no key gets in with the secret of %s" : "the new key is %s now",
+			x.c.args[0]);
 	return r;
 }
 
@@ -114,16 +100,15 @@ static int cmd_node_release_lease(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	struct cli c;
-	int r = open_node(&command, argc, argv, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = open_node(&command, argc, argv, &x);
 
 	if (r >= 0)
 		return r;
-	r = send_to_node(&c, "DELETE", "/lease", b, NULL);
+	r = change_send(&x, "DELETE", "/v1/nodes/%s/lease", x.c.args[0]);
 	if (r == CLI_OK)
-		cli_say(&c, "the place of %s is free", c.args[0]);
+		cli_say(&x.c, "the place of %s is free", x.c.args[0]);
 	return r;
 }
 
@@ -147,24 +132,21 @@ static int cmd_node_remove(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	struct cli c;
-	int r = open_node(&command, argc, argv, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = open_node(&command, argc, argv, &x);
 
 	if (r >= 0)
 		return r;
-	r = send_to_node(&c, "DELETE", "", b, &answer);
+	r = change_send(&x, "DELETE", "/v1/nodes/%s", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "%s is no longer in the fleet", c.args[0]);
-	if (json_bool(json_get(answer, "external_broker"), false))
-		cli_say(&c,
+	cli_say(&x.c, "%s is no longer in the fleet", x.c.args[0]);
+	if (json_bool(json_get(x.answer, "external_broker"), false))
+		cli_say(&x.c,
 			"the broker is not ours: deny %s there as well, its certificate is valid until it expires",
-			c.args[0]);
-	fleet_say_published(&c, answer);
+			x.c.args[0]);
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 

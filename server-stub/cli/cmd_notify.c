@@ -6,11 +6,10 @@
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/fleet.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 256, WAIT_MS = 45000, LOOK_MS = 200 };
+enum { WAIT_MS = 45000, LOOK_MS = 200 };
 
 static const struct json *find_hook(const struct json *answer, const char *name)
 {
@@ -111,19 +110,14 @@ static int cmd_notify_test(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "hook", NULL, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, "hook", NULL, &x);
 
 	if (r >= 0)
 		return r;
-	snprintf(path, sizeof(path), "/v1/notify/%s/test", c.args[0]);
-	r = fleet_send(&c, "POST", path, b, &answer);
-	return r == CLI_OK ? follow(&c, c.args[0], answer) : r;
+	r = change_send(&x, "POST", "/v1/notify/%s/test", x.c.args[0]);
+	return r == CLI_OK ? follow(&x.c, x.c.args[0], x.answer) : r;
 }
 
 int cmd_notify(int argc, char **argv)

@@ -7,10 +7,6 @@
 #include "server-stub/cli/cmd_rollout.h"
 #include "server-stub/cli/fleet.h"
 
-#include <stdio.h>
-
-enum { PATH_BYTES = 256 };
-
 static const char *reason;
 static bool undo_anyway;
 static struct cli_values undo_stages;
@@ -19,33 +15,27 @@ static struct cli_values undo_stages;
 static int change(const struct cli_command *command, const char *verb, const struct cli_values *stages, int argc,
 		  char **argv)
 {
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(command, argc, argv, "rollout", NULL, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(command, argc, argv, "rollout", NULL, &x);
 
 	if (r < 0)
-		r = fleet_need_reason(&c, reason);
+		r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
-	node_string(json_build_root(b), "reason", reason);
 	if (undo_anyway)
-		node_bool(json_build_root(b), "yes", true);
+		node_bool(x.request, "yes", true);
 	if (stages && stages->count) {
-		struct json_node *list = node_array(json_build_root(b), "stages");
+		struct json_node *list = node_array(x.request, "stages");
 
 		for (size_t i = 0; i < stages->count; i++)
 			node_string(list, NULL, stages->items[i]);
 	}
-	snprintf(path, sizeof(path), "/v1/rollouts/%s/%s", c.args[0], verb);
-	r = fleet_send(&c, "POST", path, b, &answer);
+	r = change_send(&x, "POST", "/v1/rollouts/%s/%s", x.c.args[0], verb);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "rollout %s is %s", fleet_text(answer, "id"), fleet_text(answer, "now"));
-	fleet_say_published(&c, answer);
+	cli_say(&x.c, "rollout %s is %s", fleet_text(x.answer, "id"), fleet_text(x.answer, "now"));
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 
@@ -119,28 +109,22 @@ static int cmd_skip(int argc, char **argv)
 		.min_args = 2,
 		.max_args = 2,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "rollout", "node", &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, "rollout", "node", &x);
 
 	if (r >= 0)
 		return r;
-	r = fleet_need_reason(&c, reason);
+	r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
-	node_string(json_build_root(b), "node", c.args[1]);
-	node_string(json_build_root(b), "reason", reason);
-	node_bool(json_build_root(b), "withdraw", withdraw);
-	snprintf(path, sizeof(path), "/v1/rollouts/%s/skip", c.args[0]);
-	r = fleet_send(&c, "POST", path, b, &answer);
+	node_string(x.request, "node", x.c.args[1]);
+	node_bool(x.request, "withdraw", withdraw);
+	r = change_send(&x, "POST", "/v1/rollouts/%s/skip", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "%s is %s by rollout %s", c.args[1], fleet_text(answer, "now"), c.args[0]);
-	fleet_say_published(&c, answer);
+	cli_say(&x.c, "%s is %s by rollout %s", x.c.args[1], fleet_text(x.answer, "now"), x.c.args[0]);
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 
@@ -171,32 +155,26 @@ static int cmd_answer(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "rollout", NULL, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, "rollout", NULL, &x);
 
 	if (r >= 0)
 		return r;
 	if (!gate || pass + fail + waive != 1)
-		return cli_fail(&c, CLI_USAGE, "say which --gate NAME, and one of --pass, --fail and --waive");
-	r = fleet_need_reason(&c, reason);
+		return cli_fail(&x.c, CLI_USAGE, "say which --gate NAME, and one of --pass, --fail and --waive");
+	r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
-	node_string(json_build_root(b), "gate", gate);
+	node_string(x.request, "gate", gate);
 	if (stage)
-		node_string(json_build_root(b), "stage", stage);
-	node_string(json_build_root(b), "answer", pass ? "pass" : fail ? "fail" : "waive");
-	node_string(json_build_root(b), "reason", reason);
-	snprintf(path, sizeof(path), "/v1/rollouts/%s/answer", c.args[0]);
-	r = fleet_send(&c, "POST", path, b, &answer);
+		node_string(x.request, "stage", stage);
+	node_string(x.request, "answer", pass ? "pass" : fail ? "fail" : "waive");
+	r = change_send(&x, "POST", "/v1/rollouts/%s/answer", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "gate %s of stage %s: %s", fleet_text(answer, "gate"), fleet_text(answer, "stage"),
-		fleet_text(answer, "answer"));
+	cli_say(&x.c, "gate %s of stage %s: %s", fleet_text(x.answer, "gate"), fleet_text(x.answer, "stage"),
+		fleet_text(x.answer, "answer"));
 	return CLI_OK;
 }
 

@@ -9,13 +9,15 @@
 #include "os/os.h"
 #include "server-stub/rollout/plan.h"
 
+#include <errno.h>
 #include <pwd.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { BODY_MAX = 1024 * 1024 };
+enum { BODY_MAX = 1024 * 1024, PATH_BYTES = 256 };
 
 const char *fleet_by(void)
 {
@@ -103,6 +105,45 @@ int fleet_send(const struct cli *c, const char *method, const char *path, struct
 	*ret = parsed;
 	parsed = NULL;
 	return CLI_OK;
+}
+
+int change_open(const struct cli_command *command, int argc, char **argv, const char *first, const char *second,
+		struct change *ret)
+{
+	int r = first ? fleet_open(command, argc, argv, first, second, &ret->c)
+		      : cli_open(command, argc, argv, &ret->c);
+
+	if (r >= 0)
+		return r;
+	ret->build = json_build_new();
+	ret->request = json_build_root(ret->build);
+	return ret->build ? -1 : cli_fail_error(&ret->c, -ENOMEM, "the request");
+}
+
+int change_need_reason(struct change *x, const char *reason)
+{
+	int r = fleet_need_reason(&x->c, reason);
+
+	if (r < 0)
+		node_string(x->request, "reason", reason);
+	return r;
+}
+
+int change_send(struct change *x, const char *method, const char *path, ...)
+{
+	char text[PATH_BYTES];
+	va_list ap;
+
+	va_start(ap, path);
+	(void) vsnprintf(text, sizeof(text), path, ap); /* ids are short */
+	va_end(ap);
+	return fleet_send(&x->c, method, text, x->build, &x->answer);
+}
+
+void change_done(struct change *x)
+{
+	json_build_free(x->build);
+	json_free(x->answer);
 }
 
 void fleet_plan_lines(const struct plan *plan, const char *path, struct json_node *request)

@@ -48,6 +48,25 @@ NODISCARD int fleet_open(const struct cli_command *command, int argc, char **arg
 NODISCARD int fleet_send(const struct cli *c, const char *method, const char *path, struct json_build *body,
 			 struct json **ret);
 
+/*
+ * A command that changes something of the fleet: what was said on its line, the request it makes of that, and the
+ * answer. CLEANUP(change_done) struct change x = { 0 };
+ */
+struct change {
+	struct cli c;
+	struct json_build *build; /* of the request */
+	struct json_node *request; /* its object */
+	struct json *answer; /* once it was sent */
+};
+/* It begins as with fleet_open(); `first` NULL: its arguments are no ids, or may be missing. */
+NODISCARD int change_open(const struct cli_command *command, int argc, char **argv, const char *first,
+			  const char *second, struct change *ret);
+/* Why: as with fleet_need_reason(), and it goes into the request. */
+NODISCARD int change_need_reason(struct change *x, const char *reason);
+/* Send it, as with fleet_send(), to the path. CLI_OK, or the exit code. */
+NODISCARD int change_send(struct change *x, const char *method, const char *path, ...) PRINTF_LIKE(3, 4);
+void change_done(struct change *x);
+
 /* Where a plan's stages stand in the file it was read from, so that the controller's complaints can name them. */
 void fleet_plan_lines(const struct plan *plan, const char *path, struct json_node *request);
 

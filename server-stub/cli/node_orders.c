@@ -92,55 +92,49 @@ int cmd_node_rollback(int argc, char **argv)
 		.min_args = 2,
 		.max_args = 2,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "node", "component", &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, "node", "component", &x);
 
 	if (r >= 0)
 		return r;
-	snprintf(path, sizeof(path), "/v1/nodes/%s/rollback", c.args[0]);
-	node_string(json_build_root(b), "component", c.args[1]);
+	node_string(x.request, "component", x.c.args[1]);
 	if (withdraw) {
-		r = fleet_send(&c, "DELETE", path, b, &answer);
+		r = change_send(&x, "DELETE", "/v1/nodes/%s/rollback", x.c.args[0]);
 		if (r == CLI_OK) {
-			cli_say(&c,
+			cli_say(&x.c,
 				"%s may take rollouts of %s again; the version it left stays denied there, until: "
 				"selfright node retry %s %s --reason TEXT",
-				c.args[0], c.args[1], c.args[0], c.args[1]);
-			fleet_say_published(&c, answer);
+				x.c.args[0], x.c.args[1], x.c.args[0], x.c.args[1]);
+			fleet_say_published(&x.c, x.answer);
 		}
 		return r;
 	}
 	if (!to || !version_is_valid(to) || (from && !version_is_valid(from)))
 		return cli_fail(
-			&c, CLI_USAGE,
+			&x.c, CLI_USAGE,
 			"--to VERSION is needed, e.g. --to 1.1.0; selfright node show %s lists what was good",
-			c.args[0]);
-	r = fleet_need_reason(&c, reason);
+			x.c.args[0]);
+	r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
-	node_string(json_build_root(b), "to", to);
+	node_string(x.request, "to", to);
 	if (force)
-		node_bool(json_build_root(b), "force", true);
+		node_bool(x.request, "force", true);
 	if (restore_data)
-		node_bool(json_build_root(b), "restore_data", true);
+		node_bool(x.request, "restore_data", true);
 	if (from)
-		node_string(json_build_root(b), "from", from);
-	node_string(json_build_root(b), "reason", reason);
-	r = fleet_send(&c, "POST", path, b, &answer);
+		node_string(x.request, "from", from);
+	r = change_send(&x, "POST", "/v1/nodes/%s/rollback", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c,
+	cli_say(&x.c,
 		"%s is ordered back from %s %s to %s and stays there; end it with: selfright node rollback %s %s "
 		"--withdraw%s",
-		c.args[0], c.args[1], fleet_text(answer, "from"), to, c.args[0], c.args[1],
-		json_bool(json_get(answer, "pin_withdrawn"), false) ? " (the pin of it is withdrawn)" : "");
-	fleet_say_published(&c, answer);
-	return wait ? follow(&c, c.args[0], c.args[1], to) : CLI_OK;
+		x.c.args[0], x.c.args[1], fleet_text(x.answer, "from"), to, x.c.args[0], x.c.args[1],
+		json_bool(json_get(x.answer, "pin_withdrawn"), false) ? " (the pin of it is withdrawn)" : "");
+	fleet_say_published(&x.c, x.answer);
+	return wait ? follow(&x.c, x.c.args[0], x.c.args[1], to) : CLI_OK;
 }
 
 int cmd_node_pin(int argc, char **argv)
@@ -172,39 +166,33 @@ int cmd_node_pin(int argc, char **argv)
 		.min_args = 2,
 		.max_args = 2,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "node", "component", &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, "node", "component", &x);
 
 	if (r >= 0)
 		return r;
-	snprintf(path, sizeof(path), "/v1/nodes/%s/pin", c.args[0]);
-	node_string(json_build_root(b), "component", c.args[1]);
+	node_string(x.request, "component", x.c.args[1]);
 	if (!withdraw) {
 		if (version && !version_is_valid(version))
-			return cli_fail(&c, CLI_USAGE, "--version is a version, e.g. --version 1.1.0");
-		r = fleet_need_reason(&c, reason);
+			return cli_fail(&x.c, CLI_USAGE, "--version is a version, e.g. --version 1.1.0");
+		r = change_need_reason(&x, reason);
 		if (r >= 0)
 			return r;
-		node_string(json_build_root(b), "version", version);
-		node_string(json_build_root(b), "reason", reason);
+		node_string(x.request, "version", version);
 		if (force)
-			node_bool(json_build_root(b), "force", true);
+			node_bool(x.request, "force", true);
 	}
-	r = fleet_send(&c, withdraw ? "DELETE" : "POST", path, b, &answer);
+	r = change_send(&x, withdraw ? "DELETE" : "POST", "/v1/nodes/%s/pin", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
 	if (withdraw)
-		cli_say(&c, "%s follows rollouts of %s again", c.args[0], c.args[1]);
+		cli_say(&x.c, "%s follows rollouts of %s again", x.c.args[0], x.c.args[1]);
 	else
-		cli_say(&c, "%s keeps %s %s; end it with: selfright node pin %s %s --withdraw", c.args[0],
-			c.args[1], fleet_text(answer, "to"), c.args[0], c.args[1]);
-	fleet_say_published(&c, answer);
-	return wait && !withdraw ? follow(&c, c.args[0], c.args[1], fleet_text(answer, "to")) : CLI_OK;
+		cli_say(&x.c, "%s keeps %s %s; end it with: selfright node pin %s %s --withdraw", x.c.args[0],
+			x.c.args[1], fleet_text(x.answer, "to"), x.c.args[0], x.c.args[1]);
+	fleet_say_published(&x.c, x.answer);
+	return wait && !withdraw ? follow(&x.c, x.c.args[0], x.c.args[1], fleet_text(x.answer, "to")) : CLI_OK;
 }
 
 int cmd_node_hold(int argc, char **argv)
@@ -227,35 +215,30 @@ int cmd_node_hold(int argc, char **argv)
 		.min_args = 1,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES], until[21];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "node", NULL, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	char until[21];
+	int r = change_open(&command, argc, argv, "node", NULL, &x);
 
 	if (r >= 0)
 		return r;
-	snprintf(path, sizeof(path), "/v1/nodes/%s/hold", c.args[0]);
 	if (!withdraw) {
-		r = fleet_need_reason(&c, reason);
+		r = change_need_reason(&x, reason);
 		if (r >= 0)
 			return r;
 		if (span == 0)
-			return cli_fail(&c, CLI_USAGE, "say how long with --for, e.g. --for 2d");
+			return cli_fail(&x.c, CLI_USAGE, "say how long with --for, e.g. --for 2d");
 		fleet_after(span, until);
-		node_string(json_build_root(b), "until", until);
-		node_string(json_build_root(b), "reason", reason);
+		node_string(x.request, "until", until);
 	}
-	r = fleet_send(&c, withdraw ? "DELETE" : "POST", path, b, &answer);
+	r = change_send(&x, withdraw ? "DELETE" : "POST", "/v1/nodes/%s/hold", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
 	if (withdraw)
-		cli_say(&c, "%s is no longer held", c.args[0]);
+		cli_say(&x.c, "%s is no longer held", x.c.args[0]);
 	else
-		cli_say(&c, "%s is held until %s", c.args[0], until);
-	fleet_say_published(&c, answer);
+		cli_say(&x.c, "%s is held until %s", x.c.args[0], until);
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 
@@ -273,27 +256,21 @@ int cmd_node_retry(int argc, char **argv)
 		.min_args = 2,
 		.max_args = 2,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = fleet_open(&command, argc, argv, "node", "component", &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, "node", "component", &x);
 
 	if (r >= 0)
 		return r;
-	r = fleet_need_reason(&c, reason);
+	r = change_need_reason(&x, reason);
 	if (r >= 0)
 		return r;
-	snprintf(path, sizeof(path), "/v1/nodes/%s/retry", c.args[0]);
-	node_string(json_build_root(b), "component", c.args[1]);
-	node_string(json_build_root(b), "reason", reason);
-	r = fleet_send(&c, "POST", path, b, &answer);
+	node_string(x.request, "component", x.c.args[1]);
+	r = change_send(&x, "POST", "/v1/nodes/%s/retry", x.c.args[0]);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "%s may try %s again", c.args[0], c.args[1]);
-	fleet_say_published(&c, answer);
+	cli_say(&x.c, "%s may try %s again", x.c.args[0], x.c.args[1]);
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
 
@@ -348,27 +325,22 @@ int cmd_node_confirm(int argc, char **argv)
 		.options = options,
 		.max_args = 1,
 	};
-	CLEANUP(json_build_freep)
-	struct json_build *b = json_build_new();
-	CLEANUP(json_freep)
-	struct json *answer = NULL;
-	char path[PATH_BYTES];
-	struct cli c;
-	int r = cli_open(&command, argc, argv, &c);
+	CLEANUP(change_done)
+	struct change x = { 0 };
+	int r = change_open(&command, argc, argv, NULL, NULL, &x);
 
 	if (r >= 0)
 		return r;
-	if (c.arg_count == 0)
-		return list_unconfirmed(&c);
-	r = fleet_check_id(&c, "order", c.args[0]);
+	if (x.c.arg_count == 0)
+		return list_unconfirmed(&x.c);
+	r = fleet_check_id(&x.c, "order", x.c.args[0]);
 	if (r >= 0)
 		return r;
-	snprintf(path, sizeof(path), "/v1/orders/%s/%s", c.args[0], withdraw ? "withdraw" : "confirm");
-	r = fleet_send(&c, "POST", path, b, &answer);
+	r = change_send(&x, "POST", "/v1/orders/%s/%s", x.c.args[0], withdraw ? "withdraw" : "confirm");
 	if (r != CLI_OK)
 		return r;
-	cli_say(&c, "the order %s to %s is %s", c.args[0], fleet_text(answer, "node"),
+	cli_say(&x.c, "the order %s to %s is %s", x.c.args[0], fleet_text(x.answer, "node"),
 		withdraw ? "withdrawn" : "in force");
-	fleet_say_published(&c, answer);
+	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }
