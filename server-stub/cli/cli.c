@@ -601,16 +601,19 @@ int cli_call(const struct cli *c, const char *method, const char *path, const ch
 	return r < 0 ? cli_fail_error(c, r, "the answer to %s %s", method, path) : CLI_OK;
 }
 
+const struct json_limits cli_answer_limits = { .max_bytes = CLI_ANSWER_MAX,
+					       .max_depth = 32,
+					       .max_values = 10000000 };
+
 int cli_call_json(const struct cli *c, const char *method, const char *path, const char *body, struct json **ret)
 {
-	const struct json_limits limits = { .max_bytes = CLI_ANSWER_MAX, .max_depth = 32, .max_values = 10000000 };
 	CLEANUP(buf_done)
 	struct buf answer = BUF_INIT(CLI_ANSWER_MAX);
 	int r = cli_call(c, method, path, body, &answer);
 
 	if (r != CLI_OK)
 		return r;
-	r = json_parse(answer.data, answer.len, &limits, ret);
+	r = json_parse(answer.data, answer.len, &cli_answer_limits, ret);
 	return r < 0 ? cli_fail_error(c, r, "the answer to %s %s", method, path) : CLI_OK;
 }
 

@@ -41,6 +41,7 @@
 #include <stdint.h>
 
 struct json;
+struct json_limits;
 struct process;
 
 /* What a command's process exits with. */
@@ -153,6 +154,8 @@ NODISCARD int cli_parse_seconds(const char *text, uint64_t *ret);
  */
 NODISCARD int cli_call(const struct cli *c, const char *method, const char *path, const char *body,
 		       struct buf *ret);
+/* What an answer may be: whole fleets are listed. */
+extern const struct json_limits cli_answer_limits;
 /* The same with the answer parsed; the caller frees *ret. */
 NODISCARD int cli_call_json(const struct cli *c, const char *method, const char *path, const char *body,
 			    struct json **ret);

@@ -99,7 +99,7 @@ int fleet_send(const struct cli *c, const char *method, const char *path, struct
 		cli_print_json(buf_str(&answer));
 	if (!ret)
 		return CLI_OK;
-	r = json_parse(answer.data, answer.len, &json_limits_default, &parsed);
+	r = json_parse(answer.data, answer.len, &cli_answer_limits, &parsed);
 	if (r < 0)
 		return cli_fail_error(c, r, "the server's answer");
 	*ret = parsed;

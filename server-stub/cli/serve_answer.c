@@ -5,6 +5,7 @@
 #include "base/timestamp.h"
 #include "json/build.h"
 #include "json/json.h"
+#include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
 #include "server-stub/ingest/db_nodes.h"
@@ -19,7 +20,7 @@ enum { TEXT_FIELD_MAX = 1000 };
 void answer(struct web_request *rq, unsigned status, struct json_build *b)
 {
 	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(SERVE_TEXT_MAX);
+	struct buf text = BUF_INIT(CLI_ANSWER_MAX); /* what the desk takes */
 	int r = json_build_text(b, false, &text);
 
 	if (r < 0)

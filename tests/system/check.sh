@@ -180,6 +180,16 @@ check "one bad among good ones stores none" eval "[ \$(post '{\"release_sha256\"
 # --- a large fleet ---
 stop_serve
 check "the node has 3,000 copies" copy_node n1 3000
+# Thirty components more for each: a list of more than 8 MiB.
+check "with many components" python3 - "$SELFRIGHT_DIR/serve/selfright.db" <<'END'
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("""WITH RECURSIVE more(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM more WHERE i < 30)
+    INSERT INTO components (node, component, version, previous, rollout, stage, why, why_detail, wants, denies)
+    SELECT node, component || '-' || i, version, previous, rollout, stage, 'window', 'the window opens at 22:00', wants, denies
+    FROM components JOIN more WHERE component = 'web'""")
+db.commit()
+END
 check "the controller of 3,001 nodes" start_serve
 # It is looked at in slices; each attempt counts who is answered between the question and its answer.
 others_are_answered() {
@@ -212,6 +222,9 @@ sys.exit(1)
 END
 }
 check "others are answered while a release is checked against all of them" others_are_answered
+selfright node list --json >list.json
+check "their list is larger than a document may be" test "$(stat -c %s list.json)" -gt 8388608
+check "and shown whole" eval '[ "$(selfright node list | grep -c "^n1-")" = 3000 ]'
 check "each of them was looked at, once" eval "selfright check web 1.1.0 --json | holds '.releases[0].nodes.judged == 3001'"
 check "a start is checked and answered as ever" selfright rollout start --id large --component web --version 1.1.0 --stage few=nodes:n1-00007 --stage all=all --replace --override signatures --override risk --reason test
 ended
