@@ -682,6 +682,36 @@ int conf_optional_bytes(const struct conf *map, const char *key, uint64_t otherw
 	return 0;
 }
 
+const struct conf *conf_nearest(const struct conf *root, const char *path)
+{
+	const struct conf *at = root;
+
+	while (*path) {
+		const struct conf *next = NULL;
+		size_t len = strcspn(path, ".[: "), index;
+		char *end;
+
+		if (*path == '[') {
+			index = strtoul(path + 1, &end, 10);
+			next = *end == ']' && conf_kind(at) == CONF_LIST ? conf_at(at, index) : NULL;
+			path = *end == ']' ? end + 1 : end;
+		} else {
+			for (size_t i = 0; conf_kind(at) == CONF_MAP && i < at->count; i++)
+				if (strlen(at->items[i].key) == len && strncmp(at->items[i].key, path, len) == 0)
+					next = &at->items[i];
+			path += len;
+		}
+		if (!next)
+			break;
+		at = next;
+		if (*path == '.')
+			path++;
+		else if (*path != '[')
+			break;
+	}
+	return at;
+}
+
 int conf_reject_unknown(const struct conf *map, struct conf_error *e)
 {
 	char quoted[QUOTE_MAX];

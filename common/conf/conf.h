@@ -48,6 +48,12 @@ bool conf_is_quoted(const struct conf *c);
 unsigned conf_line(const struct conf *c);
 
 /*
+ * Where "checks[0].httpGet.port" is written: the value itself, or the closest one around it that is there. What stands behind
+ * the path, as ": must be ...", is not looked at. No key becomes known by it.
+ */
+const struct conf *conf_nearest(const struct conf *root, const char *path);
+
+/*
  * Typed members of a map. Missing: `otherwise` is returned in *ret where there is
  * one, else it is an error. 0 or -ERR_CONFIG with the sentence in *e.
  */

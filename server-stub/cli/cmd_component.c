@@ -222,11 +222,12 @@ static int delegate(struct publisher *p, const char *component, const char *role
 	if (r >= 0)
 		r = offline_delegate(json_get(metadata, "signed"), &delegation, os_posix.clock_real(&os_posix),
 				     &body);
-	if (r == -EEXIST)
-		return cli_fail(
-			p->cli, CLI_REFUSED,
-			"component %s belongs to a team already (selfright repo status --json shows whose)",
-			component);
+	if (r == -EEXIST) {
+		const char *whose = role_of_path(json_get(metadata, "signed"), paths[0]);
+
+		return cli_fail(p->cli, CLI_REFUSED, "component %s belongs to a team already: %s", component,
+				whose ? whose : "none that can be read");
+	}
 	if (r < 0)
 		return cli_fail_error(p->cli, r, "the delegation to %s", role);
 	return publisher_sign_and_publish(p, "targets", body, NULL, request);

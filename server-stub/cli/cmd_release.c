@@ -394,10 +394,35 @@ static int sign_and_publish(struct publisher *p, const struct work *w, const cha
 		     : publisher_sign_and_publish(p, role, body, NULL, request);
 }
 
-static int publish(struct publisher *p, struct work *w)
+/* Negative: the team that component.yaml names has this component. Otherwise the exit code, after saying whose it is. */
+static int of_its_team(struct publisher *p, const struct work *w, const char *role)
 {
 	CLEANUP(buf_done)
-	struct buf bytes = BUF_INIT(ROLE_FILE_MAX);
+	struct buf path = BUF_INIT(ID_MAX + 32), metadata = BUF_INIT(ROLE_FILE_MAX);
+	CLEANUP(json_freep)
+	struct json *targets = NULL;
+	const char *name = component_name(w->component), *owner;
+	int r = publisher_body(p, "targets", &targets);
+
+	if (r != CLI_OK)
+		return r;
+	r = buf_addf(&path, "%s/policy.json", name);
+	if (r < 0)
+		return cli_fail_error(p->cli, r, "%s", name);
+	owner = role_of_path(json_get(targets, "signed"), buf_str(&path));
+	/* Paths may be written in other ways than ours; whoever checks signatures has the last word. */
+	if (owner ? str_eq(owner, role) : repo_read_role(p->repo, role, &metadata) >= 0)
+		return -1;
+	if (!owner)
+		return cli_fail(p->cli, CLI_REFUSED,
+				"component %s belongs to no team yet: selfright component add %s --team %s", name,
+				name, component_team(w->component));
+	return cli_fail(p->cli, CLI_REFUSED, "component %s belongs to %s, but its component.yaml says team: %s",
+			name, owner, component_team(w->component));
+}
+
+static int publish(struct publisher *p, struct work *w)
+{
 	char sha256[SHA256_HEX + 1], artifact[SHA256_HEX + 1], role[ID_MAX + 8];
 	int r = sha256_hex(w->release.data, w->release.len, sha256);
 
@@ -407,10 +432,9 @@ static int publish(struct publisher *p, struct work *w)
 	r = published_already(p, w, sha256);
 	if (r >= 0)
 		return r;
-	if (repo_read_role(p->repo, role, &bytes) < 0)
-		return cli_fail(p->cli, CLI_REFUSED,
-				"role %s is not published: selfright component add %s --team %s", role,
-				component_name(w->component), component_team(w->component));
+	r = of_its_team(p, w, role);
+	if (r >= 0)
+		return r;
 	if (dry_run)
 		return report(w, "would be published", sha256);
 	hex_encode(artifact, w->artifact.sha256, SHA256_BYTES);

@@ -8,6 +8,7 @@
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/serve.h"
 #include "server-stub/ingest/db.h"
+#include "server-stub/ingest/db_enrolments.h"
 #include "server-stub/ingest/db_nodes.h"
 #include "server-stub/repo/repo.h"
 
@@ -157,6 +158,33 @@ int node_exists(struct serve *s, const char *node)
 	return db_nodes(s->db, node, nothing, NULL);
 }
 
+static int is_there(void *user, const struct db_enrolment *row)
+{
+	(void) row;
+	*(bool *) user = true;
+	return 0;
+}
+
+const char *node_absence(struct serve *s, const char *node)
+{
+	bool added = false;
+
+	return db_enrolments(s->db, node, is_there, &added) == 0 && added
+		       ? "has not joined yet: its agent has to start once with its join file, and reach this fleet"
+		       : NULL;
+}
+
+void node_fail_absent(struct serve *s, struct web_request *rq, const char *node)
+{
+	const char *absence = node_absence(s, node);
+
+	if (absence)
+		web_fail(rq, 404, "the node '%s' %s", node, absence);
+	else
+		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all, node add makes one",
+			 node);
+}
+
 bool node_is_known(struct serve *s, struct web_request *rq, const char *node)
 {
 	int r = node ? node_exists(s, node) : 0;
@@ -166,7 +194,7 @@ bool node_is_known(struct serve *s, struct web_request *rq, const char *node)
 	if (r == 0)
 		return true;
 	if (r == -ENOENT)
-		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all", node);
+		node_fail_absent(s, rq, node);
 	else
 		fail_database(s, rq, r);
 	return false;

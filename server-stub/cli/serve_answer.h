@@ -40,6 +40,10 @@ bool node_is_known(struct serve *s, struct web_request *rq,
 		   const char *node); /* `node` NULL: complained of already */
 /* 0, -ENOENT or a failure of the database; says nothing. */
 NODISCARD int node_exists(struct serve *s, const char *node);
+/* Why it does not: "has not joined yet ...", for names that `node add` made a secret for, or NULL. A whole half sentence. */
+const char *node_absence(struct serve *s, const char *node);
+/* 404 with the sentence for it. */
+void node_fail_absent(struct serve *s, struct web_request *rq, const char *node);
 
 /* Members: a time, null for 0; JSON text that is stored. */
 void node_time(struct json_node *o, const char *name, int64_t at);

@@ -192,8 +192,7 @@ void node_get(void *user, struct web_request *rq)
 		return;
 	r = db_nodes(s->db, node, write_node, &l);
 	if (r == -ENOENT) {
-		web_fail(rq, 404, "there is no node '%s'; selfright node list shows all, node add makes one",
-			 node);
+		node_fail_absent(s, rq, node);
 		return;
 	}
 	if (r == 0)

@@ -131,7 +131,9 @@ bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struc
 	if (r == 0) {
 		r = plan_choose(p, c.items, c.count, &stage);
 		if (r == -ENOENT)
-			web_fail(rq, 422, "stage '%s' finds no node that no earlier stage has",
+			web_fail(rq, 422,
+				 c.count == 0 ? "stage '%s' finds no node: none has joined this fleet yet"
+					      : "stage '%s' finds no node that no earlier stage has",
 				 p->stages[stage].name);
 		else if (r == -ERR_TOO_LARGE)
 			web_fail(rq, 422,

@@ -112,12 +112,13 @@ static bool nodes_are_known(struct serve *s, struct web_request *rq, const struc
 {
 	for (size_t k = 0; k < p->stage_count; k++)
 		for (size_t i = 0; i < p->stages[k].nodes.count; i++) {
-			const char *node = p->stages[k].nodes.items[i];
+			const char *node = p->stages[k].nodes.items[i], *absence;
 			int r = node_exists(s, node);
 
 			if (r == -ENOENT) {
-				web_fail(rq, 422, "stage '%s' names the node '%s', which is not in this fleet",
-					 p->stages[k].name, node);
+				absence = node_absence(s, node);
+				web_fail(rq, 422, "stage '%s' names the node '%s', which %s", p->stages[k].name,
+					 node, absence ? absence : "is not in this fleet");
 				return false;
 			}
 			if (r < 0) {

@@ -513,8 +513,11 @@ static int judge_release(const struct component *c, const char *version, const s
 		r = release_commands(&release, judge_program, &(struct programs){ c, e });
 		goto out;
 	}
-	(void) snprintf(e->text, sizeof(e->text), "%.200s/component.yaml: %.250s", c->folder,
-			field ? field : err_text(r));
+	/* Its complaint begins with the field's path, and what the file has there has the same names. */
+	if (field)
+		(void) conf_fail(conf_nearest(conf_root(c->file), field), e, "%.250s", field);
+	else
+		(void) snprintf(e->text, sizeof(e->text), "%.200s/component.yaml: %.250s", c->folder, err_text(r));
 	r = r == -ENOMEM ? r : -ERR_CONFIG;
 out:
 	string_list_done(&vars);
@@ -557,6 +560,8 @@ static int read_head(struct component *c, struct conf_error *e)
 		r = conf_fail(conf_get(map, "team"), e, "a team's name is [a-z0-9][a-z0-9-]*");
 	if (r >= 0)
 		r = conf_optional_text(map, "kind", "tree", &c->kind, e);
+	if (r >= 0 && !str_eq(c->kind, "tree"))
+		r = conf_fail(conf_get(map, "kind"), e, "a component's kind is tree; there is no other yet");
 	if (r >= 0)
 		r = conf_optional_text(map, "tree", "tree", &c->tree, e);
 	if (r >= 0 && !guard_path(c->tree))

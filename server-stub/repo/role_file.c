@@ -125,6 +125,20 @@ const struct json *role_find(const struct json *delegator, const char *name, con
 	return NULL;
 }
 
+const char *role_of_path(const struct json *targets, const char *path)
+{
+	const struct json *roles = json_get(json_get(targets, "delegations"), "roles");
+
+	for (size_t i = 0; i < json_count(roles); i++) {
+		const struct json *paths = json_get(json_at(roles, i), "paths");
+
+		for (size_t k = 0; k < json_count(paths); k++)
+			if (str_eq(json_string(json_at(paths, k)), path))
+				return json_string(json_get(json_at(roles, i), "name"));
+	}
+	return NULL;
+}
+
 int role_keyring(const struct json *delegator, const char *name, struct tuf_keyring **ret)
 {
 	CLEANUP(json_build_freep)

@@ -47,6 +47,9 @@ NODISCARD int target_file_path(const char *path, const char *sha256, struct buf 
 /* What `delegator` (the `signed` of root or targets) says about a role: its object, and where its keys stand. NULL: nothing. */
 const struct json *role_find(const struct json *delegator, const char *name, const struct json **ret_keys);
 
+/* The delegated role that signs `path` (as it is written in its paths), by the `signed` of targets. NULL: nobody. */
+const char *role_of_path(const struct json *targets, const char *path);
+
 /* The ring of a role. -ERR_NOT_LISTED. */
 NODISCARD int role_keyring(const struct json *delegator, const char *name, struct tuf_keyring **ret);
 

@@ -48,6 +48,19 @@ check "the metadata is read with the server's own CA" sh -c 'selfright tuf --met
 	selfright tuf --metadata-dir trust --ca fleet/serve/tls/ca.crt --metadata-url "https://127.0.0.1:$(jq .https_port fleet/serve/serve.json)/metadata" refresh'
 check "and not without" not sh -c 'selfright tuf --metadata-dir trust --metadata-url "https://127.0.0.1:$(jq .https_port fleet/serve/serve.json)/metadata" refresh'
 
+# --- slips that have a line and an answer ---
+slip() { sed "$1" web/component.yaml >slip/component.yaml; }
+mkdir -p slip/tree && touch slip/tree/file
+slip 's/risk: low/risk: lo/'
+check "a word of a release that is none has its line" says 1 "slip/component.yaml:$(grep -n risk: slip/component.yaml | cut -d: -f1): risk: must be" selfright publish slip --version 1.0.0 --check
+slip 's/kind: tree/kind: image/'
+check "so does a kind that nodes would refuse" says 1 "slip/component.yaml:$(grep -n kind: slip/component.yaml | cut -d: -f1): a component's kind is tree" selfright publish slip --version 1.0.0 --check
+slip 's/^team: web/team: net/'
+check "another team than the component's is named" says 3 "belongs to team-web, but its component.yaml says team: net" selfright publish slip --version 1.0.0
+slip 's/^component: web/component: slip/; s/^team: web/team: net/'
+check "no team at all too" says 3 "selfright component add slip --team net" selfright publish slip --version 1.0.0
+check "a second team is told of the first" says 3 "team already: team-web" selfright component add web --team net
+
 # --- releases that prove nothing, or that agents refuse ---
 mkdir -p blind/tree
 echo x >blind/tree/file
@@ -55,6 +68,10 @@ printf 'component: blind\nteam: blind\nkind: tree\ntree: tree\nprobation: 1s\nch
 check "a team" selfright component add blind --team blind
 check "a release that proves nothing is published with a warning" says 0 "good-unproven" selfright publish blind --version 1.0.0
 check "also for programs" holds '.warnings[0] | contains("good-unproven")' <(cd blind && sed -i 's/1s/2s/' component.yaml && selfright publish . --version 1.1.0 --json)
+check "a rollout to nobody" says 3 "none has joined" selfright rollout start --component blind --version 1.0.0 --profile weekly
+check "a node that has not joined" selfright node add later -o later.join
+check "is no unknown one" says 3 "'later' has not joined yet" selfright node show later
+check "nor in a rollout" says 3 "'later', which has not joined yet" selfright rollout start --component blind --version 1.0.0 --stage all=nodes:later
 printf '  - {name: db, tcpSocket: {host: db.example, port: 5432}}\n' >>blind/component.yaml
 check "what agents refuse is named" says 0 "db asks the host" selfright publish blind --version 1.2.0
 check "a good one has none" holds '.warnings == []' <(selfright publish web --version 1.0.0 --json)

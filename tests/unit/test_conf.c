@@ -379,6 +379,44 @@ static void test_unknown_keys_are_named(void **state)
 	assert_int_equal(conf_reject_unknown(conf_get(root, "below"), &e), -ERR_CONFIG);
 }
 
+static void test_where_a_path_is_written(void **state)
+{
+	static const struct {
+		const char *path;
+		unsigned line;
+	} rows[] = {
+		{ "risk: must be one of low, medium, high", 1 },
+		{ "checks: must be a list", 2 },
+		{ "checks[1].httpGet.port: must be a port", 6 },
+		{ "checks[1].httpGet.nothing: is missing", 5 }, /* the closest one that is there */
+		{ "checks[1].exec.command[1]: is too long", 4 },
+		{ "checks[7].name: stands twice", 2 },
+		{ "checks[x", 2 },
+		{ "checks[0]: has two kinds", 3 },
+		{ "risk.of.nothing", 1 },
+		{ "", 1 },
+		{ ": [.", 1 },
+	};
+	CLEANUP(conf_file_freep)
+	struct conf_file *f = parsed("risk: none\n"
+				     "checks:\n"
+				     "  - name: a\n"
+				     "  - name: b\n"
+				     "    httpGet:\n"
+				     "      port: 0\n");
+	struct conf_error e;
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		(void) conf_fail(conf_nearest(conf_root(f), rows[i].path), &e, "x");
+		if (strncmp(rows[i].path, "risk", 4) != 0 && rows[i].line == 1)
+			continue; /* the file itself: any line is fine, as long as it is one */
+		assert_int_equal(conf_line(conf_nearest(conf_root(f), rows[i].path)), rows[i].line);
+	}
+	/* Looking makes no key known. */
+	expect_error(conf_reject_unknown(conf_root(f), &e), &e, "web.yaml:1: unknown key 'risk'");
+}
+
 static void test_suggestions(void **state)
 {
 	static const struct {
@@ -515,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_typed_members),
 		cmocka_unit_test(test_seconds_and_bytes),
 		cmocka_unit_test(test_unknown_keys_are_named),
+		cmocka_unit_test(test_where_a_path_is_written),
 		cmocka_unit_test(test_suggestions),
 		cmocka_unit_test(test_complaints_are_safe_to_print),
 		cmocka_unit_test(test_files),
