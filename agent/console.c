@@ -409,28 +409,65 @@ static void answer_status(struct node *n, struct json_node *o)
 
 /* --- history --- */
 
+/* What there is of it, first counted and then copied. */
+struct wanted {
+	size_t count, bytes, limit;
+	struct json_node *list;
+};
+
+static void count_line(struct wanted *w, const struct json *entry, size_t len)
+{
+	(void) entry;
+	w->count++;
+	w->bytes += len;
+}
+
+static void copy_line(struct wanted *w, const struct json *entry, size_t len)
+{
+	if (w->count <= w->limit && w->bytes <= HISTORY_MAX_BYTES)
+		node_copy(w->list, NULL, entry);
+	w->count--;
+	w->bytes -= len;
+}
+
+/* Of one component, or NULL: of all. A torn line is nobody's result. */
+static void each_line(const struct buf *lines, const char *only,
+		      void (*each)(struct wanted *w, const struct json *entry, size_t len), struct wanted *w)
+{
+	const char *at = (const char *) lines->data, *end = at + lines->len, *line;
+
+	for (; at < end; at = line + 1) {
+		CLEANUP(json_freep)
+		struct json *entry = NULL;
+
+		line = memchr(at, '\n', (size_t) (end - at));
+		if (!line)
+			line = end;
+		if (json_parse(at, (size_t) (line - at), &json_limits_default, &entry) == 0 &&
+		    (!only || str_eq(only, json_string(json_get(entry, "component")))))
+			each(w, entry, (size_t) (line - at));
+	}
+}
+
 static void answer_history(struct node *n, const struct json *request, struct json_node *o)
 {
 	CLEANUP(buf_done)
-	struct buf lines = BUF_INIT(HISTORY_MAX_BYTES);
+	struct buf lines = BUF_INIT(STORE_HISTORY_MAX);
 	const char *only = json_string(json_get(request, "component"));
 	struct json_node *list = node_array(o, "history");
+	struct wanted all = { 0 };
 	int64_t limit = HISTORY_LINES;
-	char *line, *rest = NULL;
 
 	if (!json_integer(json_get(request, "limit"), &limit) || limit < 1 || limit > 10000)
 		limit = HISTORY_LINES;
 	/* One component's lines may stand anywhere among the others'. */
 	if (store_history_read(n->store, only ? 10000 : (size_t) limit, &lines) < 0 || lines.len == 0)
 		return;
-	for (line = strtok_r((char *) lines.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		CLEANUP(json_freep)
-		struct json *entry = NULL;
-
-		if (json_parse(line, strlen(line), &json_limits_default, &entry) == 0 &&
-		    (!only || str_eq(only, json_string(json_get(entry, "component")))))
-			node_copy(list, NULL, entry);
-	}
+	/* The newest, as many as asked for and as an answer holds: those before them are passed over. */
+	each_line(&lines, only, count_line, &all);
+	all.list = list;
+	all.limit = (size_t) limit;
+	each_line(&lines, only, copy_line, &all);
 }
 
 /* --- what changes something --- */

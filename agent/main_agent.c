@@ -202,6 +202,18 @@ static void show_why(const struct json *answer)
 	}
 }
 
+/* What a failed step printed, line by line; the node kept nothing but text of it. */
+static void show_words(const char *words)
+{
+	while (*words) {
+		size_t len = strcspn(words, "\n");
+
+		if (len > 0)
+			printf("    | %.*s\n", (int) len, words);
+		words += len + (words[len] == '\n');
+	}
+}
+
 static void show_history(const struct json *answer)
 {
 	const struct json *history = json_get(answer, "history");
@@ -224,6 +236,7 @@ static void show_history(const struct json *answer)
 		if (text_of(h, "detail", "")[0])
 			printf(": %s", text_of(h, "detail", ""));
 		printf("\n");
+		show_words(text_of(h, "log_tail", ""));
 	}
 }
 

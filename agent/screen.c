@@ -186,10 +186,29 @@ static void add_window(struct page *p, const struct json *s)
 		    text_of(zone, "name", "?"), text_of(zone, "edition", "?"));
 }
 
+/* The last line that says something; `selfright-agent history` shows the others. */
+static const char *newest_line(const char *text, int *ret_len)
+{
+	const char *newest = text;
+
+	*ret_len = 0;
+	for (const char *line = text; *line;) {
+		size_t len = strcspn(line, "\n");
+
+		if (strspn(line, " \t") < len) {
+			newest = line;
+			*ret_len = (int) len;
+		}
+		line += len + (line[len] == '\n');
+	}
+	return newest;
+}
+
 static void add_last(struct page *p, const struct json *s)
 {
 	const struct json *last = json_get(s, "last_result");
-	const char *class = text_of(last, "class", "none");
+	const char *class = text_of(last, "class", "none"), *words;
+	int len;
 
 	if (!last) {
 		add(p, NEEDED, PLAIN, "last      nothing has happened here yet");
@@ -199,8 +218,12 @@ static void add_last(struct page *p, const struct json *s)
 	    text_of(last, "at", ""), text_of(last, "component", "?"), text_of(last, "from", "absent"),
 	    text_of(last, "to", "absent"), text_of(last, "name", "?"),
 	    (double) number_of(last, "duration_ms") / 1000);
-	if (!str_eq(class, "none"))
-		add(p, TROUBLE, PLAIN, "          %s", text_of(last, "detail", ""));
+	if (str_eq(class, "none"))
+		return;
+	add(p, TROUBLE, PLAIN, "          %s", text_of(last, "detail", ""));
+	words = newest_line(text_of(last, "log_tail", ""), &len);
+	if (len > 0)
+		add(p, TROUBLE, PLAIN, "          it said: %.*s", len, words);
 }
 
 /* --- components --- */

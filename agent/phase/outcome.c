@@ -15,7 +15,7 @@
 
 #define NOTE_PREFIX "note-"
 
-enum { HISTORY_LINE_MAX = 6000, NOTES_WAITING_MAX = 8 };
+enum { HISTORY_LINE_MAX = 6000, HISTORY_WORDS_MAX = 1000, NOTES_WAITING_MAX = 8 };
 
 /* What programs print may be anything; a report is clean UTF-8. */
 static void clean_text(char *text)
@@ -107,6 +107,19 @@ static bool is_by_order(const struct node *n)
 	       n->state->update.cause == NODE_CAUSE_ORDER_PIN;
 }
 
+/* The newest whole lines of what a failed step printed, as many as the history keeps. Borrowed from `tail`. */
+static const char *last_words(const char *tail)
+{
+	size_t len = strlen(tail);
+	const char *from = tail, *line;
+
+	if (len <= HISTORY_WORDS_MAX)
+		return tail;
+	from += len - HISTORY_WORDS_MAX;
+	line = strchr(from, '\n');
+	return line && line[1] ? line + 1 : from;
+}
+
 static void add_history(struct node *n, const struct node_result *r, const struct catalogue_row *row)
 {
 	CLEANUP(json_build_freep)
@@ -127,6 +140,8 @@ static void add_history(struct node *n, const struct node_result *r, const struc
 	node_string(o, "name", row ? row->name : "unknown");
 	node_string(o, "class", result_class_name(r->network ? CLASS_NETWORK : row ? row->class : CLASS_NONE));
 	node_string(o, "detail", r->detail);
+	if (row && row->class != CLASS_NONE && r->log_tail[0])
+		node_string(o, "log_tail", last_words(r->log_tail));
 	node_string(o, "rollout", r->rollout[0] ? r->rollout : NULL);
 	node_string(o, "stage", r->stage[0] ? r->stage : NULL);
 	/* An order's update is named by it. */

@@ -333,7 +333,7 @@ int store_history_read(struct store *s, size_t count, struct buf *out)
 {
 	static const char *const files[] = { HISTORY_OLD, HISTORY };
 	CLEANUP(buf_done)
-	struct buf text = BUF_INIT(3 * HISTORY_FILE_MAX);
+	struct buf text = BUF_INIT(STORE_HISTORY_MAX);
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
 		int r = file_read(s->os, s->dirs.root, files[i], HISTORY_FILE_MAX + STORE_HISTORY_LINE_MAX, &text);

@@ -61,7 +61,7 @@ NODISCARD int store_reset_journal(const struct os *os, const char *root);
  * The history: lines for people and support, append-only. The newest 1 MiB is kept
  * (history, history.1). A line may hold no line feed and at most 8 KiB.
  */
-enum { STORE_HISTORY_LINE_MAX = 8192 };
+enum { STORE_HISTORY_LINE_MAX = 8192, STORE_HISTORY_MAX = 3 * 512 * 1024 /* more than is ever kept */ };
 NODISCARD int store_history_append(struct store *s, const char *line);
 
 /* The newest `count` lines, oldest first, each with its line feed, appended to `out`, whose limit holds. */

@@ -288,6 +288,32 @@ static void say_results(const struct cli *c, const struct json *node)
 	cli_table_print(c, t);
 }
 
+/* What the newest update that failed printed last; others' with --json. */
+static void say_last_words(const struct cli *c, const struct json *node)
+{
+	const struct json *list = json_get(node, "results"), *newest = NULL;
+	struct cli_table *t;
+	char heading[200];
+	const char *words;
+	size_t len;
+
+	for (size_t i = 0; i < json_count(list); i++)
+		if (*fleet_text(json_at(list, i), "log_tail") &&
+		    strcmp(fleet_text(json_at(list, i), "class"), "none") != 0)
+			newest = json_at(list, i);
+	if (!newest)
+		return;
+	(void) snprintf(heading, sizeof(heading), "what %s %s said last, %s", fleet_text(newest, "component"),
+			*fleet_text(newest, "to") ? fleet_text(newest, "to") : "absent", fleet_text(newest, "at"));
+	t = cli_table_new((const char *const[]){ heading }, 1);
+	for (words = fleet_text(newest, "log_tail"); *words; words += len + (words[len] == '\n')) {
+		len = strcspn(words, "\n");
+		if (len > 0)
+			cli_table_cell(t, CLI_PLAIN, "  | %.*s", (int) len, words);
+	}
+	cli_table_print(c, t);
+}
+
 int cmd_node_show(int argc, char **argv)
 {
 	static const struct cli_command command = {
@@ -336,6 +362,7 @@ int cmd_node_show(int argc, char **argv)
 			fleet_text(way, "state"));
 	say_components(&c, n);
 	say_results(&c, n);
+	say_last_words(&c, n);
 	return CLI_OK;
 }
 

@@ -93,6 +93,17 @@ check "unless it is meant" says 0 "rollout first is undone" selfright rollout un
 bare() { [ ! -e nodes/n1/root/current/web ]; }
 check "and done then" within 20 bare
 
+# --- what a failed version said is not lost ---
+sed -i 's/^\( *\)command:.*/&/; s/exec: .*/exec: [sh, -c, "echo no such table: customers >\&2; exit 1"]/' web/component.yaml
+check "a version whose check says why" selfright publish web --version 1.1.0 --changes "a new table"
+check "goes out" selfright rollout start --component web --version 1.1.0 --stage all=all --id said
+halted() { selfright rollout show said --json | holds '.state == "halted"'; }
+check "and fails" within 40 halted
+check "support reads what it said" says 0 "no such table: customers" selfright node show n1
+check "so does whoever stands before it" says 0 "no such table: customers" agent n1 status
+check "and whoever comes later" says 0 "| no such table: customers" agent n1 history web --limit 1
+check "which is one line of one component" holds '.history | length == 1 and .[0].component == "web"' <(agent n1 history web --limit 1 --json)
+
 # --- presence is learned anew ---
 check "a hold has an end" says 3 "90 days" selfright node hold n1 --for 91d --reason long
 check "it is online" within 10 online n1 online

@@ -147,6 +147,27 @@ static void test_why_it_is_not_enrolled_is_there_whole(void **state)
 	}
 }
 
+static void test_a_failure_has_its_last_words(void **state)
+{
+	char *text = shown(
+		"{'last_result':{'component':'web','name':'service-failed','class':'release','detail':'it did not "
+		"start','log_tail':'first\\nno such table\\u001b[2J\\n \\n'}}",
+		80, 0, false);
+
+	(void) state;
+	assert_non_null(strstr(text, "it did not start\n          it said: no such table?[2J\n"));
+	assert_null(strstr(text, "first"));
+	free(text);
+	/* Nothing but empty lines is nothing said; and what went well needs no words. */
+	text = shown("{'last_result':{'name':'service-failed','class':'release','log_tail':'\\n \\n'}}", 80, 0,
+		     false);
+	assert_null(strstr(text, "it said"));
+	free(text);
+	text = shown("{'last_result':{'name':'good','class':'none','log_tail':'hello'}}", 80, 0, false);
+	assert_null(strstr(text, "hello"));
+	free(text);
+}
+
 /* A node with `count` components, each with services, checks and denials. */
 static char *large(unsigned count, bool trouble)
 {
@@ -357,6 +378,7 @@ static void test_the_file_is_put_in_one_step(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_failure_has_its_last_words),
 		cmocka_unit_test(test_what_a_person_wants_to_know_is_there),
 		cmocka_unit_test(test_why_it_is_not_enrolled_is_there_whole),
 		cmocka_unit_test(test_it_fits_on_a_screen),
