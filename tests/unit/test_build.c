@@ -202,13 +202,14 @@ static void test_large_objects_are_quick(void **state)
 	char name[32];
 
 	(void) state;
-	(void) clock_gettime(CLOCK_MONOTONIC, &start);
+	/* Of the processor, whatever else runs here. */
+	(void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
 	for (unsigned i = 0; i < MEMBERS; i++) {
 		(void) snprintf(name, sizeof(name), "node-%u", i);
 		node_integer(json_build_root(b), name, i);
 	}
 	assert_int_equal(json_build_canonical(b, &out), 0);
-	(void) clock_gettime(CLOCK_MONOTONIC, &end);
+	(void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
 	assert_true(end.tv_sec - start.tv_sec < 10);
 	assert_int_equal(json_parse(out.data, out.len, NULL, &j), 0);
 	assert_int_equal(json_count(j), MEMBERS);
