@@ -40,8 +40,8 @@ def a_link_that_is_gone_costs_no_processor(fleet, node):
 def a_program_that_closes_its_output_costs_no_processor(fleet, node):
     install(fleet, node)
     files = web_files("1.1.0")
-    files["bin/mute"] = (0o755, b"#!/bin/sh\nexec >/dev/null 2>&1\nsleep 4\n")
-    fleet.release("web", "1.1.0", files, doc=dict(WEB, hooks={"preflight": {"command": ["bin/mute"], "timeout": 20}}))
+    files["bin/mute"] = (0o755, b"#!/bin/sh\nexec >/dev/null 2>&1\nwhile [ ! -e \"$SELFRIGHT_DATA/go\" ]; do sleep 0.2; done\n")
+    fleet.release("web", "1.1.0", files, doc=dict(WEB, hooks={"preflight": {"command": ["bin/mute"], "timeout": 600}}))
     fleet.rollout("r2", "web", "1.1.0")
     fleet.publish()
     node.push()
@@ -50,6 +50,7 @@ def a_program_that_closes_its_output_costs_no_processor(fleet, node):
     assert node.status()["state"] == "waiting"
     share = busy(node)
     assert share < 0.2, share
+    open(node.root + "/data/web/go", "w").close()
     node.until_result("good", to="1.1.0")
 
 

@@ -345,7 +345,8 @@ def the_console_sends_it_back(fleet, node):
     fleet.publish()
     node.push()
     time.sleep(1)
-    assert node.current() == "1.0.0" and node.why()["reason"] == "denied", node.why()
+    node.until("it says why", lambda: node.why()["reason"] == "denied")
+    assert node.current() == "1.0.0"
     assert "selfright-agent rollback" in node.why()["change"], node.why()
     code, answer = node.cli("rollback", "web", "--to", "1.1.0", "--reason", "it was the disk")
     assert code == 0 and answer["to"] == "1.1.0", answer
