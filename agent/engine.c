@@ -110,13 +110,11 @@ static void turn(struct engine *e, int timeout_ms, bool nested)
 	struct node *n = &e->node;
 	struct pollfd fds[FDS_MAX];
 	size_t control = 0, control_count = 0, count;
-	sigset_t none;
 	struct timespec t;
 
 	count = prepare(e, fds, &control, &control_count, &timeout_ms);
 	t = (struct timespec){ .tv_sec = timeout_ms / 1000, .tv_nsec = (long) (timeout_ms % 1000) * 1000000 };
-	sigemptyset(&none);
-	if (ppoll(fds, count, timeout_ms < 0 ? NULL : &t, &none) < 0) {
+	if (process_ppoll(fds, count, timeout_ms < 0 ? NULL : &t) < 0) {
 		static const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
 
 		/* A kernel that lacks memory even for this must not cost a whole processor as well. */

@@ -272,10 +272,8 @@ static void wait_for(struct supervisor *s, uint64_t ms)
 {
 	struct pollfd p = { .fd = s->fd, .events = POLLIN };
 	struct timespec t = { .tv_sec = (time_t) (ms / 1000), .tv_nsec = (long) (ms % 1000) * 1000000 };
-	sigset_t none;
 
-	sigemptyset(&none);
-	if (ppoll(&p, 1, ms == UINT64_MAX ? NULL : &t, &none) > 0 && s->fd >= 0)
+	if (process_ppoll(&p, 1, ms == UINT64_MAX ? NULL : &t) > 0 && s->fd >= 0)
 		hear(s);
 }
 

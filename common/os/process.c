@@ -681,6 +681,20 @@ bool process_user_exists(const char *user)
 	return user && geteuid() == 0 && find_user(user, &entry, text, sizeof(text)) == 0;
 }
 
+int process_ppoll(struct pollfd *fds, size_t count, const struct timespec *timeout)
+{
+	sigset_t none, before;
+	int r;
+
+	(void) sigemptyset(&none);
+	r = ppoll(fds, count, timeout, &none);
+	if (r > 0) {
+		(void) sigprocmask(SIG_SETMASK, &none, &before);
+		(void) sigprocmask(SIG_SETMASK, &before, NULL);
+	}
+	return r;
+}
+
 int process_open(pid_t pid)
 {
 	long fd = syscall(SYS_pidfd_open, pid, 0);

@@ -11,6 +11,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct pollfd;
+struct timespec;
+
 enum { PROCESS_FDS_MAX = 4 };
 
 struct process_options {
@@ -65,6 +68,13 @@ const char *process_status_text(int status, char *out, size_t size);
 
 /* When `pid` started, in clock ticks since boot, to recognise it again after a restart. -ESRCH. */
 NODISCARD int process_start_time(pid_t pid, uint64_t *ret_ticks);
+
+/*
+ * ppoll(2) with every signal let through; `timeout` NULL: for ever. Signals that wait are heard also where a descriptor is
+ * ready at once: Linux answers then without them, and who always has something to read would never be told to end. -1 and
+ * errno, as ppoll.
+ */
+int process_ppoll(struct pollfd *fds, size_t count, const struct timespec *timeout);
 
 /*
  * A descriptor that means this process whatever becomes of its number, readable when it has

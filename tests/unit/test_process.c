@@ -478,6 +478,46 @@ static void test_what_is_left_behind_is_ended(void **state)
 	process_end(&stranger, 0);
 }
 
+static volatile sig_atomic_t heard;
+
+static void hear(int sig)
+{
+	heard = sig;
+}
+
+/* A signal that came while something is ready to be read is heard by the time it is taken. */
+static void test_what_is_ready_hides_no_signal(void **state)
+{
+	struct sigaction action = { .sa_handler = hear }, before;
+	const struct timespec none = { 0, 0 };
+	sigset_t set, mask;
+	int fds[2];
+
+	(void) state;
+	assert_int_equal(pipe(fds), 0);
+	struct pollfd p = { .fd = fds[0], .events = POLLIN };
+	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &set, &mask), 0);
+	for (int ready = 0; ready <= 1; ready++) {
+		heard = 0;
+		assert_int_equal(raise(SIGUSR1), 0);
+		assert_int_equal(heard, 0);
+		assert_int_equal(process_ppoll(&p, 1, NULL), ready ? 1 : -1);
+		assert_int_equal(heard, SIGUSR1);
+		assert_int_equal(write(fds[1], "x", 1), 1);
+	}
+	assert_int_equal(sigprocmask(SIG_BLOCK, NULL, &set), 0);
+	assert_true(sigismember(&set, SIGUSR1));
+	assert_int_equal(read(fds[0], &set, 2), 2);
+	assert_int_equal(process_ppoll(&p, 1, &none), 0);
+	assert_int_equal(sigprocmask(SIG_SETMASK, &mask, NULL), 0);
+	assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_status_texts),
 		cmocka_unit_test(test_a_descriptor_means_one_process),
 		cmocka_unit_test(test_what_is_left_behind_is_ended),
+		cmocka_unit_test(test_what_is_ready_hides_no_signal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
