@@ -180,6 +180,23 @@ int signer_ca_number(const struct os *os, int dirfd, const char *sha256, unsigne
 	return 0;
 }
 
+int signer_ca_is_whole(const struct os *os, int dirfd, unsigned number)
+{
+	CLEANUP(private_key_freep)
+	struct private_key *key = NULL;
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(KEY_FILE_MAX);
+	char file[32];
+	int r;
+
+	signer_ca_file(file, number, "key");
+	r = load_key(os, dirfd, file, &key);
+	signer_ca_file(file, number, "crt");
+	if (r >= 0)
+		r = file_read(os, dirfd, file, KEY_FILE_MAX, &pem);
+	return r < 0 ? r : certificate_fits(buf_str(&pem), key);
+}
+
 /* Which one issues, as "ca-issuing" says. A name in it that is not here is no reason to take another one silently. */
 static int choose_issuing(const struct os *os, int dirfd, const struct found_cas *f, size_t *ret)
 {

@@ -46,6 +46,8 @@ void signer_ca_file(char out[static 32], unsigned number, const char *ending);
 /* The number of the CA with this certificate, and the lowest free one; 0: it is not here. */
 NODISCARD int signer_ca_number(const struct os *os, int dirfd, const char *sha256, unsigned *ret_number,
 			       unsigned *ret_free);
+/* 0: its key is here, and fits its certificate. */
+NODISCARD int signer_ca_is_whole(const struct os *os, int dirfd, unsigned number);
 
 /* All of <role>-<n>.pem, control-<n>.pem and the CAs in dirfd; *ret_file names the one that failed. */
 NODISCARD int signer_keys_load(const struct os *os, int dirfd, struct signer_keys *ret, char ret_file[static 256]);

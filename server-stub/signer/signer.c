@@ -875,21 +875,36 @@ static int make_ca(struct signer *s, uid_t uid)
 	return r < 0 && !s->reason[0] ? fail(s, r, "no new CA: %s", err_text(r)) : r;
 }
 
+/* Only one that can: without its key a signer could neither issue nor start. */
+static int can_issue(struct signer *s, unsigned number)
+{
+	char file[32];
+	int r = signer_ca_is_whole(s->os, s->dirfd, number);
+
+	signer_ca_file(file, number, "key");
+	return r < 0 ? fail(s, r, "%s does not fit its certificate, or is not here: %s", file, err_text(r)) : 0;
+}
+
 static int switch_ca(struct signer *s, uid_t uid, const char *sha256, unsigned number)
 {
 	char line[SHA256_HEX + 2];
-	int r = log_signature(s, uid, "ca-switch", NULL, number, sha256, true);
+	int r = can_issue(s, number);
 
+	if (r >= 0)
+		r = log_signature(s, uid, "ca-switch", NULL, number, sha256, true);
 	(void) snprintf(line, sizeof(line), "%s\n", sha256);
 	if (r >= 0)
 		r = durable_write_file(s->os, s->dirfd, SIGNER_CA_ISSUING, line, strlen(line), 0644);
 	return r < 0 && !s->reason[0] ? fail(s, r, SIGNER_CA_ISSUING " cannot be written: %s", err_text(r)) : r;
 }
 
-/* The certificate first: without it the key is found by nobody. Both are kept under a name that nothing loads. */
+/*
+ * Both are kept under a name that nothing loads, the key first: as long as the certificate is here the CA is listed, and
+ * what was interrupted is found and finished by the same request. Each rename is synced, so the order holds after any cut.
+ */
 static int retire_ca(struct signer *s, uid_t uid, const char *sha256, unsigned number)
 {
-	static const char *const endings[] = { "crt", "key" };
+	static const char *const endings[] = { "key", "crt" };
 	int r = log_signature(s, uid, "ca-retire", NULL, number, sha256, true);
 
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(endings); i++) {
@@ -898,6 +913,8 @@ static int retire_ca(struct signer *s, uid_t uid, const char *sha256, unsigned n
 		signer_ca_file(from, number, endings[i]);
 		(void) snprintf(to, sizeof(to), "retired-%s", from);
 		r = s->os->renameat(s->os, s->dirfd, from, s->dirfd, to);
+		if (r == -ENOENT && i == 0)
+			r = 0; /* an earlier request came as far */
 		if (r >= 0)
 			r = dir_sync(s->os, s->dirfd, ".");
 		if (r < 0)
@@ -921,6 +938,10 @@ static int change_ca(struct signer *s, uid_t uid, const struct json *request, st
 	if (!bucket_take(&s->role_rate, s->os->clock_boot_ms(s->os)))
 		return fail(s, -ERR_RATE, "more than %llu role signatures a minute",
 			    (unsigned long long) s->role_rate.per_minute);
+	/* The folder says how far an earlier request came that failed half-way: without this another CA would be made beside its. */
+	r = load_keys(s);
+	if (r < 0)
+		return r;
 	r = certificate_bundle_read(s->keys.ca_bundle, &have);
 	if (r >= 0 && !str_eq(what, "begin"))
 		r = sha256 ? signer_ca_number(s->os, s->dirfd, sha256, &number, &unused) : -ERR_FIELD_MISSING;

@@ -844,6 +844,188 @@ static void another_ca_takes_over(void **state)
 	assert_int_equal(-ERR_CONFIG, open_signer(b));
 }
 
+static void one_without_its_key_does_not_issue(void **state)
+{
+	CLEANUP(buf_done)
+	struct buf escaped = BUF_INIT(8192);
+	CLEANUP(certificate_bundle_done)
+	struct certificate_bundle have = { .count = 0 };
+	struct bench *b = *state;
+	char newest[SHA256_HEX + 1], from[512], to[512];
+
+	make_public(&escaped);
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"begin\"}"));
+	look_at_cas(b, &have, newest);
+	below(b, "signer/ca-2.key", from);
+	below(b, "signer/elsewhere", to);
+	assert_int_equal(0, rename(from, to));
+	assert_true(ask(b, SIGNER_CA, "{\"do\":\"switch\",\"sha256\":\"%s\"}", newest) < 0);
+	assert_non_null(strstr(signer_reason(b->signer), "ca-2.key"));
+	reopen(b);
+	assert_int_equal(0, certify_n1(b, buf_str(&escaped)));
+	assert_int_equal(0, certificate_is_of(buf_str(&b->answer), have.items[0].pem));
+	/* It can be taken back all the same. */
+	assert_int_equal(0, ask(b, SIGNER_CA, "{\"do\":\"retire\",\"sha256\":\"%s\"}", newest));
+	look_at_cas(b, &have, newest);
+	assert_int_equal(have.count, 1);
+}
+
+/* --- another CA: whatever fails, and wherever the power goes --- */
+
+/* Made once: what is tested is files. The first is ca.crt, the second ca-2.crt. */
+static struct {
+	char *key, *certificate, sha256[SHA256_HEX + 1];
+} pair_of[2];
+static int make_pairs(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(pair_of); i++) {
+		CLEANUP(private_key_freep)
+		struct private_key *key = NULL;
+		CLEANUP(buf_done)
+		struct buf public = BUF_INIT(8192), pem = BUF_INIT(8192), certificate = BUF_INIT(8192);
+		CLEANUP(certificate_bundle_done)
+		struct certificate_bundle one = { .count = 0 };
+		struct certificate_request request = { .common_name = i == 0 ? "test CA" : "test CA 2",
+						       .is_ca = true,
+						       .not_after = 4000000000 };
+
+		assert_int_equal(0, private_key_generate(&key));
+		assert_int_equal(0, private_key_public_pem(key, &public));
+		request.public_pem = buf_str(&public);
+		assert_int_equal(0, certificate_issue(&request, key, NULL, &certificate));
+		assert_int_equal(0, private_key_save(key, NULL, &pem));
+		assert_int_equal(0, certificate_bundle_read(buf_str(&certificate), &one));
+		snprintf(pair_of[i].sha256, sizeof(pair_of[i].sha256), "%s", one.items[0].sha256);
+		pair_of[i].key = buf_take(&pem);
+		pair_of[i].certificate = buf_take(&certificate);
+	}
+	return 0;
+}
+
+static int drop_pairs(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(pair_of); i++) {
+		free(pair_of[i].key);
+		free(pair_of[i].certificate);
+	}
+	return 0;
+}
+
+/* What is done to the CA, with which of the two it is about; who issues and how many there are before and after. */
+struct ca_step {
+	const char *what;
+	size_t about, had, had_issuer, has, has_issuer;
+};
+static const struct ca_step step_begin = { "begin", 0, 1, 0, 2, 0 };
+static const struct ca_step step_switch = { "switch", 1, 2, 0, 2, 1 };
+static const struct ca_step step_retire = { "retire", 0, 2, 1, 1, 1 };
+static const struct ca_step step_cancel = { "retire", 1, 2, 0, 1, 0 };
+static const struct ca_step *ca_step; /* the one that is tested */
+
+static int prep_cas(struct fault_case *c)
+{
+	static const char *const names[][2] = { { "signer/ca.key", "signer/ca.crt" },
+						{ "signer/ca-2.key", "signer/ca-2.crt" } };
+	char line[SHA256_HEX + 2];
+	int r = durable_mkdir(c->os, c->dirfd, "signer", 0700);
+
+	for (size_t i = 0; r >= 0 && i < ca_step->had; i++) {
+		r = durable_write_file(c->os, c->dirfd, names[i][0], pair_of[i].key, strlen(pair_of[i].key), 0600);
+		if (r >= 0)
+			r = durable_write_file(c->os, c->dirfd, names[i][1], pair_of[i].certificate,
+					       strlen(pair_of[i].certificate), 0644);
+	}
+	snprintf(line, sizeof(line), "%s\n", pair_of[ca_step->had_issuer].sha256);
+	if (r >= 0 && ca_step->had_issuer > 0)
+		r = durable_write_file(c->os, c->dirfd, "signer/ca-issuing", line, strlen(line), 0644);
+	return r;
+}
+
+static int request_step(struct signer *s)
+{
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(SIGNER_MAX_BYTES);
+	char text[200];
+
+	snprintf(text, sizeof(text), "{\"do\":\"%s\",\"sha256\":\"%s\"}", ca_step->what,
+		 pair_of[ca_step->about].sha256);
+	return signer_handle(s, 0, SIGNER_CA, text, strlen(text), &out);
+}
+
+static int body_cas(struct fault_case *c)
+{
+	const struct signer_options o = { .os = c->os, .dir = c->path };
+	struct signer *s = NULL;
+	int r = signer_open(&o, &s);
+
+	if (r < 0)
+		return r;
+	r = request_step(s);
+	/* A person tries again, and the signer still runs. */
+	if (r < 0)
+		r = request_step(s);
+	signer_close(s);
+	return r;
+}
+
+/* How many CAs status tells of; *ret_issuer is the one that issues (its key fits: a start looked), -1: another than those two. */
+static size_t count_cas(struct signer *s, int *ret_issuer)
+{
+	CLEANUP(buf_done)
+	struct buf out = BUF_INIT(SIGNER_MAX_BYTES);
+	CLEANUP(certificate_bundle_done)
+	struct certificate_bundle have = { .count = 0 };
+	CLEANUP(json_freep)
+	struct json *doc = NULL;
+
+	assert_int_equal(0, signer_handle(s, 0, SIGNER_STATUS, "{}", 2, &out));
+	assert_int_equal(0, json_parse(out.data, out.len, &json_limits_default, &doc));
+	assert_int_equal(0, certificate_bundle_read(json_string(json_get(doc, "ca")), &have));
+	*ret_issuer = -1;
+	for (size_t i = 0; i < ARRAY_LEN(pair_of); i++)
+		if (strcmp(have.items[0].sha256, pair_of[i].sha256) == 0)
+			*ret_issuer = (int) i;
+	return have.count;
+}
+
+/* A start finds one that issues and can: as before, or as asked for. Asked again it gets there, with no third one. */
+static void check_cas(struct fault_case *c, int r)
+{
+	const struct signer_options o = { .os = os_quick(), .dir = c->path };
+	struct signer *s = NULL;
+	size_t count;
+	int issuer, again;
+
+	assert_int_equal(0, signer_open(&o, &s));
+	count = count_cas(s, &issuer);
+	if (r >= 0 || count != ca_step->had || issuer != (int) ca_step->had_issuer) {
+		assert_int_equal(count, ca_step->has);
+		assert_int_equal(issuer, ca_step->has_issuer);
+	}
+	again = request_step(s);
+	/* Who is put away already is not known any more. */
+	assert_true(again == 0 || (again == -ERR_REFUSED && count == ca_step->has && ca_step->has == 1));
+	assert_int_equal(count_cas(s, &issuer), ca_step->has);
+	assert_int_equal(issuer, ca_step->has_issuer);
+	signer_close(s);
+}
+
+FAULT_TEST(cas){ .name = "the signer's CAs", .prep = prep_cas, .body = body_cas, .check = check_cas };
+
+static void no_ca_is_lost_whatever_fails(void **state)
+{
+	static const struct ca_step *const steps[] = { &step_begin, &step_switch, &step_retire, &step_cancel };
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		ca_step = steps[i];
+		fault_test_run(&cas);
+		crash_test_run(&cas, 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -865,6 +1047,8 @@ int main(void)
 		T(control_signs_answers_only),
 		T(certificates_name_nodes_and_servers),
 		T(another_ca_takes_over),
+		T(one_without_its_key_does_not_issue),
+		cmocka_unit_test_setup_teardown(no_ca_is_lost_whatever_fails, make_pairs, drop_pairs),
 		T(rates_are_kept),
 		T(every_signature_is_logged),
 		T(all_keys_of_a_role_sign_during_a_rotation),
