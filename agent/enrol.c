@@ -186,7 +186,8 @@ static int make_request(struct enrol *e, const struct private_key *key, struct b
 
 	if (r == 0)
 		r = csr_make(key, n->config->node, &csr);
-	if (r == 0 && e->pair.secret)
+	/* One that a power cut left behind is used up; a node is known by its identity. */
+	if (r == 0 && e->pair.secret && !e->pair.enrolled)
 		r = pair_secret(n->os, e->dirfd, &secret);
 	if (r == 0) {
 		(void) snprintf(request.fleet, sizeof(request.fleet), "%s", n->config->fleet);

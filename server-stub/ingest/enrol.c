@@ -185,7 +185,8 @@ static int check_proofs(const void *bytes, size_t len, const struct enrolment *e
 /* 1: refused, and *j says why. What is said does not tell which names there are. */
 static int check_claim(const struct enrolment *e, const struct known *k, struct enrol_judgement *j)
 {
-	if (e->secret[0] && !k->secret_fits)
+	/* A node needs none, so one that it still sends from long ago keeps it from nothing. */
+	if (e->secret[0] && !k->secret_fits && !(k->node && k->same_identity))
 		(void) verdict(j, ENROL_REFUSED, "this secret is not valid for this name (any more)");
 	else if (e->secret[0] && k->secret_used && !k->used_by_us) {
 		(void) verdict(j, ENROL_REFUSED,

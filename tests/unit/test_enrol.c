@@ -363,6 +363,23 @@ static void test_secret_that_does_not_fit(void **state)
 	enrol_judgement_done(&unknown);
 }
 
+static void test_a_node_needs_no_secret(void **state)
+{
+	struct bench *b = *state;
+	const struct change renewal = { .secret = secret, .transport = b->keys[2] };
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(64 * 1024);
+
+	put_secret(b, "n1", secret);
+	assert_int_equal(enrol_at(b, &honest, NOW, &pem), ENROL_ISSUE);
+	/* Somebody made another since, and the power went before its first one was removed: it is the same node. */
+	put_secret(b, "n1", other_secret);
+	buf_clear(&pem);
+	assert_int_equal(enrol_at(b, &renewal, NOW, &pem), ENROL_ISSUE);
+	buf_clear(&pem);
+	assert_int_equal(enrol_at(b, &renewal, NOW, &pem), ENROL_SAME);
+}
+
 static void test_secret_expires(void **state)
 {
 	struct bench *b = *state;
@@ -681,6 +698,7 @@ int main(void)
 		TEST(test_secret_is_used_up_by_one_key),
 		TEST(test_second_key_is_counted),
 		TEST(test_secret_that_does_not_fit),
+		TEST(test_a_node_needs_no_secret),
 		TEST(test_secret_expires),
 		TEST(test_both_keys_sign),
 		TEST(test_what_is_no_request),
