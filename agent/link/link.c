@@ -83,6 +83,7 @@ struct link {
 	struct tls *tls; /* that the last connection was made with; NULL: no TLS */
 	struct tls *tls_in_force, *tls_next; /* the two pairs; next NULL: there is none to try */
 	uint64_t counter; /* of this process, above all earlier ones */
+	char process[17]; /* a number that no other has; "": there was no chance for one */
 	unsigned connection; /* how many this process has begun */
 	char topics[IN_COUNT][TOPIC_MAX];
 	struct hints hints[IN_COUNT];
@@ -150,6 +151,14 @@ static void tell_fetched(struct link *l, uint32_t id, int error, const void *dat
 		log_warning("link-fetch-dropped", "a fetched file did not fit: bytes=%zu", len);
 }
 
+static void name_process(struct link *l)
+{
+	uint8_t number[(sizeof(l->process) - 1) / 2];
+
+	if (l->o->os->random(l->o->os, number, sizeof(number)) == 0)
+		hex_encode(l->process, number, sizeof(number));
+}
+
 /* --- the road --- */
 
 static void set_clock(struct link *l)
@@ -200,6 +209,9 @@ static int build_presence(const struct link *l, const char *state, bool online, 
 	if (state)
 		node_string(root, "state", state);
 	node_string(root, "boot", l->o->boot_id);
+	/* Another machine with a copy of this disk has other numbers: one that comes back is not the one that left. */
+	if (l->process[0])
+		node_string(root, "process", l->process);
 	/* One number per connection that rises across restarts: a will that comes late belongs to an older birth. */
 	node_integer(root, "counter", (int64_t) (l->counter << COUNTER_BITS | l->connection));
 	return json_build_text(b, false, out);
@@ -1168,6 +1180,7 @@ static int set_up(struct link *l)
 	int r;
 
 	name_topics(l);
+	name_process(l);
 	set_clock(l);
 	r = outbox_open(l->o->os, l->o->outbox_dirfd, &l->outbox);
 	if (r < 0)

@@ -157,7 +157,8 @@ int cmd_node_list(int argc, char **argv)
 	for (size_t i = 0; i < json_count(list); i++) {
 		const struct json *o = json_at(list, i);
 		bool online = json_bool(json_get(o, "online"), false),
-		     held = json_bool(json_get(o, "quarantined"), false);
+		     held = json_bool(json_get(o, "quarantined"), false),
+		     two = json_get(o, "two_machines") != NULL;
 		char labels[300], components[400], orders[300], ago[60];
 
 		labels_text(json_get(o, "labels"), labels, sizeof(labels));
@@ -165,11 +166,12 @@ int cmd_node_list(int argc, char **argv)
 		orders_text(json_get(o, "orders"), orders, sizeof(orders));
 		cli_table_cell(t, CLI_BOLD, "%s", fleet_text(o, "node"));
 		cli_table_cell(t,
-			       held	? CLI_RED
-			       : online ? CLI_GREEN
-					: CLI_YELLOW,
+			       held || two ? CLI_RED
+			       : online	   ? CLI_GREEN
+					   : CLI_YELLOW,
 			       "%s",
 			       held					    ? "quarantined"
+			       : two					    ? "two machines"
 			       : json_bool(json_get(o, "held_back"), false) ? "held back"
 			       : online					    ? "online"
 									    : presence_of(o));
@@ -350,6 +352,21 @@ int cmd_node_show(int argc, char **argv)
 	if (json_bool(json_get(n, "quarantined"), false))
 		cli_say(&c, "  %squarantined%s: %s; after looking into it: selfright node trust %s --reason TEXT",
 			cli_colour(&c, CLI_RED), cli_colour(&c, CLI_PLAIN), fleet_text(n, "quarantine_reason"),
+			c.args[0]);
+	if (json_get(n, "two_machines") || json_bool(json_get(n, "quarantined"), false))
+		cli_say(&c,
+			"  %stwo machines%s%s%s: was a disk or an image copied after it had joined? Stop the "
+			"copy; let it join as "
+			"itself with a file of its own (selfright node add OTHER; on it: empty its --root and "
+			"--config-dir, "
+			"then selfright-agent join). The keys here exist twice by now: selfright node add %s "
+			"--replace "
+			"--reason TEXT gives the right one new ones",
+			cli_colour(&c, CLI_RED), cli_colour(&c, CLI_PLAIN),
+			json_get(n, "two_machines") ? " took turns as this node, last " : "",
+			json_get(n, "two_machines")
+				? fleet_ago(json_get(n, "two_machines"), "last", ago, sizeof(ago))
+				: "",
 			c.args[0]);
 	say_orders(&c, n);
 	if (json_get(n, "place"))

@@ -10,6 +10,7 @@
 #include "server-stub/ingest/db_nodes.h"
 #include "server-stub/ingest/db_orders.h"
 #include "server-stub/ingest/db_reports.h"
+#include "server-stub/ingest/ingest.h"
 
 #include <errno.h>
 #include <string.h>
@@ -69,7 +70,7 @@ static int write_reported(struct json_node *o, const char *report)
 static int write_node(void *user, const struct db_node *row)
 {
 	struct node_list *l = user;
-	struct json_node *o = l->whole ? l->array : node_object(l->array, NULL), *way;
+	struct json_node *o = l->whole ? l->array : node_object(l->array, NULL), *way, *two;
 	int r;
 
 	node_string(o, "node", row->node);
@@ -84,6 +85,11 @@ static int write_node(void *user, const struct db_node *row)
 	node_string(o, "boot_id", row->boot_id);
 	node_bool(o, "quarantined", row->quarantined);
 	node_string(o, "quarantine_reason", row->quarantine_reason);
+	if (ingest_two_machines(row->returned_at, row->returns_told_at, serve_now(l->serve))) {
+		two = node_object(o, "two_machines");
+		node_integer(two, "returns", (int64_t) row->returns);
+		node_time(two, "last", row->returned_at);
+	}
 	node_integer(o, "timestamp", (int64_t) row->timestamp);
 	node_bool(o, "held_back", restore_held_back(row->timestamp, row->reported_at));
 	if (row->under_way) {

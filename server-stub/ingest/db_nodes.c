@@ -3,6 +3,8 @@
 #include "server-stub/ingest/sql.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 struct same_keys {
 	const char *identity, *transport;
@@ -117,6 +119,9 @@ static int give_node(void *context, sqlite3_stmt *row)
 		.bytes_done = sql_number(row, 15),
 		.bytes_total = sql_number(row, 16),
 		.timestamp = sql_number(row, 17),
+		.returns = sql_number(row, 18),
+		.returned_at = sqlite3_column_int64(row, 19),
+		.returns_told_at = sqlite3_column_int64(row, 20),
 	};
 
 	return e->each(e->user, &n);
@@ -125,7 +130,7 @@ static int give_node(void *context, sqlite3_stmt *row)
 #define NODE_COLUMNS                                                                                              \
 	"SELECT node, identity_public, transport_public, labels, added_at, quarantine, online, presence_at,"      \
 	" sequence, boot_id, reported_at, report, way_component, way_to, way_state, bytes_done, bytes_total,"     \
-	" timestamp FROM nodes"
+	" timestamp, returns, returned_at, returns_told_at FROM nodes"
 
 int db_nodes(struct db *db, const char *node, int (*each)(void *user, const struct db_node *row), void *user)
 {
@@ -247,7 +252,8 @@ int db_node_rekey(struct db *db, const char *node, const char *identity_public, 
 			"NULL,"
 			" signed_state = NULL, signed_update = NULL, failing = NULL, failing_at = 0, degraded = "
 			"NULL, event_queue = NULL,"
-			" event_number = 0, event_dropped = 0, presence_counter = 0 WHERE node = ?1",
+			" event_number = 0, event_dropped = 0, presence_counter = 0, births = '', returns = 0,"
+			" returns_since = 0, returned_at = 0, returns_told_at = 0 WHERE node = ?1",
 			&changes, "sssi", node, identity_public, transport_public, now);
 	return sql_changed_one(r, changes);
 }
@@ -263,6 +269,50 @@ int db_node_presence(struct db *db, const char *node, bool online, int64_t count
 		" WHERE node = ?1",
 		&changes, "sbii", node, online, now, counter);
 
+	return sql_changed_one(r, changes);
+}
+
+static int read_births(void *user, sqlite3_stmt *row)
+{
+	struct db_births *b = user;
+	const char *text = sql_text(row, 0);
+
+	*b = (struct db_births){ .returns = sql_number(row, 1),
+				 .returns_since = sqlite3_column_int64(row, 2),
+				 .returned_at = sqlite3_column_int64(row, 3),
+				 .told_at = sqlite3_column_int64(row, 4) };
+	for (size_t i = 0; text && *text && i < DB_BIRTHS_KEPT; i++) {
+		size_t len = strcspn(text, " ");
+
+		if (len <= DB_BIRTH_MAX)
+			memcpy(b->keys[i], text, len);
+		text += len + (text[len] == ' ');
+	}
+	return 0;
+}
+
+int db_node_births(struct db *db, const char *node, struct db_births *ret)
+{
+	int r = sql_query(
+		db,
+		"SELECT births, returns, returns_since, returned_at, returns_told_at FROM nodes WHERE node = ?1",
+		read_births, ret, "s", node);
+
+	return r < 0 ? r : r == 0 ? -ENOENT : 0;
+}
+
+int db_node_births_set(struct db *db, const char *node, const struct db_births *b)
+{
+	char text[DB_BIRTHS_KEPT * (DB_BIRTH_MAX + 1) + 1] = "";
+	unsigned changes = 0;
+	int r;
+
+	for (size_t i = 0, n = 0; i < DB_BIRTHS_KEPT && b->keys[i][0]; i++)
+		n += (size_t) snprintf(text + n, sizeof(text) - n, "%s%s", i ? " " : "", b->keys[i]);
+	r = sql_change(db,
+		       "UPDATE nodes SET births = ?2, returns = ?3, returns_since = ?4, returned_at = ?5,"
+		       " returns_told_at = ?6 WHERE node = ?1",
+		       &changes, "ssuiii", node, text, b->returns, b->returns_since, b->returned_at, b->told_at);
 	return sql_changed_one(r, changes);
 }
 

@@ -23,6 +23,8 @@ struct db_node {
 	const char *quarantine_reason; /* NULL: not */
 	bool online; /* display only */
 	int64_t presence_at;
+	uint64_t returns; /* of db_births */
+	int64_t returned_at, returns_told_at;
 	uint64_t sequence; /* of the newest report stored; 0: none yet */
 	const char *boot_id; /* of that report; NULL: none */
 	int64_t reported_at; /* when it came; 0: never */
@@ -70,6 +72,16 @@ NODISCARD int db_node_quarantine(struct db *db, const char *node, const char *re
 NODISCARD int db_node_trust(struct db *db, const char *node);
 /* `counter` is its connection's, 0 if it tells none: who left an older one than the last birth is still here. */
 NODISCARD int db_node_presence(struct db *db, const char *node, bool online, int64_t counter, int64_t now);
+
+/* Which processes of a node came to the broker, and how often one came back that another had followed. */
+enum { DB_BIRTHS_KEPT = 4, DB_BIRTH_MAX = 36 };
+struct db_births {
+	char keys[DB_BIRTHS_KEPT][DB_BIRTH_MAX + 1]; /* the newest first; "": none */
+	uint64_t returns; /* since returns_since */
+	int64_t returns_since, returned_at, told_at; /* 0: never */
+};
+NODISCARD int db_node_births(struct db *db, const char *node, struct db_births *ret); /* -ENOENT */
+NODISCARD int db_node_births_set(struct db *db, const char *node, const struct db_births *b);
 /* It spoke on a connection of its own: online, if that was not known. Costs nothing otherwise. */
 NODISCARD int db_node_heard(struct db *db, const char *node, int64_t now);
 /* Nobody is known to be online, or off: what a controller that starts knows. */

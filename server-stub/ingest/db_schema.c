@@ -1,7 +1,7 @@
 #include "base/err.h"
 #include "server-stub/ingest/sql.h"
 
-enum { SCHEMA_VERSION = 15 };
+enum { SCHEMA_VERSION = 16 };
 
 /* One entry per schema version; the text that leads there from the one before. */
 static const char *const migrations[] = {
@@ -128,6 +128,12 @@ static const char *const migrations[] = {
 	"NULL, failures INTEGER NOT NULL, sent_at INTEGER NOT NULL, failing_since INTEGER NOT NULL, error TEXT "
 	"NOT NULL)"
 	" STRICT;",
+	/* Whether two machines take turns as one node: the newest processes that were born, and how often one came back. */
+	"ALTER TABLE nodes ADD COLUMN births TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE nodes ADD COLUMN returns INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE nodes ADD COLUMN returns_since INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE nodes ADD COLUMN returned_at INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE nodes ADD COLUMN returns_told_at INTEGER NOT NULL DEFAULT 0;",
 };
 _Static_assert(ARRAY_LEN(migrations) == SCHEMA_VERSION, "every schema version has its migration");
 

@@ -594,11 +594,69 @@ int ingest_event(struct db *db, const char *node, const void *bytes, size_t len,
 	return r;
 }
 
+bool ingest_two_machines(int64_t returned_at, int64_t told_at, int64_t now)
+{
+	return told_at > 0 && now - returned_at <= INGEST_RETURNS_WINDOW_S;
+}
+
+/* What tells one process of a node's from another: its own number, or, of an older agent, the boot. NULL: nothing that does. */
+static const char *birth_key(const struct json *doc)
+{
+	const char *key = json_string(json_get(doc, "process"));
+
+	if (!key)
+		key = json_string(json_get(doc, "boot"));
+	return key && *key && strlen(key) <= DB_BIRTH_MAX && key[strspn(key, "0123456789abcdef-")] == '\0' ? key
+													   : NULL;
+}
+
+static int tell_two_machines(struct db *db, const char *node, struct db_births *b, int64_t now)
+{
+	static const char text[] =
+		"two machines take turns as this node: a disk or an image was copied after it had joined. "
+		"selfright node show says what to do";
+	int r;
+
+	b->told_at = now;
+	r = db_event_add(db, &(struct db_event){ .at = now, .kind = "two-machines", .node = node, .text = text });
+	return r < 0 ? r : db_audit(db, now, "ingest", "two-machines", node);
+}
+
+static int note_birth(struct db *db, const char *node, const char *key, int64_t now)
+{
+	struct db_births b;
+	size_t at = 0;
+	int r = db_node_births(db, node, &b);
+
+	if (r < 0)
+		return r;
+	while (at < DB_BIRTHS_KEPT && strcmp(b.keys[at], key) != 0)
+		at++;
+	if (at == 0)
+		return 0; /* the same, over another connection */
+	if (at < DB_BIRTHS_KEPT) {
+		/* The clock here may have been set back. */
+		if (now - b.returns_since > INGEST_RETURNS_WINDOW_S || now < b.returns_since) {
+			b.returns = 0;
+			b.returns_since = now;
+		}
+		b.returns++;
+		b.returned_at = now;
+		if (b.returns == INGEST_RETURNS_TOLD)
+			r = tell_two_machines(db, node, &b, now);
+	}
+	for (size_t i = at < DB_BIRTHS_KEPT ? at : DB_BIRTHS_KEPT - 1; i > 0; i--)
+		memcpy(b.keys[i], b.keys[i - 1], sizeof(b.keys[i]));
+	snprintf(b.keys[0], sizeof(b.keys[0]), "%s", key);
+	return r < 0 ? r : db_node_births_set(db, node, &b);
+}
+
 int ingest_presence(struct db *db, const char *node, const void *bytes, size_t len, int64_t now)
 {
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 	uint64_t counter = 0;
+	bool online;
 	int r;
 
 	if (!guard_id(node) || len > PRESENCE_MAX_BYTES)
@@ -610,6 +668,9 @@ int ingest_presence(struct db *db, const char *node, const void *bytes, size_t l
 		return 0;
 	if (json_optional_u64(doc, "counter", 0, INT64_MAX, &counter) < 0)
 		counter = 0;
-	r = db_node_presence(db, node, json_bool(json_get(doc, "online"), false), (int64_t) counter, now);
+	online = json_bool(json_get(doc, "online"), false);
+	r = db_node_presence(db, node, online, (int64_t) counter, now);
+	if (r == 0 && online && birth_key(doc))
+		r = note_birth(db, node, birth_key(doc), now);
 	return r == -ENOENT ? 0 : r;
 }

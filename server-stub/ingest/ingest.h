@@ -70,6 +70,14 @@ NODISCARD int ingest_collection(struct db *db, const char *fleet, const char *no
  */
 NODISCARD int ingest_event(struct db *db, const char *node, const void *bytes, size_t len, int64_t now,
 			   bool *ret_shown);
+/*
+ * A process that another one followed never speaks again on one machine: a birth of an earlier one is another machine with
+ * the same identity. At the third within a day the timeline says so (kind two-machines), once a day at most. Like
+ * all presence it is unsigned: people are told, and nothing follows from it by itself.
+ */
+enum { INGEST_RETURNS_TOLD = 3, INGEST_RETURNS_WINDOW_S = 24 * 3600 };
+/* Is that so now, by what db_node says? */
+bool ingest_two_machines(int64_t returned_at, int64_t told_at, int64_t now);
 NODISCARD int ingest_presence(struct db *db, const char *node, const void *bytes, size_t len, int64_t now);
 
 #endif

@@ -136,6 +136,25 @@ stop_agent n1
 check "m1 renews its certificate over MQTT" within 40 grep -q "node=m1 road=mqtt .*newer key" "$tmp/serve.log"
 check "which the broker took" within 40 grep -q certificate-renewed "$tmp/nodes/m1/agent.log"
 
+# --- a disk that was copied after it had joined ---
+check "a node" add_node c1
+check "is online" within 30 is_online c1
+stop_agent c1
+mkdir -p "$tmp/nodes/copy"
+cp -a "$tmp/nodes/c1/etc" "$tmp/nodes/c1/root" "$tmp/nodes/copy"
+sed -i "s|nodes/c1/|nodes/copy/|g" "$(etc copy)/agent.yaml"
+for node in c1 copy; do sed -i "s|^broker:|broker:\n  retry: {base: 1s, cap: 1s, refused: 1s, spread: 1s}|" "$(etc $node)/agent.yaml"; done
+start_agent c1
+check "comes back" within 30 is_online c1
+check "and is one machine" eval "selfright node show c1 --json | holds '.two_machines == null'"
+start_agent copy
+check "a copy of it is seen: they take turns" within 60 eval "selfright node show c1 --json | holds '.two_machines.returns >= 3'"
+check "people read what to do" says 0 "selfright node add c1 --replace" selfright node show c1
+check "the list names it" eval "selfright node list | grep -E '^c1 .*(two machines|quarantined)'"
+check "the timeline says it once" eval "api http://x/v1/events?limit=1000 | holds '[.events[] | select(.kind == \"two-machines\")] | length == 1 and .[0].node == \"c1\"'"
+stop_agent copy
+check "a node that was never copied is one machine" eval "selfright node show m1 --json | holds '.two_machines == null'"
+
 # --- a secret that is taken back ---
 check "another secret" selfright node add n2 -o n2.join
 check "is worth nothing after a refusal" selfright node release n2 --refuse --reason "sent to the wrong customer"

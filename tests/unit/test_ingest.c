@@ -658,6 +658,105 @@ static void a_will_that_comes_late_is_of_an_older_birth(void **state)
 	assert_false(online_after(b, "{\"online\":false,\"counter\":\"x\"}"));
 }
 
+static void born(struct bench *b, const char *process, int64_t now)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "{\"online\":true,\"process\":\"%s\"}", process);
+	assert_int_equal(ingest_presence(b->db, "n1", text, strlen(text), now), 0);
+}
+
+struct turns {
+	int64_t now;
+	bool two;
+	uint64_t returns;
+};
+
+static int read_turns(void *user, const struct db_node *row)
+{
+	struct turns *t = user;
+
+	t->two = ingest_two_machines(row->returned_at, row->returns_told_at, t->now);
+	t->returns = row->returns;
+	return 0;
+}
+
+static struct turns turns_at(struct bench *b, int64_t now)
+{
+	struct turns t = { .now = now };
+
+	assert_int_equal(db_nodes(b->db, "n1", read_turns, &t), 0);
+	return t;
+}
+
+static void two_machines_that_take_turns_are_told(void **state)
+{
+	enum { DAY = 24 * 3600 };
+	static const char gone[] = "{\"online\":false,\"process\":\"aa\"}";
+	struct bench *b = *state;
+
+	/* One machine: it reconnects, starts again, hands over, and its wills come late. Never told, however often. */
+	for (int i = 0; i < 20; i++) {
+		char process[17];
+
+		snprintf(process, sizeof(process), "%016x", i + 1);
+		born(b, process, NOW + i);
+		born(b, process, NOW + i);
+		assert_int_equal(ingest_presence(b->db, "n1", gone, strlen(gone), NOW + i), 0);
+	}
+	assert_int_equal(turns_at(b, NOW + 20).returns, 0);
+	assert_int_equal(facts(b).events, 0);
+	/* An old message that a broker found again is no machine yet. */
+	born(b, "0000000000000013", NOW + 30);
+	born(b, "0000000000000014", NOW + 31);
+	assert_false(turns_at(b, NOW + 31).two);
+	assert_int_equal(facts(b).events, 0);
+	/* One more, and they are told; once, whatever follows that day, and again the day after. */
+	born(b, "0000000000000013", NOW + 32);
+	assert_true(turns_at(b, NOW + 32).two);
+	assert_int_equal(facts(b).events, 1);
+	for (int i = 0; i < 50; i++)
+		born(b, i % 2 ? "0000000000000013" : "0000000000000014", NOW + 40 + i);
+	assert_int_equal(facts(b).events, 1);
+	assert_int_equal(turns_at(b, NOW + 100).returns, 53);
+	for (int i = 0; i < 10; i++)
+		born(b, i % 2 ? "0000000000000013" : "0000000000000014", NOW + DAY + 200 + i);
+	assert_int_equal(facts(b).events, 2);
+	/* When it is over nobody says so any more. */
+	assert_true(turns_at(b, NOW + 2 * DAY).two);
+	assert_false(turns_at(b, NOW + 2 * DAY + 300).two);
+	/* Three of them. */
+	for (int i = 0; i < 9; i++)
+		born(b, i % 3 == 0 ? "a" : i % 3 == 1 ? "b" : "c", NOW + 5 * DAY + i);
+	assert_true(turns_at(b, NOW + 5 * DAY + 10).two);
+	assert_int_equal(facts(b).events, 3);
+}
+
+/* Agents of 0.1.0 tell their boot alone. */
+static void an_older_agent_is_told_apart_by_its_boot(void **state)
+{
+	static const char *const boots[] = { boot_a, boot_b, boot_a, boot_b, boot_a };
+	struct bench *b = *state;
+	char text[200];
+
+	for (size_t i = 0; i < ARRAY_LEN(boots); i++) {
+		snprintf(text, sizeof(text), "{\"online\":true,\"boot\":\"%s\",\"counter\":%zu}", boots[i], i);
+		assert_int_equal(ingest_presence(b->db, "n1", text, strlen(text), NOW), 0);
+		assert_int_equal(facts(b).events, i == 4);
+	}
+	assert_true(turns_at(b, NOW).two);
+	/* What is no number, or longer than any, tells nothing. */
+	born(b, "x y", NOW);
+	born(b, "00000000000000000000000000000000000000", NOW);
+	born(b, "", NOW);
+	assert_int_equal(turns_at(b, NOW).returns, 3);
+	/* The name is another machine's by a person's word: it begins anew. */
+	assert_int_equal(db_begin(b->db), 0);
+	assert_int_equal(db_node_rekey(b->db, "n1", "-", "-", NOW), 0);
+	assert_int_equal(db_commit(b->db), 0);
+	assert_false(turns_at(b, NOW).two);
+}
+
 static void presence_is_display_only(void **state)
 {
 	static const char on[] = "{\"online\":true,\"boot\":\"x\",\"counter\":1}", off[] = "{\"online\":false}";
@@ -859,6 +958,8 @@ int main(void)
 		T(a_line_says_nothing_twice),
 		T(events_are_never_asked_by_gates),
 		T(a_will_that_comes_late_is_of_an_older_birth),
+		T(two_machines_that_take_turns_are_told),
+		T(an_older_agent_is_told_apart_by_its_boot),
 		T(presence_is_display_only),
 		T(nobody_fills_the_disk),
 		T(nobody_sends_more_than_a_node_has_to),

@@ -174,6 +174,8 @@ async function rolloutPage(name) {
 function linkState(n) {
 	if (n.quarantined)
 		return span("bad", "quarantined");
+	if (n.two_machines)
+		return span("bad", "two machines");
 	if (n.held_back)
 		return span("wait", "held back");
 	return n.online ? span("good", "online") : span("wait", n.presence_at ? "offline" : n.reported ? "unknown" : "not joined");
@@ -206,6 +208,7 @@ async function nodePage(name) {
 	const n = await call("nodes/" + id(name));
 	const out = [make("section", { class: "card" }, make("div", { class: "head" }, make("h3", {}, n.node), linkState(n), span("dim", labelsOf(n)), span("dim", "agent " + (n.agent || "?"))),
 		make("p", { class: "why" }, "heard ", ago(n.reported)), n.quarantine_reason ? make("p", { class: "bad" }, n.quarantine_reason) : null,
+		n.two_machines ? make("p", { class: "bad" }, "two machines take turns as this node, last ", ago(n.two_machines.last), ": was its disk copied after it had joined?") : null,
 		n.under_way ? make("p", { class: "way" }, n.under_way.component + " → " + (n.under_way.to || "absent") + ": " + n.under_way.state) : null)];
 	out.push(make("h2", {}, "Components"), table(["component", "runs", "before", "denies", "why"], (n.components || []).map(c => [c.component, c.version || "absent", c.previous || "-",
 		Array.isArray(c.denied) ? c.denied.map(d => d.version + " (" + d.cause + ")").join(", ") : "-", c.why_detail || c.why || ""])));
