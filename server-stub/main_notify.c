@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,8 +133,10 @@ static int confine(void)
 }
 
 /* What the server said is a stranger's; its beginning may help whoever set the hook up. */
-static void show_answer(long status, const struct buf *answer, char why[static REASON_MAX])
+static void show_answer(long status, uint64_t retry_after, const struct buf *answer, char why[static REASON_MAX])
 {
+	char asks[80] = "";
+
 	CLEANUP(buf_done)
 	struct buf clean = BUF_INIT(ANSWER_MAX);
 	size_t len = answer->len < SHOWN ? answer->len : SHOWN;
@@ -143,11 +146,18 @@ static void show_answer(long status, const struct buf *answer, char why[static R
 	for (size_t i = 0; i < clean.len; i++)
 		if (clean.data[i] == '\n')
 			clean.data[i] = ' ';
-	snprintf(why, REASON_MAX, "the server answered %ld%s%s%s", status, clean.len ? ": " : "", buf_str(&clean),
-		 status / 100 == 3 ? " (redirections are not followed)" : "");
+	if (retry_after > 0)
+		snprintf(asks, sizeof(asks), ", and asks to be left alone for %" PRIu64 " s", retry_after);
+	snprintf(why, REASON_MAX, "the server answered %ld%s%s%s%s", status, asks, clean.len ? ": " : "",
+		 buf_str(&clean), status / 100 == 3 ? " (redirections are not followed)" : "");
 }
 
-static int post(const struct message *m, struct ready *w, long *ret_status, char why[static REASON_MAX])
+struct answered {
+	long status; /* 0: nothing */
+	uint64_t retry_after; /* seconds that the server asks for, within bounds; 0: none */
+};
+
+static int post(const struct message *m, struct ready *w, struct answered *ret, char why[static REASON_MAX])
 {
 	CLEANUP(buf_done)
 	struct buf base = BUF_INIT(HOOK_URL_MAX + 1), path = BUF_INIT(HOOK_URL_MAX + 2),
@@ -187,10 +197,10 @@ static int post(const struct message *m, struct ready *w, long *ret_status, char
 		snprintf(why, REASON_MAX, "%s", http_error(http));
 		return r;
 	}
-	*ret_status = response.status;
+	*ret = (struct answered){ response.status, http_retry_after_s(http) };
 	if (response.status / 100 == 2)
 		return 0;
-	show_answer(response.status, &answer, why);
+	show_answer(response.status, ret->retry_after, &answer, why);
 	return -ERR_HTTP_STATUS;
 }
 
@@ -205,7 +215,7 @@ static int read_message(const struct json *doc, struct message *m)
 	return m->body && !m->url != !m->url_file ? 0 : -ERR_FIELD_MISSING;
 }
 
-static int say(bool taken, long status, const char *why)
+static int say(bool taken, const struct answered *a, const char *why)
 {
 	CLEANUP(json_build_freep)
 	struct json_build *b = json_build_new();
@@ -214,7 +224,9 @@ static int say(bool taken, long status, const char *why)
 	int r = printable_tail(why, strlen(why), REASON_MAX - 1, &words);
 
 	node_bool(json_build_root(b), "taken", taken);
-	node_integer(json_build_root(b), "status", status);
+	node_integer(json_build_root(b), "status", a->status);
+	if (a->retry_after > 0)
+		node_integer(json_build_root(b), "retry_after", (int64_t) a->retry_after);
 	node_string(json_build_root(b), "text", buf_str(&words));
 	if (r == 0)
 		r = json_build_text(b, false, &text);
@@ -238,7 +250,7 @@ int main(int argc, char **argv)
 			   .signature = BUF_INIT(256) };
 	struct message m = { .url = NULL };
 	char why[REASON_MAX] = "";
-	long status = 0;
+	struct answered answered = { .status = 0 };
 	int r;
 
 	if (argc > 1) {
@@ -263,6 +275,6 @@ int main(int argc, char **argv)
 	}
 	r = make_ready(&m, &w, why);
 	if (r == 0)
-		r = post(&m, &w, &status, why);
-	return say(r == 0, status, why);
+		r = post(&m, &w, &answered, why);
+	return say(r == 0, &answered, why);
 }

@@ -31,6 +31,7 @@ enum {
 	LOOK_MS = 1000, /* at the file */
 	SPACING_MS =
 		1000, /* between two messages of a hook: what chats allow; events that come meanwhile share one */
+	LEFT_ALONE_MAX_S = 900, /* as long as the backoff gets */
 	DEADLINE_MS = 40000, /* of the program; its own are shorter */
 	SCAN_ROWS = 1000, /* of the timeline at once */
 	ANSWER_MAX = 16 * 1024,
@@ -316,9 +317,10 @@ static int write_question(const struct notifier *n, const struct hook *h, const 
 	return json_build_text(b, false, out);
 }
 
-static void failed(struct serve *s, struct channel *c, const char *why)
+/* `left_alone_s`: what its server asked for, and no longer than LEFT_ALONE_MAX_S; 0: nothing. */
+static void failed(struct serve *s, struct channel *c, uint64_t left_alone_s, const char *why)
 {
-	uint64_t jitter = 0;
+	uint64_t jitter = 0, wait_ms, asked_ms = left_alone_s * 1000;
 
 	(void) s->os->random(s->os, &jitter, sizeof(jitter)); /* without it all wait equally long */
 	if (c->failures == 0) {
@@ -327,7 +329,8 @@ static void failed(struct serve *s, struct channel *c, const char *why)
 	}
 	c->failures++;
 	snprintf(c->error, sizeof(c->error), "%s", why);
-	c->next_ms = serve_now_ms(s) + SPACING_MS + backoff_next_ms(&c->backoff, jitter);
+	wait_ms = SPACING_MS + backoff_next_ms(&c->backoff, jitter);
+	c->next_ms = serve_now_ms(s) + (asked_ms > wait_ms ? asked_ms : wait_ms);
 	(void) keep(s, c); /* said there; what is known here is enough until the next start */
 }
 
@@ -354,7 +357,7 @@ static void send_message(struct serve *s, const struct notifier *n, const struct
 		r = helper_start("selfright-notify", &question, ANSWER_MAX, serve_now_ms(s) + DEADLINE_MS,
 				 &c->helper);
 	if (r < 0)
-		failed(s, c, err_text(r));
+		failed(s, c, 0, err_text(r));
 }
 
 static void take_answer(struct serve *s, struct channel *c, int status)
@@ -362,22 +365,25 @@ static void take_answer(struct serve *s, struct channel *c, int status)
 	CLEANUP(json_freep)
 	struct json *doc = NULL;
 	const char *text;
+	uint64_t left_alone = 0;
 	char words[64], why[160];
 
 	c->attempts++;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		snprintf(why, sizeof(why), "the program that sends %s",
 			 process_status_text(status, words, sizeof(words)));
-		failed(s, c, why);
+		failed(s, c, 0, why);
 		return;
 	}
 	if (json_parse(c->helper.answer.data, c->helper.answer.len, &json_limits_default, &doc) < 0) {
-		failed(s, c, "the program that sends gave no answer");
+		failed(s, c, 0, "the program that sends gave no answer");
 		return;
 	}
 	if (!json_bool(json_get(doc, "taken"), false)) {
 		text = json_string(json_get(doc, "text"));
-		failed(s, c, text && *text ? text : "it was not taken");
+		if (json_optional_u64(doc, "retry_after", 0, LEFT_ALONE_MAX_S, &left_alone) < 0)
+			left_alone = LEFT_ALONE_MAX_S;
+		failed(s, c, left_alone, text && *text ? text : "it was not taken");
 		return;
 	}
 	if (c->failures > 0)
@@ -428,7 +434,7 @@ void notify_tick(struct serve *s)
 			if (ended > 0)
 				take_answer(s, c, status);
 			else
-				failed(s, c, "the program that sends is lost");
+				failed(s, c, 0, "the program that sends is lost");
 			helper_done(&c->helper);
 		}
 		/* What is not on the disk yet may never have happened. */

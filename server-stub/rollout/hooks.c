@@ -28,6 +28,7 @@ const struct hook_kind hook_kinds[] = {
 	{ "freeze", true, "a freeze is made or lifted" },
 	{ "preflight-overridden", true, "a rollout started although a check fails" },
 	{ "quarantine", true, "a node's key turned up twice" },
+	{ "two-machines", true, "two machines take turns as one node" },
 	{ "trusted", true, "a node is out of quarantine" },
 	{ "enrolment-waits", true, "a new key asks to be a known node" },
 	{ "secret-used-twice", true, "two machines came with one join file" },
@@ -146,6 +147,29 @@ static int read_list(const struct conf *map, const char *name, bool (*is_fine)(c
 	return r;
 }
 
+static const char *const format_names[HOOK_FORMAT_COUNT] = { "events", "text", "teams" };
+
+/* `text_only: true` says `format: text` in files that are older than the others. */
+static int read_format(const struct conf *map, enum hook_format *ret, struct conf_error *e)
+{
+	const struct conf *item = conf_get(map, "format");
+	bool text_only = false;
+	int r = conf_optional_bool(map, "text_only", false, &text_only, e);
+
+	*ret = text_only ? HOOK_TEXT : HOOK_EVENTS;
+	if (r < 0 || !item)
+		return r;
+	if (conf_get(map, "text_only"))
+		return conf_fail(item, e, "expected one of format and text_only");
+	for (int i = 0; i < HOOK_FORMAT_COUNT; i++)
+		if (str_eq(conf_text(item), format_names[i])) {
+			*ret = (enum hook_format) i;
+			return 0;
+		}
+	return conf_fail(item, e, "expected 'format' as events, text or teams, found '%s'",
+			 conf_text(item) ? conf_text(item) : "");
+}
+
 static int read_hook(const struct conf *map, const char *name, struct hook *h, struct conf_error *e)
 {
 	const struct conf *url;
@@ -174,7 +198,7 @@ static int read_hook(const struct conf *map, const char *name, struct hook *h, s
 	if (r == 0)
 		r = read_list(map, "components", is_id, "components' names", &h->components, e);
 	if (r == 0)
-		r = conf_optional_bool(map, "text_only", false, &h->text_only, e);
+		r = read_format(map, &h->format, e);
 	return r < 0 ? r : conf_reject_unknown(map, e);
 }
 
@@ -256,12 +280,49 @@ bool hook_wants(const struct hook *h, const struct hook_event *e)
 /* --- the message --- */
 
 /*
- * A line of the text: Slack's markup needs these three as entities, and takes <!channel> and <https://...> for what they
- * are otherwise; an '@' calls people in Mattermost and Teams, so something invisible stands behind it; a backquote or
- * a bracket would be markup there. Control bytes, and with them further lines, become spaces.
+ * What a character of a line is written as; NULL: as it is. Slack's markup needs these three as entities, and takes <!channel>
+ * and <https://...> for what they are otherwise; an '@' calls people in Mattermost and Teams, so something invisible stands
+ * behind it; a backquote or a bracket would be markup there. A card's Markdown shows an entity as it is written, so the
+ * three become others that look like them, and further characters are markup in it. Control bytes, and with them further
+ * lines, become spaces.
  */
-static int add_line(struct buf *out, const char *text)
+static const char *written_as(char c, enum hook_format format)
 {
+	const bool card = format == HOOK_TEAMS;
+
+	switch (c) {
+	case '&':
+		return card ? "+" : "&amp;";
+	case '<':
+		return card ? "(" : "&lt;";
+	case '>':
+		return card ? ")" : "&gt;";
+	case '@':
+		return "@\xe2\x80\x8b";
+	case '[':
+		return "(";
+	case ']':
+		return ")";
+	case '`':
+		return "'";
+	case '*':
+		return card ? "\xe2\x88\x97" : NULL;
+	case '_':
+		return card ? "\\_" : NULL;
+	case '\\':
+		return card ? "/" : NULL;
+	case '{': /* {{DATE(...)}} is a function there */
+		return card ? "(" : NULL;
+	case '}':
+		return card ? ")" : NULL;
+	default:
+		return (unsigned char) c < 0x20 || c == 0x7f ? " " : NULL;
+	}
+}
+
+static int add_line(struct buf *out, const char *text, enum hook_format format)
+{
+	const char *as;
 	int r = 0;
 
 	for (const char *c = text; r == 0 && *c; c++) {
@@ -272,31 +333,8 @@ static int add_line(struct buf *out, const char *text)
 			c += len > 0 ? len - 1 : 0;
 			continue;
 		}
-		switch (*c) {
-		case '&':
-			r = buf_add_str(out, "&amp;");
-			break;
-		case '<':
-			r = buf_add_str(out, "&lt;");
-			break;
-		case '>':
-			r = buf_add_str(out, "&gt;");
-			break;
-		case '@':
-			r = buf_add_str(out, "@\xe2\x80\x8b");
-			break;
-		case '[':
-			r = buf_add_str(out, "(");
-			break;
-		case ']':
-			r = buf_add_str(out, ")");
-			break;
-		case '`':
-			r = buf_add_str(out, "'");
-			break;
-		default:
-			r = (unsigned char) *c < 0x20 || *c == 0x7f ? buf_add_str(out, " ") : buf_add(out, c, 1);
-		}
+		as = written_as(*c, format);
+		r = as ? buf_add_str(out, as) : buf_add(out, c, 1);
 	}
 	return r;
 }
@@ -315,44 +353,92 @@ static int add_whole(struct buf *out, const char *text)
 	return r;
 }
 
-static int add_event_line(struct buf *out, const struct hook_event *e)
+static int add_event_line(struct buf *out, const struct hook_event *e, enum hook_format format)
 {
-	int r = buf_add_str(out, "\n");
+	int r = 0;
 
-	if (r == 0 && e->node) {
-		r = add_line(out, e->node);
+	if (e->node) {
+		r = add_line(out, e->node, format);
 		if (r == 0)
 			r = buf_add_str(out, ": ");
 	}
 	if (r == 0 && e->component && strcmp(e->kind, HOOK_TEST_KIND) != 0) {
-		r = add_line(out, e->component);
+		r = add_line(out, e->component, format);
 		if (r == 0)
 			r = buf_add_str(out, ": ");
 	}
-	return r < 0 ? r : add_line(out, e->text ? e->text : e->kind);
+	return r < 0 ? r : add_line(out, e->text ? e->text : e->kind, format);
 }
 
-static int write_text(const char *fleet, const struct hook_event *events, size_t count, uint64_t left_out,
-		      struct buf *out)
+/* One line after the other, without a newline; `add` gets each. */
+static int write_lines(const struct hook *h, const char *fleet, const struct hook_event *events, size_t count,
+		       uint64_t left_out, int (*add)(void *user, const char *line, bool first), void *user)
 {
-	int r = buf_addf(out, "fleet %s:", fleet);
+	CLEANUP(buf_done)
+	struct buf line = BUF_INIT(HOOK_MESSAGE_MAX);
+	size_t length;
+	int r = buf_addf(&line, "fleet %s:", fleet);
 
+	if (r == 0)
+		r = add(user, buf_str(&line), true);
+	length = line.len;
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		CLEANUP(buf_done)
-		struct buf line = BUF_INIT(HOOK_MESSAGE_MAX);
-
-		r = add_event_line(&line, &events[i]);
-		if (r == 0 && out->len + line.len > HOOK_TEXT_MAX) {
-			r = buf_addf(out, "\nand %zu more", count - i);
+		buf_clear(&line);
+		r = add_event_line(&line, &events[i], h->format);
+		length += line.len + 1;
+		if (r == 0 && length > HOOK_TEXT_MAX) {
+			buf_clear(&line);
+			r = buf_addf(&line, "and %zu more", count - i);
+			if (r == 0)
+				r = add(user, buf_str(&line), false);
 			break;
 		}
 		if (r == 0)
-			r = buf_add(out, line.data, line.len);
+			r = add(user, buf_str(&line), false);
 	}
+	buf_clear(&line);
 	if (r == 0 && left_out > 0)
-		r = buf_addf(out, "\n%" PRIu64 " older ones are left out: they could not be told in time",
+		r = buf_addf(&line, "%" PRIu64 " older ones are left out: they could not be told in time",
 			     left_out);
-	return r;
+	return r == 0 && line.len > 0 ? add(user, buf_str(&line), false) : r;
+}
+
+static int add_to_text(void *user, const char *line, bool first)
+{
+	struct buf *text = user;
+	int r = first ? 0 : buf_add_str(text, "\n");
+
+	return r < 0 ? r : buf_add_str(text, line);
+}
+
+static int add_to_card(void *user, const char *line, bool first)
+{
+	struct json_node *block = node_object(user, NULL);
+
+	node_string(block, "type", "TextBlock");
+	node_string(block, "text", line);
+	node_bool(block, "wrap", true);
+	if (first)
+		node_string(block, "weight", "Bolder");
+	else
+		node_string(block, "spacing", "Small");
+	return 0;
+}
+
+/* What a flow "when a Teams webhook request is received" takes: a message whose attachments are Adaptive Cards. */
+static int write_card(const struct hook *h, const char *fleet, const struct hook_event *events, size_t count,
+		      uint64_t left_out, struct json_node *o)
+{
+	struct json_node *attachment, *card;
+
+	node_string(o, "type", "message");
+	attachment = node_object(node_array(o, "attachments"), NULL);
+	node_string(attachment, "contentType", "application/vnd.microsoft.card.adaptive");
+	card = node_object(attachment, "content");
+	node_string(card, "$schema", "http://adaptivecards.io/schemas/adaptive-card.json");
+	node_string(card, "type", "AdaptiveCard");
+	node_string(card, "version", "1.2");
+	return write_lines(h, fleet, events, count, left_out, add_to_card, node_array(card, "body"));
 }
 
 int hook_message(const struct hook *h, const char *fleet, const struct hook_event *events, size_t count,
@@ -364,12 +450,15 @@ int hook_message(const struct hook *h, const char *fleet, const struct hook_even
 	struct buf text = BUF_INIT(HOOK_MESSAGE_MAX);
 	struct json_node *o = json_build_root(b), *list;
 	char at[TIMESTAMP_LEN + 1];
-	int r = write_text(fleet, events, count, left_out, &text);
+	int r = h->format == HOOK_TEAMS ? write_card(h, fleet, events, count, left_out, o)
+					: write_lines(h, fleet, events, count, left_out, add_to_text, &text);
 
 	if (r < 0)
 		return r;
+	if (h->format == HOOK_TEAMS)
+		return json_build_text(b, false, out);
 	node_string(o, "text", buf_str(&text));
-	if (h->text_only)
+	if (h->format == HOOK_TEXT)
 		return json_build_text(b, false, out);
 	node_string(o, "fleet", fleet);
 	node_integer(o, "left_out", (int64_t) left_out);

@@ -5,11 +5,12 @@
  *     chat: {url_file: /etc/selfright/chat-hook, text_only: true}
  *     siem: {url: https://siem.example.org/in, secret_file: /etc/selfright/siem-secret, events: [all]}
  *     web-team: {url: https://chat.example.org/hooks/4711, events: [rollout-*, gate-asks], components: [web]}
+ *     ops: {url_file: /etc/selfright/teams-workflow, format: teams}
  *   proxy: http://proxy.example.org:3128
  *
- * A message is a JSON object with `text`, which incoming webhooks of Slack, Mattermost, Teams and the like show, and
- * the events themselves for programs. What nodes and people wrote is shown, and never becomes a link, a mention or a
- * line of its own there.
+ * A message is a JSON object with `text`, which incoming webhooks of Slack, Mattermost and the like show, and
+ * the events themselves for programs; or, for the Workflows of Teams, which take nothing else, an Adaptive Card. What nodes
+ * and people wrote is shown, and never becomes a link, a mention or a line of its own there.
  */
 #ifndef SELFRIGHT_ROLLOUT_HOOKS_H
 #define SELFRIGHT_ROLLOUT_HOOKS_H
@@ -39,13 +40,20 @@ enum {
 /* The event that `selfright notify test` makes; its component member names the hook, which takes it whatever it filters. */
 #define HOOK_TEST_KIND "notify-test"
 
+enum hook_format {
+	HOOK_EVENTS, /* text and events */
+	HOOK_TEXT, /* nothing but `text`: for servers that refuse what they do not know */
+	HOOK_TEAMS, /* a message with an Adaptive Card */
+	HOOK_FORMAT_COUNT
+};
+
 struct hook {
 	char name[ID_MAX + 1];
 	char *url, *url_file; /* one of them */
 	char *secret_file, *ca_file; /* NULL: not signed; the system's CAs */
 	struct string_list events,
 		components; /* kinds, perhaps with a last '*'; none: those that are told by default, of every component */
-	bool text_only; /* nothing but `text`: for servers that refuse what they do not know */
+	enum hook_format format;
 };
 
 struct hooks {

@@ -2,7 +2,8 @@
 """A server that takes webhooks over TLS: hook_server.py FOLDER CERTIFICATE KEY [PORT]: prints its port.
 
 FOLDER/got has a line of JSON for each message that was taken or refused: path, headers, body, the status it got.
-FOLDER/answer says what it answers: a status (200 without the file), "hang", "drop", "huge" or "moved".
+FOLDER/answer says what it answers: a status (200 without the file), with "429 SECONDS" a Retry-After, "hang", "drop", "huge"
+or "moved".
 """
 import http.server
 import json
@@ -31,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-        how = answer()
+        how, _, seconds = answer().partition(" ")
         status = {"moved": 302, "huge": 500, "hang": 0, "drop": 0}.get(how) if not how.isdigit() else int(how)
         line = json.dumps({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()},
                            "body": body, "status": status}) + "\n"
@@ -46,6 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         if how == "moved":
             self.send_header("Location", "https://localhost:1/elsewhere")
+        if seconds:
+            self.send_header("Retry-After", seconds)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         try:

@@ -18,7 +18,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key
 got() { jq -s "${@:2}" "$1/got"; }
 got_holds() { local name=$1; shift; [ -f "$name/got" ] && got "$name" "$@" | holds 'if type == "array" then length > 0 else . end'; }
 # Every event that the hook's server took, in order.
-told() { jq -s '[.[] | select(.status == 200) | .body | fromjson | .events[]]' "$1/got"; }
+told() { jq -s '[.[] | select(.status == 200 and .path != "/ops") | .body | fromjson | .events[]]' "$1/got"; }
 told_holds() { told "$1" | holds "${@:2}"; }
 hook_is() { selfright notify list --json | holds --arg n "$1" ".hooks[] | select(.name == \$n) | $2"; }
 
@@ -93,6 +93,60 @@ check "the server is there again: what it missed comes" within 30 caught_up siem
 check "in order, each once" within 30 same_events
 check "it was something" eval "[ \"\$(told siem | jq length)\" -gt $before ]"
 check "it works again" hook_is siem '.failures == 0 and .error == null and .sent > 0'
+
+# --- one that asks to be left alone, one that hangs, and one behind a proxy ---
+tries() { grep -c . siem/got; }
+echo hang >chat/answer
+selfright notify test chat >hanging 2>&1 &
+hanging=$!
+check "a server that hangs has a message" within 30 got_holds chat '.[-1].status == 0'
+echo "429 600" >siem/answer
+check "another does not wait for it, and has enough" says 3 "asks to be left alone for 600 s" selfright notify test siem
+had=$(tries)
+sleep 7
+check "it is left alone, longer than after any other first failure" [ "$(tries)" = "$had" ]
+echo "429 100000000" >siem/answer
+check "a test asks all the same; nobody is heard who asks for days" says 3 "asks to be left alone for 3600 s" selfright notify test siem
+rm siem/answer
+check "it goes on when asked" within 60 eval 'says 0 "siem took it" selfright notify test siem'
+check "the desk hears at last who hangs" eval '! wait $hanging && grep -q "did not take it" hanging'
+rm chat/answer
+check "which goes on too" within 60 eval 'says 0 "chat took it" selfright notify test chat'
+start_proxy() {
+	proxy=$(port)
+	install -d -m 777 squid
+	cat >squid.conf <<-END
+		http_port 127.0.0.1:$proxy
+		pid_filename $tmp/squid/pid
+		cache_log $tmp/squid/cache.log
+		access_log stdio:$tmp/squid/access.log
+		coredump_dir $tmp/squid
+		cache deny all
+		shutdown_lifetime 0 seconds
+		acl siem port $(cat siem/port)
+		http_access allow siem
+		http_access deny all
+		dns_nameservers 127.0.0.1
+		visible_hostname proxy.test
+	END
+	chmod 644 squid.conf
+	squid -N -n notify -f "$tmp/squid.conf" >squid.log 2>&1 &
+	pids+=($!)
+	within 20 eval '(: <"/dev/tcp/127.0.0.1/$proxy") 2>/dev/null'
+}
+check "a proxy that lets one of them pass" start_proxy
+cp fleet/notify.yaml direct.yaml
+{
+	echo "proxy: http://127.0.0.1:$proxy"
+	cat direct.yaml
+	echo "  ops: {url: "https://localhost:$(cat siem/port)/ops", ca_file: $tmp/cert.pem, secret_file: $tmp/secret, format: teams}"
+} >fleet/notify.yaml
+check "the way through it" within 30 eval 'says 0 "ops took it" selfright notify test ops && grep -q "CONNECT localhost:$(cat siem/port) " squid/access.log'
+check "as a card for Teams" got_holds siem '.[-1].body | fromjson | .type == "message" and (.attachments[0].content.body[-1].text | startswith("a test of the hook ops, by "))'
+check "signed like any other" is_signed
+check "where the proxy says no, that is what people read" says 3 "403" selfright notify test chat
+mv direct.yaml fleet/notify.yaml
+check "and without it" within 30 eval 'says 0 "chat took it" selfright notify test chat'
 
 # --- servers that answer badly ---
 for answer in 500 404 moved huge drop; do

@@ -34,14 +34,21 @@ static void a_whole_file_is_read(void **state)
 				    "    ca_file: /etc/ssl/own.pem\n"
 				    "    events: [all]\n"
 				    "    components: [web, dns]\n"
+				    "  ops: {url: https://flow.example.org/x, format: teams}\n"
+				    "  plain: {url: https://flow.example.org/y, format: text}\n"
+				    "  same: {url: https://flow.example.org/z, text_only: false}\n"
 				    "proxy: http://proxy.example.org:3128\n");
 
 	(void) state;
-	assert_int_equal(h.count, 2);
+	assert_int_equal(h.count, 5);
 	assert_string_equal(h.items[0].name, "chat");
 	assert_string_equal(h.items[0].url_file, "/etc/selfright/chat");
 	assert_null(h.items[0].url);
-	assert_true(h.items[0].text_only);
+	assert_int_equal(h.items[0].format, HOOK_TEXT);
+	assert_int_equal(h.items[1].format, HOOK_EVENTS);
+	assert_int_equal(h.items[2].format, HOOK_TEAMS);
+	assert_int_equal(h.items[3].format, HOOK_TEXT);
+	assert_int_equal(h.items[4].format, HOOK_EVENTS);
 	assert_string_equal(h.items[1].url, "https://siem.example.org:8443/in?a=b");
 	assert_string_equal(h.items[1].secret_file, "/etc/selfright/siem");
 	assert_string_equal(h.items[1].ca_file, "/etc/ssl/own.pem");
@@ -76,6 +83,10 @@ static void mistakes_are_named(void **state)
 		{ "hooks: {chat: {url: https://a/, events: [rolout-*]}}\n", "found 'rolout-*'" },
 		{ "hooks: {chat: {url: https://a/, components: [Web]}}\n", "found 'Web'" },
 		{ "hooks: {chat: {url: https://a/, text_only: perhaps}}\n", "text_only" },
+		{ "hooks: {chat: {url: https://a/, format: card}}\n", "found 'card'" },
+		{ "hooks: {chat: {url: https://a/, format: [teams]}}\n", "'format' as events, text or teams" },
+		{ "hooks: {chat: {url: https://a/, format: teams, text_only: true}}\n",
+		  "one of format and text_only" },
 		{ "hooks: {chat: {url: https://a/}}\nproxy: proxy.example.org\n", "expected a URL" },
 	};
 
@@ -141,9 +152,10 @@ static void kinds_are_told_apart(void **state)
 }
 
 /* The message as whoever gets it reads it. */
-static struct json *message(bool text_only, const struct hook_event *events, size_t count, uint64_t left_out)
+static struct json *message(enum hook_format format, const struct hook_event *events, size_t count,
+			    uint64_t left_out)
 {
-	const struct hook h = { .name = "chat", .text_only = text_only };
+	const struct hook h = { .name = "chat", .format = format };
 	struct buf out = BUF_INIT(HOOK_MESSAGE_MAX);
 	struct json *doc = NULL;
 
@@ -167,7 +179,7 @@ static void a_message_is_for_people_and_programs(void **state)
 		  .node = "oslo-1",
 		  .text = "its key came twice" },
 	};
-	struct json *doc = message(false, events, 2, 3);
+	struct json *doc = message(HOOK_EVENTS, events, 2, 3);
 	const struct json *list = json_get(doc, "events");
 	int64_t id;
 
@@ -183,7 +195,7 @@ static void a_message_is_for_people_and_programs(void **state)
 	assert_string_equal(json_string(json_get(json_at(list, 0), "kind")), "rollout-stopped");
 	assert_string_equal(json_string(json_get(json_at(list, 1), "node")), "oslo-1");
 	json_free(doc);
-	doc = message(true, events, 2, 0);
+	doc = message(HOOK_TEXT, events, 2, 0);
 	assert_int_equal(json_count(doc), 1);
 	assert_non_null(json_get(doc, "text"));
 	json_free(doc);
@@ -198,7 +210,7 @@ static void what_others_wrote_stays_words(void **state)
 		.text = "<!channel> @all [click](https://evil.example/) `x` & \n# news\r\t\x1b[31m"
 			"\xe2\x82\xac \xf0\x9f\x98\x80 cut \xe2\x82"
 	};
-	struct json *doc = message(false, &hostile, 1, 0);
+	struct json *doc = message(HOOK_EVENTS, &hostile, 1, 0);
 
 	(void) state;
 	assert_string_equal(
@@ -209,6 +221,68 @@ static void what_others_wrote_stays_words(void **state)
 	assert_non_null(
 		strstr(json_string(json_get(json_at(json_get(doc, "events"), 0), "text")), "<!channel> @all ["));
 	json_free(doc);
+}
+
+/* The n-th line of the card, whose form is what Workflows of Teams take. */
+static const char *card_line(const struct json *doc, size_t n)
+{
+	const struct json *attachment = json_at(json_get(doc, "attachments"), 0),
+			  *card = json_get(attachment, "content"), *block = json_at(json_get(card, "body"), n);
+
+	assert_int_equal(json_count(doc), 2);
+	assert_string_equal(json_string(json_get(doc, "type")), "message");
+	assert_int_equal(json_count(json_get(doc, "attachments")), 1);
+	assert_string_equal(json_string(json_get(attachment, "contentType")),
+			    "application/vnd.microsoft.card.adaptive");
+	assert_string_equal(json_string(json_get(card, "type")), "AdaptiveCard");
+	assert_string_equal(json_string(json_get(card, "version")), "1.2");
+	if (!block)
+		return NULL;
+	assert_string_equal(json_string(json_get(block, "type")), "TextBlock");
+	assert_true(json_bool(json_get(block, "wrap"), false));
+	return json_string(json_get(block, "text"));
+}
+
+static void a_card_for_teams(void **state)
+{
+	const struct hook_event events[] = {
+		{ .kind = "rollout-done", .component = "web", .text = "rollout web_1 is done" },
+		{ .kind = "result",
+		  .node = "n1",
+		  .text = "<at>all</at> @all [click](https://evil.example/) **x** `y` \\* {{DATE(1)}} &\n# news" },
+	};
+	struct json *doc = message(HOOK_TEAMS, events, 2, 3);
+
+	(void) state;
+	assert_string_equal(card_line(doc, 0), "fleet demo:");
+	assert_string_equal(card_line(doc, 1), "web: rollout web\\_1 is done");
+	/* Nothing of it is markup, a mention, a function or a second line. */
+	assert_string_equal(
+		card_line(doc, 2),
+		"n1: (at)all(/at) @\xe2\x80\x8b"
+		"all (click)(https://evil.example/) \xe2\x88\x97\xe2\x88\x97x\xe2\x88\x97\xe2\x88\x97 'y' "
+		"/\xe2\x88\x97 ((DATE(1))) + # news");
+	assert_string_equal(card_line(doc, 3), "3 older ones are left out: they could not be told in time");
+	assert_null(card_line(doc, 4));
+	json_free(doc);
+}
+
+/* Teams takes 28 KB. */
+static void the_largest_card_fits(void **state)
+{
+	struct hook_event events[HOOK_EVENTS_MAX];
+	const struct hook h = { .name = "ops", .format = HOOK_TEAMS };
+	struct buf out = BUF_INIT(HOOK_MESSAGE_MAX);
+	char line[170];
+
+	(void) state;
+	memset(line, '"', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	for (size_t i = 0; i < HOOK_EVENTS_MAX; i++)
+		events[i] = (struct hook_event){ .id = (int64_t) i, .kind = "result", .text = line };
+	assert_int_equal(hook_message(&h, "demo", events, HOOK_EVENTS_MAX, 7, &out), 0);
+	assert_in_range(out.len, 2 * 20 * 169, 28 * 1024);
+	buf_done(&out);
 }
 
 static void much_is_cut_for_people(void **state)
@@ -223,7 +297,7 @@ static void much_is_cut_for_people(void **state)
 	memset(line, 'x', 1000);
 	for (size_t i = 0; i < HOOK_EVENTS_MAX; i++)
 		events[i] = (struct hook_event){ .id = (int64_t) i, .kind = "result", .text = line };
-	doc = message(false, events, HOOK_EVENTS_MAX, 0);
+	doc = message(HOOK_EVENTS, events, HOOK_EVENTS_MAX, 0);
 	text = json_string(json_get(doc, "text"));
 	assert_true(strlen(text) < HOOK_TEXT_MAX + 100);
 	assert_non_null(strstr(text, "\nand 17 more"));
@@ -268,6 +342,8 @@ int main(void)
 		cmocka_unit_test(kinds_are_told_apart),
 		cmocka_unit_test(a_message_is_for_people_and_programs),
 		cmocka_unit_test(what_others_wrote_stays_words),
+		cmocka_unit_test(a_card_for_teams),
+		cmocka_unit_test(the_largest_card_fits),
 		cmocka_unit_test(much_is_cut_for_people),
 		cmocka_unit_test(too_much_is_said_to_be),
 		cmocka_unit_test(it_is_signed),
