@@ -1,9 +1,11 @@
 /*
  * selfright node list, show and why: what is known of nodes.
  */
+#include "base/timestamp.h"
 #include "json/json.h"
 #include "model/decide.h"
 #include "model/labels.h"
+#include "os/os.h"
 #include "server-stub/cli/cli.h"
 #include "server-stub/cli/cmd_node.h"
 #include "server-stub/cli/fleet.h"
@@ -316,6 +318,23 @@ static void say_last_words(const struct cli *c, const struct json *node)
 	cli_table_print(c, t);
 }
 
+/* It is what the broker asks for; HTTPS asks for none, so one that has ended is renewed as soon as the node comes by. */
+static void say_certificate(const struct cli *c, const struct json *node)
+{
+	const char *until = fleet_text(node, "certificate_until");
+	int64_t end;
+
+	if (timestamp_parse(until, &end) < 0)
+		return; /* none was made here */
+	if (end > os_posix.clock_real(&os_posix))
+		cli_say(c, "  certificate until %s", until);
+	else
+		cli_say(c,
+			"  %sits certificate ended%s %s: no broker takes it. It asks for another by itself where "
+			"HTTPS gets through; selfright-agent status and doctor, there, say what is in the way",
+			cli_colour(c, CLI_YELLOW), cli_colour(c, CLI_PLAIN), until);
+}
+
 int cmd_node_show(int argc, char **argv)
 {
 	static const struct cli_command command = {
@@ -343,6 +362,7 @@ int cmd_node_show(int argc, char **argv)
 		fleet_ago(n, "reported", ago, sizeof(ago)),
 		*fleet_text(n, "agent") ? fleet_text(n, "agent") : "unknown");
 	cli_say(&c, "  labels: %s", *labels ? labels : "none");
+	say_certificate(&c, n);
 	if (json_bool(json_get(n, "held_back"), false))
 		cli_say(&c,
 			"  %sheld back%s: it reports, but has had no new metadata for hours; something between "

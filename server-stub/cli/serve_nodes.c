@@ -2,6 +2,7 @@
  * The nodes as they are known: what they said last, what they were told, what came of it.
  */
 #include "base/log.h"
+#include "crypto/certificate.h"
 #include "json/build.h"
 #include "json/json.h"
 #include "server-stub/cli/serve.h"
@@ -15,7 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { RESULTS_SHOWN = 50 };
+enum { RESULTS_SHOWN = 50, CERTIFICATE_MAX = 64 * 1024 };
 
 static int write_order(void *user, const struct db_order *row)
 {
@@ -67,6 +68,24 @@ static int write_reported(struct json_node *o, const char *report)
 	return r;
 }
 
+/* When the newest one ends that was made for it: told by what is kept here, so also of a node that says nothing any more. */
+static int write_certificate(struct serve *s, const char *node, struct json_node *o)
+{
+	CLEANUP(buf_done)
+	struct buf pem = BUF_INIT(CERTIFICATE_MAX);
+	struct certificate_info info;
+	int r = db_node_certificate(s->db, node, &pem);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	r = certificate_read(buf_str(&pem), &info);
+	if (r == 0)
+		node_time(o, "certificate_until", info.not_after);
+	return r == -ENOMEM ? r : 0; /* what cannot be read has no date to show */
+}
+
 static int write_node(void *user, const struct db_node *row)
 {
 	struct node_list *l = user;
@@ -100,6 +119,10 @@ static int write_node(void *user, const struct db_node *row)
 		node_integer(way, "bytes_done", (int64_t) row->bytes_done);
 		node_integer(way, "bytes_total", (int64_t) row->bytes_total);
 	}
+	if (l->whole)
+		r = write_certificate(l->serve, row->node, o);
+	if (r < 0)
+		return r;
 	if (l->whole && row->report)
 		r = write_reported(o, row->report);
 	else

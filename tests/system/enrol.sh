@@ -77,6 +77,7 @@ check "the certificate is renewed before its time" within 40 renewed n1 "$first"
 check "because the broker took it" within 10 grep -q certificate-renewed "$tmp/nodes/n1/agent.log"
 check "no other pair is left" [ ! -e "$(etc n1)/transport-next.key" ]
 check "the node is online" within 20 is_online n1
+check "support sees until when it is good" says 0 "certificate until 2" selfright node show n1
 check "nginx never noticed" [ "$(cat "$tmp/nodes/n1/root/data/web/nginx.pid")" = "$nginx" ]
 check "the same agent runs" kill -0 "${agent_n1:?}"
 
@@ -99,6 +100,7 @@ rm "$(etc n1)"/transport-next.*
 # --- an expired certificate ---
 has_expired() { ! openssl x509 -in "$(etc e1)/transport.crt" -noout -checkend 0 >/dev/null; }
 check "the certificate of a node that was away expires" within $((life + 10)) has_expired
+check "support sees that before it calls" says 0 "its certificate ended" selfright node show e1
 now=$(serial e1)
 start_agent e1
 check "it gets another by its identity key" within 40 renewed e1 "$now"
