@@ -10,6 +10,7 @@
 #include "json/build.h"
 #include "os/frame.h"
 #include "os/os.h"
+#include "os/process.h"
 #include "os/unixsock.h"
 #include "server-stub/signer/keys.h"
 #include "server-stub/signer/signer.h"
@@ -295,14 +296,14 @@ static void pump(struct server *s, struct connection *c, short events)
 
 static int loop(struct server *s)
 {
-	sigset_t blocked, open;
+	sigset_t blocked;
 
 	/* Signals arrive only while polling, so none is missed between the test and the wait. */
 	(void) sigemptyset(&blocked);
 	(void) sigaddset(&blocked, SIGTERM);
 	(void) sigaddset(&blocked, SIGINT);
 	(void) sigaddset(&blocked, SIGHUP);
-	(void) sigprocmask(SIG_BLOCK, &blocked, &open);
+	(void) sigprocmask(SIG_BLOCK, &blocked, NULL);
 	while (!stop_asked) {
 		struct pollfd fds[CONNECTIONS_MAX + 1] = { { .fd = s->listener, .events = POLLIN } };
 
@@ -313,7 +314,7 @@ static int loop(struct server *s)
 			fds[i + 1].events =
 				(short) (POLLIN | (c->open && frame_wants_write(&c->frames) ? POLLOUT : 0));
 		}
-		if (ppoll(fds, ARRAY_LEN(fds), NULL, &open) < 0 && errno != EINTR)
+		if (process_ppoll(fds, ARRAY_LEN(fds), NULL) < 0 && errno != EINTR)
 			return -errno;
 		if (reopen_asked) {
 			reopen_asked = 0;

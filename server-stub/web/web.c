@@ -569,14 +569,19 @@ static void resume_all(struct web *w)
 	}
 }
 
+/* Nobody waits any more: the library ends the process that stops it while a connection is suspended. */
+static void wait_no_more(struct web *w)
+{
+	for (struct web_request *rq = w->waiting; rq; rq = rq->next_waiting)
+		rq->wait_until_ms = 1;
+	resume_all(w);
+}
+
 void web_close(struct web *w)
 {
 	if (!w)
 		return;
-	/* The library insists that nothing is suspended when it stops. */
-	for (struct web_request *rq = w->waiting; rq; rq = rq->next_waiting)
-		rq->wait_until_ms = 1;
-	resume_all(w);
+	wait_no_more(w);
 	for (size_t i = 0; i < w->listener_count; i++)
 		if (w->listeners[i].daemon)
 			MHD_stop_daemon(w->listeners[i].daemon);
@@ -707,16 +712,14 @@ int web_renew_tls(struct web *w, const char *key_pem, const char *cert_pem)
 		if (l->origin != WEB_TLS)
 			continue;
 		spare = l->daemon ? -1 : l->spare_fd;
-		/* The library insists that nothing is suspended when it stops. */
-		for (struct web_request *rq = w->waiting; rq; rq = rq->next_waiting)
-			rq->wait_until_ms = 1;
-		resume_all(w);
+		wait_no_more(w);
 		/* Who knocks meanwhile waits in the socket's queue: it is the same socket before and after. */
 		if (l->daemon) {
 			(void) MHD_run(l->daemon); /* they are answered, as far as they read */
 			fd = MHD_quiesce_daemon(l->daemon);
 			if (fd == MHD_INVALID_SOCKET)
 				return -EIO;
+			wait_no_more(w); /* what was read only now began to: those ask again */
 			MHD_stop_daemon(l->daemon);
 			l->daemon = NULL;
 			spare = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -639,6 +639,7 @@ static void tls_serves_with_our_certificate_only(void **state)
 		.common_name = "test", .is_ca = true, .not_before = 0, .not_after = 4000000000
 	};
 	unsigned port = 0;
+	int ready[2], go[2];
 	pid_t child;
 
 	assert_int_equal(private_key_generate(&ca_key), 0);
@@ -705,6 +706,54 @@ static void tls_serves_with_our_certificate_only(void **state)
 		_exit(0);
 	}
 	serve_child(s, child, 120000);
+
+	/* One that is read in the moment in which certificates change, and would wait. */
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(go), 0);
+	child = fork();
+	if (child == 0) {
+		struct http_options o = { .ca_pem = buf_str(&ca) };
+		struct http_response response;
+		struct buf got = BUF_INIT(ANSWER_MAX);
+		struct http *h = NULL;
+		char url[64], c;
+
+		snprintf(url, sizeof(url), "https://127.0.0.1:%u/", port);
+		o.base_url = url;
+		if (http_open(&o, &h) < 0 ||
+		    http_request(h, "GET", "tls", NULL, NULL, 0, 60000, &response, &got) < 0)
+			_exit(1);
+		if (write(ready[1], "x", 1) != 1 || read(go[0], &c, 1) != 1)
+			_exit(2);
+		(void) !http_request(h, "GET", "wait", NULL, NULL, 0, 60000, &response, &got); /* or is cut */
+		http_close(h);
+		buf_done(&got);
+		_exit(0);
+	}
+	for (bool said = false; !said;) {
+		struct pollfd fds[WEB_LISTENERS_MAX + 1];
+		int timeout = 20;
+		size_t n = web_poll_prepare(s->web, fds, &timeout);
+
+		fds[n] = (struct pollfd){ .fd = ready[0], .events = POLLIN };
+		assert_true(poll(fds, n + 1, timeout) >= 0);
+		said = fds[n].revents != 0;
+		web_poll_done(s->web);
+	}
+	assert_int_equal(write(go[1], "x", 1), 1);
+	for (int events = 0; events == 0;) {
+		struct pollfd fds[WEB_LISTENERS_MAX];
+		int timeout = 20;
+		size_t n = web_poll_prepare(s->web, fds, &timeout);
+
+		events = poll(fds, n, 20);
+	}
+	assert_int_equal(web_renew_tls(s->web, buf_str(&secret), buf_str(&cert)), 0);
+	serve_child(s, child, 120000);
+	for (int i = 0; i < 2; i++) {
+		close(ready[i]);
+		close(go[i]);
+	}
 	buf_done(&ca);
 	buf_done(&public_pem);
 	buf_done(&secret);
