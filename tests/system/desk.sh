@@ -78,6 +78,19 @@ check "by whom and why is recorded" sh -c "selfright rollout show first --json |
 stop_serve
 check "without a controller it says so" status_is 502 "${authorised[@]}" "http://127.0.0.1:$port/api/status"
 check "and how to start it" grep -q "selfright serve --dir" said
+
+# --- a large fleet ---
+copy_node rome1 600
+start_serve
+cat >page.txt <<'P'
+until document.getElementById("fleet").textContent === "demo"
+do location.hash = "nodes"
+until document.getElementById("count") && document.getElementById("count").innerText.includes("602 of 602 nodes, the first 500")
+until document.querySelectorAll("tbody tr").length === 500
+do location.hash = "rollout/first"
+until document.body.innerText.includes("500 of 601 nodes shown, the worst first") && document.querySelectorAll("tbody tr").length < 600
+P
+check "of many nodes the page shows some, and says so" shows
 kill "$desk"
 check "it ends when it is told to" within 10 not kill -0 "$desk"
 ended
