@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/program.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "conf/conf.h"
 #include "json/build.h"
@@ -83,8 +84,27 @@ static void say_error(const struct arguments *a, const char *fmt, ...)
 		control_refuse(&text, CONTROL_ERROR, "%s", sentence);
 		puts(buf_str(&text));
 	} else {
+		text_tame(sentence, "\n\t");
 		fprintf(stderr, "selfright-agent: %s\n", sentence);
 	}
+}
+
+/* Servers, releases and programs wrote part of it: nothing of theirs steers the terminal. */
+static void say(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static void say(const char *fmt, ...)
+{
+	char *text = NULL;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return; /* without memory a line is missing */
+	text_tame(text, "\n\t");
+	(void) fputs(text, stdout);
+	free(text);
 }
 
 /* --- asking the agent --- */
@@ -146,7 +166,7 @@ static int ask(const struct arguments *a, struct json_build *b, struct json **re
 	} else if (!ok) {
 		const char *sentence = json_string(json_get(answer, "error"));
 
-		fprintf(stderr, "selfright-agent: %s\n", sentence ? sentence : "refused without a reason");
+		say_error(a, "%s", sentence ? sentence : "refused without a reason");
 	}
 	if (!ok) {
 		if (!json_integer(json_get(answer, "code"), &code) || code <= 0 || code > 255)
@@ -181,24 +201,24 @@ static void show_why(const struct json *answer)
 	const struct json *components = json_get(answer, "components");
 
 	if (json_count(components) == 0)
-		printf("no component is known here: nothing is installed and no rollout selects this node\n");
+		say("no component is known here: nothing is installed and no rollout selects this node\n");
 	for (size_t i = 0; i < json_count(components); i++) {
 		const struct json *c = json_at(components, i);
 
-		printf("%s %s", text_of(c, "component", "?"), text_of(c, "version", "absent"));
+		say("%s %s", text_of(c, "component", "?"), text_of(c, "version", "absent"));
 		if (json_string(json_get(c, "wants")))
-			printf(" -> %s", text_of(c, "wants", ""));
+			say(" -> %s", text_of(c, "wants", ""));
 		if (json_string(json_get(c, "rollout")))
-			printf(" by %s", text_of(c, "rollout", ""));
-		printf("\n  why:     %s (%s)\n", text_of(c, "sentence", "?"), text_of(c, "reason", "?"));
+			say(" by %s", text_of(c, "rollout", ""));
+		say("\n  why:     %s (%s)\n", text_of(c, "sentence", "?"), text_of(c, "reason", "?"));
 		if (text_of(c, "detail", "")[0])
-			printf("  detail:  %s\n", text_of(c, "detail", ""));
-		printf("  changes: %s\n", text_of(c, "change", "?"));
+			say("  detail:  %s\n", text_of(c, "detail", ""));
+		say("  changes: %s\n", text_of(c, "change", "?"));
 		if (json_string(json_get(c, "until")))
-			printf("  until:   %s\n", text_of(c, "until", ""));
+			say("  until:   %s\n", text_of(c, "until", ""));
 		if (!json_bool(json_get(c, "data_compatible_back"), true))
-			printf("  data:    the version before cannot read it; a later rollback leaves it as it "
-			       "is\n");
+			say("  data:    the version before cannot read it; a later rollback leaves it as it "
+			    "is\n");
 	}
 }
 
@@ -209,7 +229,7 @@ static void show_words(const char *words)
 		size_t len = strcspn(words, "\n");
 
 		if (len > 0)
-			printf("    | %.*s\n", (int) len, words);
+			say("    | %.*s\n", (int) len, words);
 		words += len + (words[len] == '\n');
 	}
 }
@@ -219,23 +239,23 @@ static void show_history(const struct json *answer)
 	const struct json *history = json_get(answer, "history");
 
 	if (json_count(history) == 0)
-		printf("nothing has happened here yet\n");
+		say("nothing has happened here yet\n");
 	for (size_t i = 0; i < json_count(history); i++) {
 		const struct json *h = json_at(history, i);
 
-		printf("%s  %-12s %s -> %s  %s", text_of(h, "at", ""), text_of(h, "component", "?"),
-		       text_of(h, "from", "absent"), text_of(h, "to", "absent"), text_of(h, "name", "?"));
+		say("%s  %-12s %s -> %s  %s", text_of(h, "at", ""), text_of(h, "component", "?"),
+		    text_of(h, "from", "absent"), text_of(h, "to", "absent"), text_of(h, "name", "?"));
 		if (number_of(h, "duration_ms") > 0)
-			printf(" in %.1f s", (double) number_of(h, "duration_ms") / 1000);
+			say(" in %.1f s", (double) number_of(h, "duration_ms") / 1000);
 		if (number_of(h, "pause_ms") > 0)
-			printf(" (services away %.1f s)", (double) number_of(h, "pause_ms") / 1000);
+			say(" (services away %.1f s)", (double) number_of(h, "pause_ms") / 1000);
 		if (json_string(json_get(h, "rollout")))
-			printf(", rollout %s", text_of(h, "rollout", ""));
+			say(", rollout %s", text_of(h, "rollout", ""));
 		else if (json_string(json_get(h, "order")))
-			printf(", order %s", text_of(h, "order", ""));
+			say(", order %s", text_of(h, "order", ""));
 		if (text_of(h, "detail", "")[0])
-			printf(": %s", text_of(h, "detail", ""));
-		printf("\n");
+			say(": %s", text_of(h, "detail", ""));
+		say("\n");
 		show_words(text_of(h, "log_tail", ""));
 	}
 }
@@ -540,7 +560,7 @@ static void print_installed(const struct arguments *a, int code, const char *sen
 		if (names[i].code == code)
 			name = names[i].name;
 	if (!a->json) {
-		printf("%s: %s\n", name, sentence);
+		say("%s: %s\n", name, sentence);
 		return;
 	}
 	node_bool(json_build_root(b), "ok", code == INSTALL_GOOD);
@@ -925,8 +945,8 @@ static void show_tree(void *user, const struct verified_tree *t)
 	node_string(o, "state", state);
 	node_string(o, "detail", words);
 	if (!v->a->json)
-		printf("%-10s %s %s%s%s%s\n", state, t->component, t->version, t->current ? " (current)" : "",
-		       words[0] ? ": " : "", words);
+		say("%-10s %s %s%s%s%s\n", state, t->component, t->version, t->current ? " (current)" : "",
+		    words[0] ? ": " : "", words);
 }
 
 static int command_verify(const struct arguments *a)

@@ -49,14 +49,6 @@ static bool is_true(const struct json *object, const char *name)
 	return json_bool(json_get(object, name), false);
 }
 
-/* A terminal obeys what it is sent: nothing but text goes there, whoever wrote it. */
-static void clean(char *text)
-{
-	for (unsigned char *p = (unsigned char *) text; *p; p++)
-		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
-			*p = '?';
-}
-
 static void add(struct page *p, enum weight weight, enum colour colour, const char *fmt, ...) PRINTF_LIKE(4, 5);
 static void add(struct page *p, enum weight weight, enum colour colour, const char *fmt, ...)
 {
@@ -69,7 +61,7 @@ static void add(struct page *p, enum weight weight, enum colour colour, const ch
 	va_start(ap, fmt);
 	(void) vsnprintf(l->text, sizeof(l->text), fmt, ap); /* cut to the width anyway */
 	va_end(ap);
-	clean(l->text);
+	text_tame(l->text, "");
 	l->weight = weight;
 	l->colour = colour;
 }

@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/text.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -146,6 +148,7 @@ void log_write(enum log_level level, const char *event, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void) vsnprintf(text, sizeof(text) - len, fmt, ap); /* a longer line is cut */
 	va_end(ap);
+	text_tame(text, ""); /* one event is one line, whoever wrote the words in it */
 	memcpy(text + strlen(text), before, len + 1);
 	if (state.sink)
 		state.sink(state.user, level, event, text);

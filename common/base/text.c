@@ -164,6 +164,48 @@ bool guard_path(const char *s)
 	}
 }
 
+/* U+202A to U+202E, U+2066 to U+2069: what follows is shown in another order. */
+static bool turns_the_line(const unsigned char *p)
+{
+	return p[0] == 0xe2 &&
+	       ((p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+}
+
+/* How many bytes of the character at `p` a reader must not obey; 0: it is shown. */
+static size_t untamed(const unsigned char *p, const char *kept)
+{
+	if (p[0] < 0x20 || p[0] == 0x7f)
+		return strchr(kept, p[0]) ? 0 : 1;
+	if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
+		return 2;
+	return turns_the_line(p) ? 3 : 0;
+}
+
+void text_tame(char *text, const char *kept)
+{
+	const unsigned char *p = (const unsigned char *) text;
+	unsigned follow = 0; /* bytes of the character under way */
+
+	while (*p) {
+		size_t n = follow > 0 && (*p & 0xc0) == 0x80 ? 0 : untamed(p, kept);
+
+		if (follow == 0 && (*p & 0xc0) == 0x80)
+			n = 1;
+		if (n > 0) {
+			*text++ = '?';
+			p += n;
+			follow = 0;
+			continue;
+		}
+		if ((*p & 0xc0) == 0x80)
+			follow--;
+		else
+			follow = *p >= 0xf5 ? 0 : *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc2 ? 1 : 0;
+		*text++ = (char) *p++;
+	}
+	*text = '\0';
+}
+
 bool glob_match(const char *pattern, const char *text)
 {
 	const char *star = NULL, *mark = NULL;

@@ -46,6 +46,13 @@ bool str_starts(const char *s, const char *prefix);
  */
 const char *text_nearest(const char *word, const char *const *names, size_t count);
 
+/*
+ * What a terminal, or a reader of logs, would obey instead of showing becomes '?', in place: control bytes but those in
+ * `kept`, the control characters that UTF-8 writes with two bytes (U+009B begins an escape sequence too), stray bytes,
+ * and the marks that turn the direction of a line. Whatever comes from outside goes through here before a person reads it.
+ */
+void text_tame(char *text, const char *kept);
+
 /* strtoull for a plain decimal without sign, blanks or trailing text. -ERR_NUMBER. */
 NODISCARD int parse_u64(const char *s, uint64_t *ret);
 

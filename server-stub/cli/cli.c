@@ -47,6 +47,34 @@ static void complain(const struct cli *c, const char *sentence)
 	(void) fprintf(stderr, "selfright: %s\n", sentence); /* the same */
 }
 
+/* One of our own colours at `p`: its length, or 0. */
+static size_t colour_at(const struct cli *c, const char *p)
+{
+	for (enum cli_colour i = CLI_PLAIN; c->colour && *p == '\033' && i <= CLI_BOLD; i++)
+		if (str_starts(p, cli_colour(c, i)))
+			return strlen(cli_colour(c, i));
+	return 0;
+}
+
+/* Nodes and servers wrote part of it: nothing of theirs steers the terminal, and our own colours stay. */
+static void print_tamed(const struct cli *c, char *text)
+{
+	while (*text) {
+		size_t colour = colour_at(c, text), len = colour;
+		char after;
+
+		while (colour == 0 && text[len] && (len == 0 || colour_at(c, text + len) == 0))
+			len++;
+		after = text[len];
+		text[len] = '\0';
+		if (colour == 0)
+			text_tame(text, "\n\t");
+		(void) fputs(text, stdout); /* a closed pipe ends us */
+		text += len;
+		*text = after;
+	}
+}
+
 int cli_fail(const struct cli *c, int code, const char *fmt, ...)
 {
 	char text[4096];
@@ -55,6 +83,7 @@ int cli_fail(const struct cli *c, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void) vsnprintf(text, sizeof(text), fmt, ap); /* cut to fit */
 	va_end(ap);
+	text_tame(text, "\n\t");
 	complain(c, text);
 	return code;
 }
@@ -75,12 +104,17 @@ int cli_fail_error(const struct cli *c, int r, const char *fmt, ...)
 void cli_say(const struct cli *c, const char *fmt, ...)
 {
 	va_list ap;
+	char *text = NULL;
+	int n;
 
 	if (c->json)
 		return;
 	va_start(ap, fmt);
-	(void) vprintf(fmt, ap); /* a closed pipe ends us */
+	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
+	if (n >= 0)
+		print_tamed(c, text);
+	free(n >= 0 ? text : NULL); /* without memory a line is missing */
 	(void) putchar('\n');
 	(void) fflush(stdout);
 }
@@ -170,7 +204,6 @@ static size_t shown_width(const char *s)
 static void table_add(struct cli_table *t, enum cli_colour colour, const char *text)
 {
 	char safe[CELL_MAX];
-	size_t n = 0;
 
 	if (t->count == t->capacity) {
 		size_t more = t->capacity ? 2 * t->capacity : 64;
@@ -184,9 +217,8 @@ static void table_add(struct cli_table *t, enum cli_colour colour, const char *t
 		t->capacity = more;
 	}
 	/* Text from nodes must not move the reader's cursor. */
-	for (; *text && n + 1 < sizeof(safe); text++)
-		safe[n++] = (unsigned char) *text < 0x20 || *text == 0x7f ? '?' : *text;
-	safe[n] = '\0';
+	(void) snprintf(safe, sizeof(safe), "%s", text); /* cut to fit */
+	text_tame(safe, "");
 	t->cells[t->count].text = strdup(safe);
 	if (!t->cells[t->count].text) {
 		t->failed = true;

@@ -44,16 +44,6 @@ static void local_time(const char *stamp, char *out, size_t size)
 		(void) strftime(out, size, "%H:%M:%S", &tm); /* fits by the caller's size */
 }
 
-/* Nodes write part of these lines: nothing of theirs may steer a terminal. */
-static void printable(char *out, size_t size, const char *text)
-{
-	size_t n = 0;
-
-	for (; *text && n + 1 < size; text++)
-		out[n++] = (unsigned char) *text < 0x20 || *text == 0x7f ? ' ' : *text;
-	out[n] = '\0';
-}
-
 /*
  * The steps of an update that last a moment, or that the result says again: with
  * --all only, so that five nodes can be followed by eye.
@@ -81,7 +71,9 @@ static void say_event(const struct cli *c, const struct json *e)
 	const char *kind = fleet_text(e, "kind");
 
 	local_time(fleet_text(e, "at"), when, sizeof(when));
-	printable(text, sizeof(text), fleet_text(e, "text"));
+	/* Nodes write part of these lines: nothing of theirs may steer a terminal. */
+	(void) snprintf(text, sizeof(text), "%s", fleet_text(e, "text")); /* cut to fit */
+	text_tame(text, "");
 	printf("%s%s%s  %-12s %-12s %s%s%s\n", cli_colour(c, CLI_DIM), when, cli_colour(c, CLI_PLAIN),
 	       *fleet_text(e, "node") ? fleet_text(e, "node") : "-",
 	       *fleet_text(e, "component") ? fleet_text(e, "component") : "-",

@@ -2,6 +2,7 @@
 """A node's signed report, made from its join file: what the controller sees of an agent, and no agent.
 
 fake_node.py JOIN_FILE SEQUENCE BOOT [--version C=V] [--result ROLLOUT/C=NUMBER=NAME=CLASS=TO] [--nonce HEX] [--key JOIN_FILE]
+    [--why TEXT, with JSON's escapes, for all components]
 prints the envelope.  fake_node.py --check ROOT_TARGETS ACK prints the ack's signed part after verifying it with `control`.
 """
 import hashlib
@@ -58,6 +59,9 @@ def main():
                 "update": update + "/1", "component": component, "from": "1.0.0", "to": to, "rollout": rollout,
                 "stage": "canary", "seq": 1, "number": int(number), "name": name, "class": kind, "detail": "as the test says",
                 "at": "2026-11-21T09:30:00Z", "duration_ms": 1, "pause_ms": 1, "sequence": int(sys.argv[2])})
+        elif option == "--why":
+            for component in report["components"]:
+                component["why"], component["why_detail"] = "retry", json.loads('"' + value + '"')
         elif option == "--nonce":
             report["nonce"] = value
         elif option == "--key":
@@ -68,7 +72,7 @@ def main():
     key = {"keytype": "ecdsa", "keyval": {"public": public}, "scheme": "ecdsa-sha2-nistp256"}
     keyid = hashlib.sha256(canonical(key).encode()).hexdigest()
     signature = private.sign(canonical(report).encode(), ec.ECDSA(hashes.SHA256()))
-    print(canonical({"signed": report, "signatures": [{"keyid": keyid, "sig": signature.hex()}]}), end="")
+    print(json.dumps({"signed": report, "signatures": [{"keyid": keyid, "sig": signature.hex()}]}), end="")
 
 
 main()

@@ -175,12 +175,19 @@ check "again when it comes again" holds '.signed.sequence == 1' <(make n1.join 1
 check "a forged one is refused" holds '.error | contains("not signed")' <(make n1.join 2 $boot --key n2.join | post n1)
 check "one of another node too" holds '.error' <(make n2.join 2 $boot | post n1)
 check "nobody's is refused" holds '.error | contains("no such node")' <(make n1.join 2 $boot | post n9)
-make n1.join 2 $boot >report1
+make n1.join 2 $boot --version other=1.0.0 --why 'it waits\u001b[8m\u009b2J\u202e.' >report1
 many=0123456
 for ((i = 0; i < ${#many}; i++)); do post n1 <report1 >"many$i" & pids[i]=$!; done
 wait "${pids[@]}"
 all_answered() { for ((i = 0; i < ${#many}; i++)); do holds '.signed.sequence == 2' "many$i" || return 1; done; }
 check "many that come at once are all answered" all_answered
+steers() { LC_ALL=C grep -q $'\x1b\|\xc2\x9b\|\xe2\x80\xae' "$@"; } # escape, what terminals take for it, a line turned around
+for command in "node why n1" "node show n1"; do
+	# shellcheck disable=SC2086
+	selfright $command >shown
+	check "'$command' says what the node said" grep -q "it waits" shown
+	check "and nothing of it steers the terminal" not steers shown
+done
 make n2.join 1 $boot >report2
 answered() { # one connection, as a node has: its certificate's name is its client id
 	timeout 100 mosquitto_rr -V 5 -h 127.0.0.1 -p "$broker_port" --cafile ca.crt --cert n2.crt --key n2.key -q 1 -W 60 \

@@ -308,6 +308,42 @@ static void test_a_hostile_glob_ends(void **state)
 	assert_true(clock() - start < CLOCKS_PER_SEC);
 }
 
+static void test_what_no_terminal_is_to_obey(void **state)
+{
+	static const struct {
+		const char *text, *tame;
+	} rows[] = {
+		{ "", "" },
+		{ "plain text, \"quoted\"", "plain text, \"quoted\"" },
+		{ "\x1b]0;title\x07\x1b[2J", "?]0;title??[2J" },
+		{ "a\nb\tc\rd", "a\nb?c?d" },
+		{ "\xc2\x9b"
+		  "2J \xc2\x80\xc2\x9f",
+		  "?2J ??" }, /* the same as one character */
+		{ "\xc2\xa0gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x9a\x80",
+		  "\xc2\xa0gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x9a\x80" },
+		{ "\x9b"
+		  "2J \x85",
+		  "?2J ?" }, /* and as one byte */
+		{ "good \xe2\x80\xaetxt.exe\xe2\x81\xa6", "good ?txt.exe?" },
+		{ "\x7f", "?" },
+		{ "\xe2\x80", "\xe2\x80" }, /* cut off: shown as such */
+		{ "\xe2\x1b[m", "\xe2?[m" },
+		{ "\xf0\x9f\xc2\x9b", "\xf0\x9f?" },
+	};
+
+	(void) state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char text[64];
+
+		(void) snprintf(text, sizeof(text), "%s", rows[i].text);
+		text_tame(text, "\n");
+		assert_string_equal(text, rows[i].tame);
+		text_tame(text, "\n");
+		assert_string_equal(text, rows[i].tame);
+	}
+}
+
 static void test_strings_and_numbers(void **state)
 {
 	uint64_t n = 5;
@@ -541,6 +577,12 @@ static void test_log_lines_reach_the_sink(void **state)
 	log_info("quiet", "not shown");
 	log_debug("quiet", "not shown");
 	assert_int_equal(l.count, 1);
+	/* One event is one line, and no terminal's order. */
+	log_error("from-outside", "detail=%s",
+		  "no\n2026-11-28T00:00:00Z notice good: all \x1b[8m\xc2\x9b"
+		  "8m");
+	assert_string_equal(l.text, "detail=no?2026-11-28T00:00:00Z notice good: all ?[8m?8m");
+	l.count = 1;
 	memset(large, 'x', sizeof(large) - 1);
 	log_error("large", "%s", large);
 	assert_int_equal(l.count, 2);
@@ -667,6 +709,7 @@ int main(void)
 		cmocka_unit_test(test_guard_path),
 		cmocka_unit_test(test_glob),
 		cmocka_unit_test(test_a_hostile_glob_ends),
+		cmocka_unit_test(test_what_no_terminal_is_to_obey),
 		cmocka_unit_test(test_strings_and_numbers),
 		cmocka_unit_test(test_versions_in_order),
 		cmocka_unit_test(test_what_is_no_version),

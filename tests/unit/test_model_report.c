@@ -345,6 +345,9 @@ static void test_printable_tail(void **state)
 		{ "\xf4\x90\x80\x80", 10, "????" }, /* beyond Unicode */
 		{ "\xe2\x82", 10, "??" },
 		{ "abcdef", 3, "def" },
+		{ "\xc2\xa0\xc2\x9b"
+		  "2J",
+		  10, "\xc2\xa0??2J" }, /* a terminal takes U+009B for an escape sequence */
 	};
 
 	(void) state;
