@@ -514,18 +514,20 @@ static bool write_broker(struct passage *p)
 /*
  * Both ways until one side has ended and what it said is delivered. No more is read than was passed on.
  * Proof is looked for whenever bytes have passed: what proves is followed by words of the client.
- * Told to stop it still delivers what the client said last: a DISCONNECT that is lost publishes the will.
+ * Told to stop, or left by its client, it still delivers what the client said last: a DISCONNECT that is lost publishes
+ * the will. A broker that takes nothing does not keep the next connection waiting.
  */
 static void pass(struct passage *p)
 {
 	const struct os *os = p->relay->os;
 	uint64_t stop_at_ms = 0;
+	bool left = false;
 
 	set_step(p->relay, RELAY_UP);
 	for (;;) {
 		uint64_t now = os->clock_boot_ms(os);
 		struct pollfd fds[3] = { { .fd = stop_at_ms ? -1 : p->relay->stop_fd, .events = POLLIN },
-					 { .fd = p->client },
+					 { .fd = left && !flow_is_empty(&p->up) ? -1 : p->client },
 					 { .fd = p->fd } };
 
 		if ((p->up.ended && flow_is_empty(&p->up)) || (p->down.ended && flow_is_empty(&p->down)))
@@ -542,7 +544,8 @@ static void pass(struct passage *p)
 			return;
 		}
 		keep_if_proved(p);
-		if (fds[0].revents)
+		left = left || fds[1].revents & (POLLHUP | POLLERR);
+		if ((fds[0].revents || left) && !stop_at_ms)
 			stop_at_ms = now + LAST_WORDS_MS;
 		if (fds[1].revents & (POLLIN | POLLHUP | POLLERR) && flow_has_room(&p->up))
 			read_client(p);

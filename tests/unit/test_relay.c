@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -257,6 +258,35 @@ static void bytes_pass_both_ways_and_an_end_is_an_end(void **state)
 	close(broker);
 	relay_stop(r);
 	r = start(f, "broker.test", NULL, lookup_loopback); /* takes the place of what the last one left */
+	relay_stop(r);
+}
+
+/* One that was given up must not hold up the next until its broker takes the rest. */
+static void a_broker_that_takes_nothing_does_not_keep_the_next_waiting(void **state)
+{
+	struct fixture *f = *state;
+	struct relay *r = start(f, "broker.test", NULL, lookup_loopback);
+	int client = enter(relay_path(r)), broker = accept(f->listener, NULL, NULL), next;
+	struct pollfd p = { .fd = f->listener, .events = POLLIN };
+	static char much[4096];
+	char got[16] = "";
+
+	assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
+	for (int refused = 0; refused < 50;) {
+		if (write(client, much, sizeof(much)) > 0)
+			refused = 0;
+		else if (++refused)
+			usleep(10 * 1000);
+	}
+	close(client);
+	client = enter(relay_path(r));
+	assert_int_equal(poll(&p, 1, 20 * 1000), 1);
+	next = accept(f->listener, NULL, NULL);
+	assert_int_equal(write(next, "hello", 5), 5);
+	assert_int_equal(read(client, got, sizeof(got)), 5);
+	close(client);
+	close(next);
+	close(broker);
 	relay_stop(r);
 }
 
@@ -652,6 +682,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test(lines_that_are_none_are_passed_over),
 		cmocka_unit_test_setup_teardown(bytes_pass_both_ways_and_an_end_is_an_end, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_broker_that_takes_nothing_does_not_keep_the_next_waiting, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(only_the_address_of_a_proven_broker_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(much_passes_through_small_buffers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(why_there_is_no_road_is_told, set_up, tear_down),
