@@ -23,7 +23,14 @@
 #include <string.h>
 #include <sys/file.h>
 
-enum { TARGETS_MAX = 1000000, CERTIFICATE_NAMES_MAX = 32, CONTROL_MAX = 64 * 1024, LOCK_MAX = 4096 };
+enum {
+	TARGETS_MAX = 1000000,
+	SNAPSHOT_ROLES_MAX = 2048, /* far below what nodes read of a snapshot */
+	VERSION_JUMP_MAX = 1000000, /* beyond the last one, or the seconds since 1970: no role needs that */
+	CERTIFICATE_NAMES_MAX = 32,
+	CONTROL_MAX = 64 * 1024,
+	LOCK_MAX = 4096,
+};
 
 static const uint64_t version_max = (UINT64_C(1) << 53) - 1;
 
@@ -445,6 +452,8 @@ static int check_own_entry(struct signer *s, const char *file, const struct json
 		return fail(s, -ERR_REFUSED, "a snapshot lists <role>.json");
 	memcpy(name, file, len - 5);
 	name[len - 5] = '\0';
+	if (!guard_id(name))
+		return fail(s, -ERR_REFUSED, "a snapshot lists <role>.json");
 	if (str_eq(name, "root") || str_eq(name, "snapshot") || str_eq(name, "timestamp"))
 		return fail(s, -ERR_REFUSED, "a snapshot does not list %s", file);
 	role = signer_role_find(name);
@@ -458,6 +467,21 @@ static int check_own_entry(struct signer *s, const char *file, const struct json
 	return 0;
 }
 
+/*
+ * What a snapshot has said once no later one takes back: a captured controller must not use up a role's versions, nor
+ * fill the snapshot until nodes take none any more. Either would be healed by a new root alone.
+ */
+static int check_growth(struct signer *s, const char *file, uint64_t version, uint64_t before)
+{
+	int64_t now = s->os->clock_real(s->os);
+	uint64_t most = now > 0 && (uint64_t) now > before ? (uint64_t) now : before;
+
+	if (version > most + VERSION_JUMP_MAX)
+		return fail(s, -ERR_REFUSED, "%s would jump from version %llu to %llu: no role needs that", file,
+			    (unsigned long long) before, (unsigned long long) version);
+	return 0;
+}
+
 static int build_snapshot(struct signer *s, const struct json *body, struct json_node *signed_object)
 {
 	const struct json *meta;
@@ -467,6 +491,8 @@ static int build_snapshot(struct signer *s, const struct json *body, struct json
 	if (r < 0 || json_count(body) != 1 || !json_get(meta, "targets.json"))
 		return fail(s, -ERR_REFUSED,
 			    "a snapshot lists metadata files, targets.json among them, and nothing else");
+	if (json_count(meta) > SNAPSHOT_ROLES_MAX)
+		return fail(s, -ERR_REFUSED, "a snapshot lists at most %d metadata files", SNAPSHOT_ROLES_MAX);
 	for (size_t i = 0; i < s->state.listed.count; i++)
 		if (!json_get(meta, s->state.listed.items[i].file))
 			return fail(s, -ERR_REFUSED, "the snapshot would drop %s", s->state.listed.items[i].file);
@@ -483,6 +509,8 @@ static int build_snapshot(struct signer *s, const struct json *body, struct json
 			return fail(s, -ERR_REFUSED, "the snapshot would lower %s from version %llu to %llu", file,
 				    (unsigned long long) before, (unsigned long long) version);
 		r = check_own_entry(s, file, entry, version);
+		if (r == 0)
+			r = check_growth(s, file, version, before);
 		if (r < 0)
 			return r;
 		node_integer(o, "version", (int64_t) version);

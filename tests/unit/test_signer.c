@@ -153,7 +153,7 @@ static int ask(struct bench *b, enum signer_message type, const char *fmt, ...) 
 
 static int ask(struct bench *b, enum signer_message type, const char *fmt, ...)
 {
-	char line[8192];
+	static char line[1024 * 1024];
 	va_list ap;
 	int r;
 
@@ -358,6 +358,30 @@ static void a_snapshot_never_lowers_or_drops_what_was_published(void **state)
 	assert_int_equal(-ERR_REFUSED,
 			 sign_snapshot(b, "\"targets.json\":" VERSIONED(4) ",\"team-web.json\":" VERSIONED(2)));
 	assert_int_equal(0, sign_snapshot(b, "\"targets.json\":" VERSIONED(4) ",\"team-web.json\":" VERSIONED(3)));
+}
+
+/* What a captured controller could ask for, and no later snapshot could take back. */
+static void a_snapshot_uses_up_neither_versions_nor_its_own_size(void **state)
+{
+	struct bench *b = *state;
+	CLEANUP(buf_done)
+	struct buf many = BUF_INIT(SIGNER_MAX_BYTES);
+
+	publish_snapshot(b, "\"targets.json\":" VERSIONED(4) ",\"team-web.json\":" VERSIONED(3));
+	assert_int_equal(-ERR_REFUSED,
+			 sign_snapshot(b, "\"targets.json\":" VERSIONED(4) ",\"team-web.json\":" VERSIONED(
+						  9007199254740991)));
+	assert_non_null(strstr(signer_reason(b->signer), "team-web.json would jump"));
+	assert_int_equal(-ERR_REFUSED,
+			 sign_snapshot(b, "\"targets.json\":" VERSIONED(4) ",\"team-web.json\":" VERSIONED(
+						  3) ",\"Any Thing.json\":" VERSIONED(1)));
+	assert_int_equal(0,
+			 buf_add_str(&many, "\"targets.json\":" VERSIONED(4) ",\"team-web.json\":" VERSIONED(3)));
+	for (int i = 0; i < 3000; i++)
+		assert_int_equal(0, buf_addf(&many, ",\"team-%d.json\":" VERSIONED(1), i));
+	assert_int_equal(-ERR_REFUSED, sign_snapshot(b, buf_str(&many)));
+	assert_non_null(strstr(signer_reason(b->signer), "at most"));
+	assert_int_equal(0, sign_snapshot(b, "\"targets.json\":" VERSIONED(5) ",\"team-web.json\":" VERSIONED(4)));
 }
 
 static void an_unpublished_snapshot_binds_nobody(void **state)
@@ -1035,6 +1059,7 @@ int main(void)
 		T(each_role_says_only_what_is_its_own),
 		T(versions_only_rise),
 		T(a_snapshot_never_lowers_or_drops_what_was_published),
+		T(a_snapshot_uses_up_neither_versions_nor_its_own_size),
 		T(an_unpublished_snapshot_binds_nobody),
 		T(a_timestamp_is_of_the_newest_snapshot_only),
 		T(a_restored_backup_signs_nothing_until_recovered),
