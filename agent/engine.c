@@ -2,6 +2,7 @@
 
 #include "agent/console.h"
 #include "agent/install.h"
+#include "agent/link/protocol.h"
 #include "agent/local/inhibit.h"
 #include "agent/local/service.h"
 #include "agent/metrics.h"
@@ -165,6 +166,13 @@ static void set_clock(struct node *n)
 	tuf_client_set_synchronised(n->tuf, adjtimex(&t) != TIME_ERROR);
 }
 
+/* Not that nothing came, but what: it does not verify, or leads back. A road may be in the wrong hands, and another not. */
+static bool came_wrong(int r)
+{
+	return r <= -ERR_BASE_ && r != -ERR_NETWORK && r != -ERR_TLS && r != -ERR_HTTP_STATUS &&
+	       r != -ERR_DEADLINE && r != -ERR_PEER_GONE;
+}
+
 static void refresh(struct engine *e, bool pushed)
 {
 	struct node *n = &e->node;
@@ -190,6 +198,9 @@ static void refresh(struct engine *e, bool pushed)
 	}
 	if (r < 0) {
 		uint64_t wait = backoff_next_ms(&e->poll_backoff, engine_random(e)) + 500;
+
+		if (n->link && came_wrong(r))
+			node_link_send(n, LINK_DOUBT, 0, NULL, 0);
 
 		e->poll_at_ms = node_now_ms(n) + wait;
 		return;

@@ -39,6 +39,7 @@ enum {
 	BROKER_GRACE_MS = 10 * 1000, /* how long a report waits for the broker before it goes by HTTPS */
 	HINTS_AT_ONCE = 20, /* of one topic, */
 	HINT_EVERY_MS = 500, /* and one each so often: the engine verifies them all */
+	DOUBT_MS = 15 * 60 * 1000, /* how long a road is asked last that brought what led nowhere */
 	BROKER_SILENT_MS = 30 * 1000, /* and for its acknowledgement, before it goes by both */
 	POST_ID = 0,
 	LEASE_ID,
@@ -64,6 +65,7 @@ struct request {
 	uint64_t max;
 	char name[1200];
 	bool left[LINK_ROAD_COUNT];
+	bool missing; /* a road said that it is not there */
 	int error; /* of the last road */
 	char words[256];
 };
@@ -76,6 +78,10 @@ struct link {
 	struct blobs *blobs; /* NULL: no broker */
 	struct puts *puts;
 	struct request request; /* the engine's fetch under way: it has one at a time */
+	enum link_road brought_by; /* the last file */
+	enum link_road doubted; /* until then it is asked after the others */
+	uint64_t doubt_until_ms;
+	uint64_t https_failed_ms; /* nobody answered there when it was asked last; 0: somebody did */
 	struct trial trial; /* of this connection, because a person asked */
 	struct mqtt *mqtt; /* NULL: no broker configured */
 	struct relay *relay;
@@ -595,12 +601,18 @@ static bool has_road(const struct link *l, enum link_road road)
 	return false;
 }
 
-/* What is asked for to learn whether there is anything new. */
-static bool asks_for_news(const char *name)
+/* The next root: of all files the one that is not there as a rule. */
+static bool is_root(const char *name)
 {
 	const char *dot = strchr(name, '.');
 
-	return str_eq(name, "metadata/timestamp.json") || (dot && str_eq(dot, ".root.json"));
+	return dot && str_eq(dot, ".root.json");
+}
+
+/* What is asked for to learn whether there is anything new. */
+static bool asks_for_news(const char *name)
+{
+	return str_eq(name, "metadata/timestamp.json") || is_root(name);
 }
 
 static const char *const road_words[] = {
@@ -621,17 +633,35 @@ static int begin_road(struct link *l, enum link_road road)
 	}
 }
 
-/* The next road that is left, in the configured order; when none is, the last one's reason is the answer. */
+static bool is_open(const struct link *l, enum link_road road)
+{
+	return l->request.left[road] && (road != LINK_ROAD_MQTT || connected(l));
+}
+
+/* The next one that is left, in the configured order, one in doubt last; false: none is. */
+static bool next_road(const struct link *l, enum link_road *ret)
+{
+	bool in_doubt = now_ms(l) < l->doubt_until_ms;
+
+	for (size_t i = 0; i < l->o->road_count; i++) {
+		if (!is_open(l, l->o->roads[i]) || (in_doubt && l->o->roads[i] == l->doubted))
+			continue;
+		*ret = l->o->roads[i];
+		return true;
+	}
+	*ret = l->doubted;
+	return in_doubt && is_open(l, l->doubted);
+}
+
+/* When none is left, the last one's reason is the answer. */
 static void take_road(struct link *l)
 {
 	struct request *q = &l->request;
+	enum link_road road;
 
-	for (size_t i = 0; i < l->o->road_count; i++) {
-		enum link_road road = l->o->roads[i];
+	while (next_road(l, &road)) {
 		int r;
 
-		if (!q->left[road] || (road == LINK_ROAD_MQTT && !connected(l)))
-			continue;
 		q->left[road] = false;
 		r = begin_road(l, road);
 		if (r == 0)
@@ -639,30 +669,67 @@ static void take_road(struct link *l)
 		q->error = r;
 		(void) snprintf(q->words, sizeof(q->words), "%s: %s", road_words[road], err_text(r));
 	}
+	/* It need not be there, somebody said so, and nobody says otherwise. */
+	if (q->missing && is_root(q->name))
+		q->error = -ENOENT;
 	tell_fetched(l, q->id, q->error, q->words, strlen(q->words));
 	q->id = 0;
 }
 
-/* "Not there" and "too large" are answers; anything else is the road's fault, and another may bring it. */
+/*
+ * Is "not there" the answer, or for another road to say? Of a folder beside the origin it means as little as of a
+ * mirror; a broker may be in the wrong hands. Whoever serves the repository itself, under its certificate, knows of the next root:
+ * for any other file somebody named, so that it is there, and the next road may bring it.
+ */
+static bool is_answered(const struct link *l, int error, enum link_road road)
+{
+	enum link_road next;
+
+	if (error == 0 || !next_road(l, &next))
+		return error == 0;
+	if (error != -ENOENT || !is_root(l->request.name))
+		return false;
+	if (road == LINK_ROAD_HTTPS)
+		return true;
+	/* Where HTTPS reaches nobody each poll would wait for that; it is asked again after a while. */
+	return road == LINK_ROAD_MQTT && next == LINK_ROAD_HTTPS && l->https_failed_ms != 0 &&
+	       now_ms(l) - l->https_failed_ms < DOUBT_MS;
+}
+
+static void note_https(struct link *l, int error)
+{
+	bool answered = error == 0 || error == -ENOENT || error == -ERR_TOO_LARGE || error == -ERR_HTTP_STATUS;
+
+	l->https_failed_ms = answered ? 0 : now_ms(l);
+}
+
 static void road_ended(struct link *l, uint32_t id, int error, const void *data, size_t len, enum link_road road)
 {
 	struct request *q = &l->request;
 	size_t before = strlen(q->words);
 
+	if (road == LINK_ROAD_HTTPS)
+		note_https(l, error);
 	if (id != q->id || id == 0)
 		return; /* the engine has given up on it */
-	/* Of a folder beside the origin it says as little as of a mirror. */
-	if (error == 0 ||
-	    ((error == -ENOENT || error == -ERR_TOO_LARGE) && (road != LINK_ROAD_FILE || l->o->road_count == 1))) {
+	if (is_answered(l, error, road)) {
+		l->brought_by = road;
 		tell_fetched(l, id, error, data, len);
 		q->id = 0;
 		return;
 	}
+	q->missing = q->missing || (error == -ENOENT && (road != LINK_ROAD_FILE || l->o->road_count == 1));
 	q->error = error;
 	(void) snprintf(q->words + before, sizeof(q->words) - before, "%s%s: %.*s", before > 0 ? "; " : "",
 			road_words[road], len > 0 ? (int) len : (int) strlen(err_text(error)),
 			len > 0 ? (const char *) data : err_text(error)); /* a longer one is cut */
 	take_road(l);
+}
+
+static void doubt(struct link *l)
+{
+	l->doubted = l->brought_by;
+	l->doubt_until_ms = now_ms(l) + DOUBT_MS;
 }
 
 static int ask_file(void *user, const void *request, size_t len)
@@ -977,6 +1044,9 @@ static int obey(struct link *l, const struct frame *f)
 	case LINK_STOP_SAVING:
 		if (l->blobs)
 			blobs_stop(l->blobs);
+		return 0;
+	case LINK_DOUBT:
+		doubt(l);
 		return 0;
 	case LINK_TRY:
 		return do_try(l, f);

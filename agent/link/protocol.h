@@ -30,6 +30,8 @@ enum link_frame {
 		8, /* a signed request for a certificate: sent now or not at all; LINK_ENROLLED with the same id */
 	LINK_TRY =
 		29, /* the name of an artifact, or empty: try the connection to the broker (link/trial.h); LINK_TRIED */
+	LINK_DOUBT =
+		30, /* empty: what was fetched last led nowhere; its road is asked after the others for a while */
 	LINK_RETRY = 6, /* empty: connect now instead of waiting */
 	LINK_LEAVE = 7, /* empty: another agent follows at once; say so, and leave without will */
 	/* link -> engine */

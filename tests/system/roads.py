@@ -345,6 +345,51 @@ for what, change, at, word in (
           word in steps["mqtt"]["advice"], answer)
 desk.files = published
 
+# --- a broker that comes first, in the wrong hands ---
+def brought(link, name="metadata/timestamp.json"):
+    """Error and bytes of a fetch."""
+    payload = fetches(link, name)
+    return (struct.unpack(">i", payload[:4])[0], payload[4:]) if len(payload) >= 4 else (None, payload)
+
+
+ENOENT = -2
+origin = Https("site", files={"metadata/timestamp.json": b"of the origin", "metadata/2.root.json": b"the next root"})
+first = Link("broker-first", broker("localhost", port) + "roads: [mqtt, https]\n", url=origin.url)
+check("a link asks the broker first", first.comes_up() and
+      desk.files.update({"metadata/7.snapshot.json": b"of the broker"}) is None and
+      brought(first, "metadata/7.snapshot.json") == (0, b"of the broker") and not origin.asked, origin.asked)
+desk.files = {}
+check("... whose 'not there' is no answer for the others", brought(first) == (0, b"of the origin"), origin.asked)
+check("... not for the next root either", brought(first, "metadata/2.root.json") == (0, b"the next root"), origin.asked)
+check("... and what nobody has is not there", brought(first, "metadata/3.root.json")[0] == ENOENT and
+      brought(first, "metadata/8.snapshot.json")[0] == ENOENT, origin.asked)
+desk.files = {"metadata/timestamp.json": b"x" * 2000}
+check("... nor its 'too large'", brought(first) == (0, b"of the origin"), origin.asked)
+desk.files = {"metadata/timestamp.json": b"rubbish"}
+check("rubbish is the engine's to find", brought(first) == (0, b"rubbish"), origin.asked)
+first.send(DOUBT)
+check("... and the next time another road comes first", brought(first) == (0, b"of the origin"), origin.asked)
+desk.files = {"metadata/9.snapshot.json": b"of the broker"}
+check("... which leaves the one in doubt for what it lacks", brought(first, "metadata/9.snapshot.json") == (0, b"of the broker"),
+      origin.asked)
+first.child.kill()
+first.child.wait()
+alone = Link("broker-first-alone", broker("localhost", port) + "roads: [mqtt, https]\n")
+check("where HTTPS reaches nobody, no next root is none", alone.comes_up() and
+      brought(alone, "metadata/2.root.json")[0] == ENOENT and brought(alone, "metadata/2.root.json")[0] == ENOENT)
+check("... and any other file is still to come", brought(alone)[0] not in (0, ENOENT))
+alone.child.kill()
+alone.child.wait()
+origin = Https("site", files={})
+last = Link("broker-last", broker("localhost", port), url=origin.url)
+desk.files = {"metadata/2.root.json": b"of the broker", "metadata/7.snapshot.json": b"of the broker"}
+check("an origin that has no next root is not doubted for the broker's sake", last.comes_up() and
+      brought(last, "metadata/2.root.json")[0] == ENOENT)
+check("... what it lacks of the rest comes over the broker", brought(last, "metadata/7.snapshot.json") == (0, b"of the broker"))
+last.child.kill()
+last.child.wait()
+desk.files = published
+
 # --- the doctor on sticks ---
 for name, data in published.items():
     for folder in ("stick", "spoilt"):

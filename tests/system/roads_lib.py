@@ -6,7 +6,7 @@ BUILD = os.path.abspath(sys.argv[1])
 OWN_NETWORK = "--own-network" in sys.argv
 LINK = os.path.join(BUILD, "bin/selfright-link")
 FETCH, REPORT, LEASE, ACKED, RETRY, FETCHED, ANNOUNCE, TIMESTAMP, ACK, GRANT, STATE, MISSED = 1, 2, 4, 5, 6, 16, 17, 18, 19, 20, 21, 27
-TRIED, TRY = 28, 29
+TRIED, TRY, DOUBT = 28, 29, 30
 SANITIZED = b"__asan_init" in open(LINK, "rb").read()
 TMP = tempfile.mkdtemp(prefix="selfright-roads.")
 os.chmod(TMP, 0o755)
