@@ -150,7 +150,7 @@ start_agent c1
 check "comes back" within 30 is_online c1
 check "and is one machine" eval "selfright node show c1 --json | holds '.two_machines == null'"
 start_agent copy
-check "a copy of it is seen: they take turns" within 60 eval "selfright node show c1 --json | holds '.two_machines.returns >= 3'"
+check "a copy of it is seen: they take turns" within 120 eval "selfright node show c1 --json | holds '.two_machines.returns >= 3'"
 check "people read what to do" says 0 "selfright node add c1 --replace" selfright node show c1
 check "the list names it" eval "selfright node list | grep -E '^c1 .*(two machines|quarantined)'"
 check "the timeline says it once" eval "api http://x/v1/events?limit=1000 | holds '[.events[] | select(.kind == \"two-machines\")] | length == 1 and .[0].node == \"c1\"'"
