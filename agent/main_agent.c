@@ -1113,6 +1113,12 @@ static void print_command_help(const struct command *c)
 			print_option_help(option_help[i].name, option_help[i].argument, option_help[i].meaning);
 	print_option_help("--config-dir", "DIR", "the configuration's folder (default " CONFIG_DIR_DEFAULT ")");
 	print_option_help("--json", "", "the answer as JSON");
+	if (c->main == command_rehearse)
+		printf("\nSTEP is a state of an update: planned, staging, waiting, stopping, swapping, probation, "
+		       "good or\n"
+		       "rolling-back. FAULT is kill, or an error that changing a file answers there: ENOSPC, EIO, "
+		       "EMFILE,\n"
+		       "ENOMEM. agent.yaml has to say rehearse: true.\n");
 	printf("\n%s", c->main == command_install ? install_exit_codes : exit_codes);
 }
 

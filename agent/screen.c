@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "json/json.h"
+#include "model/decide.h"
 
 #include <limits.h>
 #include <stdarg.h>
@@ -294,9 +295,9 @@ static void add_component(struct page *p, const struct json *s, const struct jso
 		   *why = text_of(c, "why", "");
 	enum colour colour = wants[0] ? WAITING : str_eq(why, "up-to-date") ? GOOD : PLAIN;
 
-	add(p, COMPONENT, colour, "%-*s %-*s %s%s%s%s", NAME_WIDTH, component, VERSION_WIDTH,
+	add(p, COMPONENT, colour, "%-*s %-*s %s%s%s%s%s", NAME_WIDTH, component, VERSION_WIDTH,
 	    text_of(c, "version", "absent"), wants[0] ? "wants " : "", wants, wants[0] ? ": " : "",
-	    text_of(c, "why_detail", why));
+	    reason_lead(why), text_of(c, "why_detail", why));
 	if (!json_bool(json_get(c, "data_compatible_back"), true))
 		add(p, TROUBLE, PLAIN, "  data: the version before cannot read it; a rollback leaves it as it is");
 	add_services(p, c);

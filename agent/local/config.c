@@ -691,7 +691,10 @@ static int check_owner(const char *path, struct conf_error *e)
 	if (stat(path, &st) < 0)
 		return fail_file(e, path, "%s", err_text(-errno));
 	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return fail_file(e, path, "expected root or the agent's own user as its owner");
+		return fail_file(
+			e, path,
+			"expected root or the agent's own user as its owner; it is uid %ld's, and this is uid %ld",
+			(long) st.st_uid, (long) geteuid());
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
 		return fail_file(e, path, "expected a file that only its owner can write (chmod go-w)");
 	return 0;

@@ -32,6 +32,13 @@ const char *reason_change(enum reason r)
 	return (unsigned) r < REASON_COUNT ? reason_rows[r].change : "unknown";
 }
 
+const char *reason_lead(const char *name)
+{
+	return str_eq(name, reason_name(REASON_FROZEN))	     ? "frozen: "
+	       : str_eq(name, reason_name(REASON_INHIBITED)) ? "inhibited: "
+							     : "";
+}
+
 /* --- what the rules below look at --- */
 
 struct question {

@@ -94,7 +94,7 @@ enum decision_kind {
 	X(STAGE_CLOSED, "stage-closed", "this node's stage is not open yet", "the controller opens the stage")            \
 	X(NOT_APPROVED, "not-approved", "an approval the policy asks for is missing", "the approver signs")               \
 	X(PAUSED, "paused", "the rollout is paused", "the fleet team resumes it")                                        \
-	X(HALTED, "halted", "the rollout was halted", "a newer rollout")                                                 \
+	X(HALTED, "halted", "the rollout was halted or cancelled", "a newer rollout")                                               \
 	X(FROZEN, "frozen", "a freeze covers this node", "the freeze ends or is lifted")                                 \
 	X(DENIED, "denied", "this node will not take this version again", "selfright node retry by the fleet team, or selfright-agent rollback --to it") \
 	X(LOWER, "lower", "the release is lower than what is installed", "a downgrade rollout")                          \
@@ -128,6 +128,8 @@ enum reason {
 const char *reason_name(enum reason r);
 const char *reason_sentence(enum reason r);
 const char *reason_change(enum reason r);
+/* What stands before a detail that is nothing but somebody's own words, as "frozen: "; "" for reasons whose detail says it. */
+const char *reason_lead(const char *name);
 
 enum cause { CAUSE_NONE, CAUSE_ROLLOUT, CAUSE_ORDER_ROLLBACK, CAUSE_ORDER_PIN, CAUSE_UNDO };
 

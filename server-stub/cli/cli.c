@@ -452,12 +452,14 @@ int cli_need_dir(const struct cli *c)
 		return cli_fail(c, CLI_USAGE,
 				"which fleet? Name its folder with --dir DIR or SELFRIGHT_DIR, or make one: "
 				"selfright repo init DIR --fleet NAME");
-	if (!is_fleet_folder(c->dir))
-		return cli_fail(c, CLI_FAILED,
-				"%s is no fleet's folder (there is no fleet.json): selfright repo init %s --fleet "
-				"NAME makes one",
-				c->dir, c->dir);
-	return -1;
+	if (is_fleet_folder(c->dir))
+		return -1;
+	if (access(c->dir, X_OK) < 0 && errno == EACCES)
+		return cli_fail(c, CLI_FAILED, "%s belongs to another user: be that one, or root", c->dir);
+	return cli_fail(c, CLI_FAILED,
+			"%s is no fleet's folder (there is no fleet.json): selfright repo init %s --fleet "
+			"NAME makes one",
+			c->dir, c->dir);
 }
 
 int cli_open(const struct cli_command *command, int argc, char **argv, struct cli *ret)
@@ -550,19 +552,25 @@ static int socket_path(const struct cli *c, struct buf *ret)
 	return buf_addf(ret, "%s/serve/control.sock", c->dir);
 }
 
-bool cli_server_runs(const struct cli *c)
+/* A socket nothing is written to; negative as connect() fails. */
+static int server_answers(const struct cli *c)
 {
 	CLEANUP(buf_done)
 	struct buf path = BUF_INIT(PATH_MAX);
-	int fd;
+	int fd, r = socket_path(c, &path);
 
-	if (socket_path(c, &path) < 0)
-		return false;
+	if (r < 0)
+		return r;
 	fd = unixsock_connect(buf_str(&path));
 	if (fd < 0)
-		return false;
-	(void) close(fd); /* a socket nothing was written to */
-	return true;
+		return fd;
+	(void) close(fd);
+	return 0;
+}
+
+bool cli_server_runs(const struct cli *c)
+{
+	return server_answers(c) == 0;
 }
 
 int cli_request(const struct cli *c, const char *method, const char *path, const char *body, uint64_t timeout_ms,
@@ -620,7 +628,14 @@ int cli_call(const struct cli *c, const char *method, const char *path, const ch
 	r = cli_need_dir(c);
 	if (r >= 0)
 		return r;
-	if (!cli_server_runs(c))
+	r = server_answers(c);
+	if (r == -EACCES)
+		return cli_fail(
+			c, CLI_FAILED,
+			"this user may not command the fleet in %s: be the user `selfright serve` runs as, "
+			"or root",
+			c->dir);
+	if (r < 0)
 		return cli_fail(c, CLI_FAILED,
 				"no server answers for %s: start it with `selfright serve --dir %s`", c->dir,
 				c->dir);

@@ -87,8 +87,8 @@ static int cmd_freeze_add(int argc, char **argv)
 	labels_done(&labels);
 	if (r != CLI_OK)
 		return r;
-	cli_say(&x.c, "frozen: %s; lift it with: selfright freeze lift %s", fleet_text(x.answer, "id"),
-		fleet_text(x.answer, "id"));
+	cli_say(&x.c, "frozen: %s; lift it with: selfright freeze lift %s --reason TEXT",
+		fleet_text(x.answer, "id"), fleet_text(x.answer, "id"));
 	fleet_say_published(&x.c, x.answer);
 	return CLI_OK;
 }

@@ -131,6 +131,8 @@ static int open_folders(struct serve *s, const struct cli *c)
 		r = s->serve_dirfd < 0 ? s->serve_dirfd : s->repo_dirfd < 0 ? s->repo_dirfd : 0;
 	}
 	(void) s->os->close(s->os, dirfd);
+	if (r == -EACCES)
+		return cli_fail_error(c, r, "%s belongs to another user; serve runs as its owner", s->options.dir);
 	return r < 0 ? cli_fail_error(c, r, "%s: not a fleet's folder; make one with: selfright repo init %s",
 				      s->options.dir, s->options.dir)
 		     : -1;

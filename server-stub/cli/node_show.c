@@ -260,7 +260,7 @@ static void say_components(const struct cli *c, const struct json *node)
 			       *fleet_text(o, "version") ? fleet_text(o, "version") : "absent");
 		cli_table_cell(t, CLI_PLAIN, "%s", *fleet_text(o, "previous") ? fleet_text(o, "previous") : "-");
 		cli_table_cell(t, CLI_YELLOW, "%s", *denies ? denies : "-");
-		cli_table_cell(t, CLI_DIM, "%s",
+		cli_table_cell(t, CLI_DIM, "%s%s", reason_lead(fleet_text(o, "why")),
 			       *fleet_text(o, "why_detail") ? fleet_text(o, "why_detail") : fleet_text(o, "why"));
 	}
 	cli_table_print(c, t);
@@ -441,9 +441,9 @@ int cmd_node_why(int argc, char **argv)
 		const struct json *o = json_at(list, i);
 		const char *why = fleet_text(o, "why"), *change = change_for(why);
 
-		cli_say(&c, "  %s %s%s%s: %s%s%s", fleet_text(o, "component"),
+		cli_say(&c, "  %s %s%s%s: %s%s%s%s", fleet_text(o, "component"),
 			*fleet_text(o, "version") ? fleet_text(o, "version") : "absent",
-			*fleet_text(o, "wants") ? ", wants " : "", fleet_text(o, "wants"),
+			*fleet_text(o, "wants") ? ", wants " : "", fleet_text(o, "wants"), reason_lead(why),
 			*fleet_text(o, "why_detail") ? fleet_text(o, "why_detail")
 			: *why			     ? why
 						     : "says nothing",

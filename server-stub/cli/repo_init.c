@@ -266,8 +266,9 @@ static int run(struct init *in)
 	struct buf answer = BUF_INIT(8192);
 	int r = make_folders(in);
 
-	if (r == CLI_OK)
-		r = make_all_keys(in);
+	if (r != CLI_OK)
+		return r;
+	r = make_all_keys(in);
 	if (r == CLI_OK)
 		r = make_ca(in);
 	if (r == CLI_OK)

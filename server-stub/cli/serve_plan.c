@@ -133,7 +133,9 @@ bool plan_resolve(struct serve *s, struct web_request *rq, const char *id, struc
 		if (r == -ENOENT)
 			web_fail(rq, 422,
 				 c.count == 0 ? "stage '%s' finds no node: none has joined this fleet yet"
-					      : "stage '%s' finds no node that no earlier stage has",
+					      : "stage '%s' finds no node that no earlier stage has; a fleet of "
+						"few nodes "
+						"wants stages of its own (--stage, or a plan)",
 				 p->stages[stage].name);
 		else if (r == -ERR_TOO_LARGE)
 			web_fail(rq, 422,

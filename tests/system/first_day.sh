@@ -104,6 +104,20 @@ check "so does whoever stands before it" says 0 "no such table: customers" agent
 check "and whoever comes later" says 0 "| no such table: customers" agent n1 history web --limit 1
 check "which is one line of one component" holds '.history | length == 1 and .[0].component == "web"' <(agent n1 history web --limit 1 --json)
 
+# --- somebody else's fleet, and a folder that cannot be ---
+if [ "$(id -u)" = 0 ]; then
+	someone() { setpriv --reuid=65534 --regid=65534 --clear-groups "$(command -v selfright)" "$@"; }
+	check "whoever may not command it is not told that nothing runs" says 1 "may not command the fleet" someone node list --dir "$tmp/fleet"
+	check "nor to make another" says 1 "belongs to another user" someone serve --dir "$tmp/fleet"
+	mode=$(stat -c %a fleet)
+	chmod 700 fleet
+	check "nor that there is none" says 1 "belongs to another user" someone node list --dir "$tmp/fleet"
+	chmod "$mode" fleet
+fi
+check "a fleet where no folder can be is not unfinished" not grep -q unfinished <(selfright repo init "$tmp/none/fleet" --fleet x 2>&1)
+check "a freeze" says 0 "--reason TEXT" selfright freeze --site oslo --reason x
+check "is lifted as it said" sh -c 'selfright freeze lift $(selfright freeze list --json | jq -r ".freezes[0].id // .freeze[0].id") --reason over'
+
 # --- presence is learned anew ---
 check "a hold has an end" says 3 "90 days" selfright node hold n1 --for 91d --reason long
 check "it is online" within 10 online n1 online

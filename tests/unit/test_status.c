@@ -168,6 +168,20 @@ static void test_a_failure_has_its_last_words(void **state)
 	free(text);
 }
 
+static void test_short_words_say_whose_they_are(void **state)
+{
+	char *text =
+		shown("{'components':[{'component':'web','version':'1.0.0','wants':'1.1.0','why':'frozen','why_"
+		      "detail':'x'},"
+		      "{'component':'waf','version':'2.0.0','why':'inhibited','why_detail':'backup (pid 7)'}]}",
+		      80, 0, false);
+
+	(void) state;
+	assert_non_null(strstr(text, "wants 1.1.0: frozen: x\n"));
+	assert_non_null(strstr(text, "inhibited: backup (pid 7)\n"));
+	free(text);
+}
+
 /* A node with `count` components, each with services, checks and denials. */
 static char *large(unsigned count, bool trouble)
 {
@@ -379,6 +393,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_failure_has_its_last_words),
+		cmocka_unit_test(test_short_words_say_whose_they_are),
 		cmocka_unit_test(test_what_a_person_wants_to_know_is_there),
 		cmocka_unit_test(test_why_it_is_not_enrolled_is_there_whole),
 		cmocka_unit_test(test_it_fits_on_a_screen),
