@@ -75,6 +75,25 @@ static int64_t choose_expiry(const struct stage *stage, int64_t now, uint64_t li
 	return best ? best : wanted;
 }
 
+/* Whoever signs sees every node that is named, and every label. */
+static void say_whom(const struct cli *c, const struct stage *s)
+{
+	if (s->by_nodes) {
+		cli_say(c, "  for the %zu node%s named", s->nodes.count, s->nodes.count == 1 ? "" : "s");
+		for (size_t i = 0; i < s->nodes.count; i++)
+			cli_say(c, "    %s", s->nodes.items[i]);
+		return;
+	}
+	if (s->share >= SHARE_ALL)
+		cli_say(c, "  for all nodes%s", s->labels.count > 0 ? " with all of these labels" : "");
+	else
+		cli_say(c, "  for %llu.%02llu %% of all nodes%s", (unsigned long long) (s->share / 100),
+			(unsigned long long) (s->share % 100),
+			s->labels.count > 0 ? " with all of these labels" : "");
+	for (size_t i = 0; i < s->labels.count; i++)
+		cli_say(c, "    %s=%s", s->labels.items[i].name, s->labels.items[i].value);
+}
+
 static void show_statement(const struct cli *c, const char *fleet, const struct rollout *r, const struct stage *s,
 			   int64_t expires)
 {
@@ -86,12 +105,7 @@ static void show_statement(const struct cli *c, const char *fleet, const struct 
 	cli_say(c, "  release %s\n  sha256  %s", r->release.path, hex);
 	for (size_t i = 0; i < r->with_count; i++)
 		cli_say(c, "  with    %s", r->with[i].path);
-	if (s->by_nodes)
-		cli_say(c, "  for %zu named nodes", s->nodes.count);
-	else
-		cli_say(c, "  for %llu.%02llu %% of the nodes with %zu labels given",
-			(unsigned long long) (s->share / 100), (unsigned long long) (s->share % 100),
-			s->labels.count);
+	say_whom(c, s);
 	for (size_t i = 0; i < r->overrides.count; i++)
 		cli_say(c, "  overrides %s", r->overrides.items[i]);
 	cli_say(c, "  this approval ends %s", stamp);

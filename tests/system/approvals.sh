@@ -60,8 +60,10 @@ check "the audit trail has both" eval "api http://x/v1/audit | holds '[.entries[
 check "a rollout in two stages" selfright rollout start --id second --component web --version 1.1.0 \
 	--stage some=nodes:n2 --stage rest=all
 for k in 1 2; do
-	check "qa approves only the stage 'some' ($k)" selfright approve second --stage some --key keys/qa-$k.pem
+	check "qa approves only the stage 'some' ($k), and sees for whom" says 0 "for the 1 node named" \
+		selfright approve second --stage some --key keys/qa-$k.pem
 done
+check "by name" grep -qx "    n2" "$tmp/said"
 check "the first stage is done" within 30 runs n2 web 1.1.0
 check "the approval of one stage is none for the next" within 30 waits_for n1 not-approved
 # An approval of another rollout, put into this one by whoever holds the controller's database.
