@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-enum { DEPTH_MAX = 512 };
+enum { DEPTH_MAX = 512 }; /* no path of a tree of ours has more parts; a descriptor each */
 
 struct walk {
 	const struct os *os;
@@ -32,9 +32,12 @@ static int add_entry(struct walk *w, int dirfd, const char *name, unsigned depth
 	w->used.files++;
 	if (!S_ISDIR(st.st_mode))
 		return 0;
+	/* Below it is a component's own data: who makes it endless, or exchanges it, holds up only what is his. */
+	if (depth >= DEPTH_MAX)
+		return 0;
 	fd = w->os->openat(w->os, dirfd, name, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
 	r = add_folder(w, fd, depth + 1);
 	(void) w->os->close(w->os, fd); /* a folder opened for reading */
 	return r;
@@ -44,8 +47,10 @@ static int add_folder(struct walk *w, int fd, unsigned depth)
 {
 	CLEANUP(name_list_done)
 	struct name_list names = { NULL, 0 };
-	int r = depth > DEPTH_MAX ? -ERR_TOO_DEEP : dir_list(w->os, fd, ".", &names);
+	int r = dir_list(w->os, fd, ".", &names);
 
+	if (r == -ERR_TOO_LARGE)
+		return 0; /* more than a million names in one folder are nobody's but a component's */
 	for (size_t i = 0; r == 0 && i < names.count; i++)
 		r = add_entry(w, fd, names.names[i], depth);
 	return r;

@@ -14,8 +14,9 @@ struct space {
 };
 
 /*
- * Everything below the folder, on its own file system, following no links. What goes away
- * meanwhile is not counted. -ERR_TOO_DEEP; other errors of the disk.
+ * Everything below the folder, on its own file system, following no links. What goes away or is
+ * exchanged meanwhile is not counted, nor what lies deeper than any tree of ours: a component may
+ * keep such data, and must not hold up the others' updates by it. Errors of the disk.
  */
 NODISCARD int space_used(const struct os *os, int dirfd, struct space *ret);
 

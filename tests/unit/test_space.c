@@ -79,15 +79,59 @@ static void a_hole_takes_nothing(void **state)
 	assert_true(used(fd).bytes < 1024 * 1024);
 }
 
+/* A component may do so with its data: the others' updates are measured all the same. */
+static void what_is_too_deep_is_left_out(void **state)
+{
+	int fd = folder_fd(state), at = dup(fd);
+	uint64_t all;
+
+	put(fd, "file", 1024 * 1024);
+	for (int i = 0; i < 600; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(at, "d", 0755), 0);
+		next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		(void) close(at);
+		at = next;
+	}
+	put(at, "too-deep", 4096);
+	(void) close(at);
+	all = used(fd).files;
+	assert_true(all > 500 && all < 601);
+	assert_true(used(fd).bytes >= 1024 * 1024);
+}
+
+/* As a component's user could: a folder that is none any more when it is opened. */
+static int exchange(const struct os *os, int dirfd, const char *path, int flags, mode_t mode)
+{
+	if (strcmp(path, "exchanged") == 0) {
+		assert_int_equal(unlinkat(dirfd, path, AT_REMOVEDIR), 0);
+		assert_int_equal(symlinkat("/", dirfd, path), 0);
+	}
+	return os_posix.openat(os, dirfd, path, flags, mode);
+}
+
+static void what_is_exchanged_is_left_out(void **state)
+{
+	struct os os = os_posix;
+	struct space s = { 0, 0 };
+	int fd = folder_fd(state);
+
+	os.openat = exchange;
+	assert_int_equal(mkdirat(fd, "exchanged", 0755), 0);
+	put(fd, "file", 1024 * 1024);
+	assert_int_equal(space_used(&os, fd, &s), 0);
+	assert_int_equal(s.files, 2);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(files_and_folders_count),
-		T(a_second_name_takes_nothing),
-		T(links_are_not_followed),
-		T(a_hole_takes_nothing),
+		T(files_and_folders_count), T(a_second_name_takes_nothing),  T(links_are_not_followed),
+		T(a_hole_takes_nothing),    T(what_is_too_deep_is_left_out), T(what_is_exchanged_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
