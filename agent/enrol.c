@@ -21,7 +21,8 @@
 #include <string.h>
 
 enum {
-	ANSWER_MS = 150 * 1000, /* a request nobody answered is sent again */
+	ANSWER_MS = 150 * 1000, /* a request nobody answered is sent again; sooner for short lives */
+	ANSWER_MIN_MS = 15 * 1000,
 	TRIAL_MS = 90 * 1000, /* how long the broker may take to accept the next pair */
 	BUSY_MS = 5000,
 	TRIALS_MAX = 3, /* then another is asked for */
@@ -152,6 +153,25 @@ void enrol_refused(struct enrol *e)
 		e->refused = true;
 	else
 		e->old_refused = true;
+}
+
+/* Between two renewals, and for a broker that is away. One that ends before it begins, or at once, is no reason to ask all the time. */
+static uint64_t spacing_ms(const struct enrol *e)
+{
+	int64_t life = e->pair.not_after - e->pair.not_before,
+		spacing = life / 6 < SPACING_S ? life / 6 : SPACING_S;
+
+	return (uint64_t) (life <= 0 ? SPACING_S : spacing < 1 ? 1 : spacing) * 1000;
+}
+
+/* A carrier may lose an answer, and a certificate of minutes may be over before the next request. */
+static uint64_t answer_ms(const struct enrol *e)
+{
+	uint64_t spacing = spacing_ms(e);
+
+	return !e->pair.enrolled || spacing >= ANSWER_MS ? ANSWER_MS
+	       : spacing < ANSWER_MIN_MS		 ? ANSWER_MIN_MS
+							 : spacing;
 }
 
 /* --- asking --- */
@@ -358,15 +378,6 @@ void enrol_take(struct enrol *e, uint32_t id, const uint8_t *data, size_t len)
 
 /* --- the next pair proves itself --- */
 
-/* Between two renewals, and for a broker that is away. One that ends before it begins, or at once, is no reason to ask all the time. */
-static uint64_t spacing_ms(const struct enrol *e)
-{
-	int64_t life = e->pair.not_after - e->pair.not_before,
-		spacing = life / 6 < SPACING_S ? life / 6 : SPACING_S;
-
-	return (uint64_t) (life <= 0 ? SPACING_S : spacing < 1 ? 1 : spacing) * 1000;
-}
-
 static void promote(struct enrol *e, const char *proof)
 {
 	struct node *n = e->node;
@@ -502,13 +513,13 @@ static uint64_t step_asking(struct enrol *e, bool next)
 	uint64_t now = node_now_ms(e->node);
 	int r;
 
-	if (e->asked_id && now < e->asked_ms + ANSWER_MS)
-		return e->asked_ms + ANSWER_MS;
+	if (e->asked_id && now < e->asked_ms + answer_ms(e))
+		return e->asked_ms + answer_ms(e);
 	if (now < e->ask_at_ms)
 		return e->ask_at_ms;
 	r = ask(e, next);
 	if (r == 0)
-		return now + ANSWER_MS;
+		return now + answer_ms(e);
 	complain(e, r, "a certificate cannot be asked for");
 	e->ask_at_ms = later(e, &e->waits);
 	return e->ask_at_ms;
