@@ -74,10 +74,10 @@ print("link: %.1f MiB resident, %.1f proportional, %.1f private" % link.memory()
 
 back = []
 for _ in range(5):
-    os.kill(int(open(fleet + "/serve/mosquitto.pid").read().split()[0]), signal.SIGKILL)
-    link.until(lambda: not link.up)
     pid = lambda: int(open(fleet + "/serve/mosquitto.pid").read().split()[0])
-    old = pid()
+    old = pid()  # before: the next one may be there by the time the link has noticed
+    os.kill(old, signal.SIGKILL)
+    link.until(lambda: not link.up)
     while pid() == old:
         time.sleep(0.01)
     began = time.monotonic()
