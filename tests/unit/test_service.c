@@ -723,8 +723,11 @@ static void test_a_logger_that_dies_is_replaced_and_nothing_is_lost(void **state
 	assert_int_equal(apply("1.0.0", &r), 0);
 	step_until(1, "web");
 	assert_int_equal(logger_pid(), logger);
-	/* Killed while nobody looks: what is printed meanwhile waits. */
+	/* Killed while nobody looks: what is printed meanwhile waits. Until it is gone its read(2) may still take something along. */
 	assert_int_equal(kill(logger, SIGKILL), 0);
+	for (int i = 0; i < 12000 && !is_gone(logger); i++)
+		usleep(10000);
+	assert_true(is_gone(logger));
 	{
 		char path[128];
 		FILE *f;
