@@ -26,7 +26,7 @@
 enum {
 	TARGETS_MAX = 1000000,
 	SNAPSHOT_ROLES_MAX = 2048, /* far below what nodes read of a snapshot */
-	VERSION_JUMP_MAX = 1000000, /* beyond the last one, or the seconds since 1970: no role needs that */
+	VERSION_JUMP_MAX = 100000000, /* three years of seconds beyond the last one, or 1970: no role needs that */
 	CERTIFICATE_NAMES_MAX = 32,
 	CONTROL_MAX = 64 * 1024,
 	LOCK_MAX = 4096,
@@ -440,8 +440,25 @@ static int build_targets(struct signer *s, const struct signer_rule *rule, const
 	return 0;
 }
 
+/*
+ * What a snapshot has said once no later one takes back: a captured controller must not use up a role's versions, nor
+ * fill the snapshot until nodes take none any more. Either would be healed by a new root alone. Those of the roles that
+ * sign here are known, whatever a recovery lifted them to.
+ */
+static int check_growth(struct signer *s, const char *file, uint64_t version, uint64_t before)
+{
+	int64_t now = s->os->clock_real(s->os);
+	uint64_t most = now > 0 && (uint64_t) now > before ? (uint64_t) now : before;
+
+	if (version > most + VERSION_JUMP_MAX)
+		return fail(s, -ERR_REFUSED, "%s would jump from version %llu to %llu: no role needs that", file,
+			    (unsigned long long) before, (unsigned long long) version);
+	return 0;
+}
+
 /* A role of ours may stand in a snapshot only as we signed it: the last version, or, after an interrupted publication, one before. */
-static int check_own_entry(struct signer *s, const char *file, const struct json *entry, uint64_t version)
+static int check_entry(struct signer *s, const char *file, const struct json *entry, uint64_t version,
+		       uint64_t before)
 {
 	char name[256];
 	const char *sha256 = json_string(json_get(json_get(entry, "hashes"), "sha256"));
@@ -458,27 +475,12 @@ static int check_own_entry(struct signer *s, const char *file, const struct json
 		return fail(s, -ERR_REFUSED, "a snapshot does not list %s", file);
 	role = signer_role_find(name);
 	if (role < 0 || s->keys.rings[role].count == 0)
-		return 0;
+		return check_growth(s, file, version, before);
 	if (version > s->state.roles[role].version ||
 	    (version == s->state.roles[role].version && s->state.roles[role].sha256[0] &&
 	     !str_eq(sha256, s->state.roles[role].sha256)))
 		return fail(s, -ERR_REFUSED, "%s version %llu was not signed here (the newest is %llu)", file,
 			    (unsigned long long) version, (unsigned long long) s->state.roles[role].version);
-	return 0;
-}
-
-/*
- * What a snapshot has said once no later one takes back: a captured controller must not use up a role's versions, nor
- * fill the snapshot until nodes take none any more. Either would be healed by a new root alone.
- */
-static int check_growth(struct signer *s, const char *file, uint64_t version, uint64_t before)
-{
-	int64_t now = s->os->clock_real(s->os);
-	uint64_t most = now > 0 && (uint64_t) now > before ? (uint64_t) now : before;
-
-	if (version > most + VERSION_JUMP_MAX)
-		return fail(s, -ERR_REFUSED, "%s would jump from version %llu to %llu: no role needs that", file,
-			    (unsigned long long) before, (unsigned long long) version);
 	return 0;
 }
 
@@ -508,9 +510,7 @@ static int build_snapshot(struct signer *s, const struct json *body, struct json
 		if (version < before)
 			return fail(s, -ERR_REFUSED, "the snapshot would lower %s from version %llu to %llu", file,
 				    (unsigned long long) before, (unsigned long long) version);
-		r = check_own_entry(s, file, entry, version);
-		if (r == 0)
-			r = check_growth(s, file, version, before);
+		r = check_entry(s, file, entry, version, before);
 		if (r < 0)
 			return r;
 		node_integer(o, "version", (int64_t) version);

@@ -382,6 +382,9 @@ static void a_snapshot_uses_up_neither_versions_nor_its_own_size(void **state)
 	assert_int_equal(-ERR_REFUSED, sign_snapshot(b, buf_str(&many)));
 	assert_non_null(strstr(signer_reason(b->signer), "at most"));
 	assert_int_equal(0, sign_snapshot(b, "\"targets.json\":" VERSIONED(5) ",\"team-web.json\":" VERSIONED(4)));
+	/* Also where this host's clock is years behind the team's. */
+	assert_int_equal(0, sign_snapshot(b, "\"targets.json\":" VERSIONED(5) ",\"team-web.json\":" VERSIONED(
+						     90000000)));
 }
 
 static void an_unpublished_snapshot_binds_nobody(void **state)
