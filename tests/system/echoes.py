@@ -5,7 +5,7 @@ message some of the old ones, in any order.
 
   echoes.py PORT FLEET NODE LOG
 """
-import gzip, json, random, subprocess, sys
+import gzip, json, random, signal, subprocess, sys
 
 port, fleet, node, log = sys.argv[1:5]
 base = f"selfright/v1/{fleet}/"
@@ -13,6 +13,7 @@ own = f"{base}node/{node}/"
 chance = random.Random(7)
 listener = subprocess.Popen(["mosquitto_sub", "-p", port, "-q", "1", "-F", "%t %x", "-t", base + "announce", "-t", base + "timestamp", "-t",
                              own + "#"], stdout=subprocess.PIPE, text=True)
+signal.signal(signal.SIGTERM, lambda *_: (listener.terminate(), sys.exit(0)))
 said, history, count = {}, [], 0
 
 

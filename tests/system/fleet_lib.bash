@@ -99,8 +99,11 @@ start_agent_at() { # TIME NODE: the time as libfaketime reads it
 	eval "agent_$2=$!"
 	pids+=($!)
 }
+# A child of ours that is not yet the program it is to become has our traps, and loses what it caught when it becomes it.
+is_itself() { [ "$(readlink "/proc/$1/exe")" != "$(readlink /proc/$$/exe)" ]; }
 stop_agent() {
 	local -n pid=agent_$1
+	within 60 is_itself "$pid"
 	kill "$pid"
 	wait "$pid" 2>/dev/null
 	return 0

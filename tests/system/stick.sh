@@ -105,7 +105,8 @@ check "the node takes it" says 0 "nothing to do" agent n1 install stick/long.tar
 start_agent n1
 check "and what is published afterwards" selfright rollout start --component web --version 1.1.0 --stage all=all --id second
 check "it follows" within 60 runs n1 web 1.1.0
-within 30 rollout_is second done
+proved() { agent n1 history --json | holds '[.history[] | select(.to == "1.1.0" and .name == "good")] | length == 1'; }
+check "and proves it" within 60 proved
 stop_agent n1
 stop_serve
 check "the same again is nothing to do" says 0 "nothing to do" agent n1 install stick/demo.tar

@@ -2370,7 +2370,7 @@ def run(f, build, make_fleet=None, make_node=None):
         return False
     finally:
         if not os.environ.get("KEEP"):
-            shutil.rmtree(work, ignore_errors=True)
+            remove_left(work)
 
 
 # Ends that need more than this file's one node and fake link: where they are reached instead, and the words that show it.
