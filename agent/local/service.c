@@ -470,11 +470,34 @@ static bool waits_out(struct slot *k, int r, uint64_t now_ms)
 	return true;
 }
 
+struct newcomer {
+	struct services *s;
+	struct slot *k;
+};
+
+/*
+ * Before its program runs: an agent that is killed here leaves a record or no process. One that nobody knows would hold
+ * its port and files against the one that is started in its place, for ever.
+ */
+static void keep(void *user, const struct process *service)
+{
+	struct newcomer *c = user;
+	struct slot *k = c->k;
+	uint64_t ticks = 0;
+
+	k->process = *service;
+	k->running_signal = k->stop_signal;
+	k->running_timeout_s = k->stop_timeout_s;
+	memcpy(k->running, k->version, sizeof(k->running));
+	if (process_start_time(service->pid, &ticks) == 0)
+		record_write(c->s, k, ticks);
+}
+
 static void start(struct services *s, struct slot *k, uint64_t now_ms)
 {
 	char name[2 * ID_MAX + 16];
 	struct service_log_place place = log_place(s, k, name);
-	uint64_t ticks = 0;
+	struct newcomer newcomer = { s, k };
 	int log, r;
 
 	log = service_log_begin(&place, &k->log);
@@ -491,6 +514,8 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 			.stdin_fd = -1,
 			.stdout_fd = log < 0 ? -1 : log,
 			.stderr_fd = log < 0 ? -1 : log,
+			.keep = keep,
+			.keep_user = &newcomer,
 		},
 		&k->process);
 	k->started_ms = now_ms;
@@ -499,6 +524,10 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 	if (log >= 0)
 		(void) s->os->close(s->os, log); /* the service holds its own */
 	if (r < 0) {
+		if (k->process.pid > 0)
+			record_remove(s, k);
+		k->process = (struct process){ 0 };
+		k->running[0] = '\0';
 		log_warning("service-start-failed", "component=%s service=%s version=%s reason=%s", k->component,
 			    k->name, k->version, err_text(r));
 		if (!waits_out(k, r, now_ms))
@@ -508,11 +537,6 @@ static void start(struct services *s, struct slot *k, uint64_t now_ms)
 	k->trouble_ms = 0;
 	k->actual = RUNNING;
 	k->pidfd = process_open(k->process.pid); /* without it the end is seen by polling */
-	k->running_signal = k->stop_signal;
-	k->running_timeout_s = k->stop_timeout_s;
-	memcpy(k->running, k->version, sizeof(k->running));
-	if (process_start_time(k->process.pid, &ticks) == 0)
-		record_write(s, k, ticks);
 	log_notice("service-started", "component=%s service=%s version=%s pid=%d", k->component, k->name,
 		   k->version, (int) k->process.pid);
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -56,6 +57,7 @@ struct plan {
 	int group_count;
 	pid_t parent;
 	int report; /* write end of the pipe */
+	int gate, gate_parent; /* a byte lets the service go on, the end of it ends it; -1: it does not wait */
 	int targets[3 + PROCESS_FDS_MAX], sources[3 + PROCESS_FDS_MAX];
 	int target_count;
 };
@@ -271,6 +273,32 @@ static int child_rights(const struct plan *p)
 	return 0;
 }
 
+/* Once whoever starts it knows it for good; if he is gone, so are we. */
+static int child_is_kept(const struct plan *p)
+{
+	char byte;
+	ssize_t n;
+
+	if (p->gate < 0)
+		return 0;
+	do
+		n = read(p->gate, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	return n == 1 ? 0 : -ERR_PEER_GONE;
+}
+
+/* Out of the range that is filled with what the child gets. */
+static int child_move_up(int *fd)
+{
+	int high = fcntl(*fd, F_DUPFD_CLOEXEC, FD_HIGH);
+
+	if (high < 0)
+		return -errno;
+	(void) close(*fd); /* of a pipe or socket */
+	*fd = high;
+	return 0;
+}
+
 static _Noreturn void child_exec(const struct plan *p)
 {
 	int r;
@@ -282,6 +310,8 @@ static _Noreturn void child_exec(const struct plan *p)
 		r = child_rights(p);
 	if (r == 0 && chdir(p->o->directory ? p->o->directory : "/") < 0)
 		r = -errno;
+	if (r == 0)
+		r = child_is_kept(p);
 	if (r == 0) {
 		(void) execve(p->program, p->argv, p->env);
 		r = -errno;
@@ -292,16 +322,17 @@ static _Noreturn void child_exec(const struct plan *p)
 
 static _Noreturn void child_start(struct plan *p)
 {
+	int r = child_move_up(&p->report);
 	pid_t pid;
-	int high;
 
-	/* Out of the range that is filled below. */
-	high = fcntl(p->report, F_DUPFD_CLOEXEC, FD_HIGH);
-	if (high < 0) {
-		child_say(p, MESSAGE_ERROR, -errno);
+	if (r == 0 && p->gate >= 0) {
+		(void) close(p->gate_parent); /* else its end would never come */
+		r = child_move_up(&p->gate);
+	}
+	if (r < 0) {
+		child_say(p, MESSAGE_ERROR, r);
 		_exit(127);
 	}
-	p->report = high;
 	if (!p->o->new_session) {
 		(void) setpgid(0, 0); /* the parent does the same: whoever is first */
 		child_exec(p);
@@ -318,8 +349,18 @@ static _Noreturn void child_start(struct plan *p)
 	child_exec(p);
 }
 
+static void let_go_on(const struct plan *p, pid_t pid)
+{
+	const struct process service = { .pid = pid, .group = pid };
+
+	if (p->gate_parent < 0)
+		return;
+	p->o->keep(p->o->keep_user, &service);
+	(void) send(p->gate_parent, "", 1, MSG_NOSIGNAL); /* EPIPE: it has ended, and says why */
+}
+
 /* What the child said until the pipe closed, by exec or by its end. */
-static int hear(int fd, pid_t *pid)
+static int hear(const struct plan *p, int fd, pid_t *pid)
 {
 	struct message m;
 	int r = 0;
@@ -335,10 +376,12 @@ static int hear(int fd, pid_t *pid)
 			return r;
 		if (n != sizeof(m))
 			return -EIO;
-		if (m.kind == MESSAGE_PID)
+		if (m.kind == MESSAGE_PID) {
 			*pid = (pid_t) m.value;
-		else
+			let_go_on(p, *pid);
+		} else {
 			r = m.value;
+		}
 	}
 }
 
@@ -367,19 +410,44 @@ static int plan_make(struct plan *p, const struct process_options *o)
 	return r;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void) close(fd); /* a pipe or a socket */
+}
+
+/* The pipe it says by what went wrong, and where it waits to be kept. */
+static int plan_talk(struct plan *p, int *ret_hear)
+{
+	int report[2], gate[2] = { -1, -1 }, r;
+
+	if (pipe2(report, O_CLOEXEC) < 0)
+		return -errno;
+	if (p->o->keep && p->o->new_session && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate) < 0) {
+		r = -errno;
+		close_fd(report[0]);
+		close_fd(report[1]);
+		return r;
+	}
+	*ret_hear = report[0];
+	p->report = report[1];
+	p->gate_parent = gate[0];
+	p->gate = gate[1];
+	return 0;
+}
+
 int process_start(const struct process_options *o, struct process *ret)
 {
 	struct plan p = { .switch_user = false };
 	sigset_t all, before;
-	int pipe_fds[2], r;
+	int from_child = -1, r;
 	pid_t child, service = 0;
 
 	r = plan_make(&p, o);
+	if (r == 0)
+		r = plan_talk(&p, &from_child);
 	if (r < 0)
 		return r;
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return -errno;
-	p.report = pipe_fds[1];
 	/* No handler of ours may run in the child before it has dropped them. */
 	(void) sigfillset(&all);
 	(void) sigprocmask(SIG_SETMASK, &all, &before);
@@ -388,19 +456,19 @@ int process_start(const struct process_options *o, struct process *ret)
 		child_start(&p);
 	r = child < 0 ? -errno : 0;
 	(void) sigprocmask(SIG_SETMASK, &before, NULL);
-	(void) close(pipe_fds[1]); /* a pipe */
-	if (r < 0) {
-		(void) close(pipe_fds[0]); /* a pipe */
-		return r;
-	}
-	if (!o->new_session)
+	close_fd(p.report);
+	close_fd(p.gate);
+	if (r == 0 && !o->new_session)
 		(void) setpgid(child, child); /* EACCES: it has called exec already, and done it itself */
-	r = hear(pipe_fds[0], &service);
-	(void) close(pipe_fds[0]); /* a pipe */
-	if (r < 0 || o->new_session)
-		reap(child);
-	if (r == 0 && o->new_session && service <= 0)
-		r = -ERR_CHILD;
+	if (r == 0) {
+		r = hear(&p, from_child, &service);
+		if (r < 0 || o->new_session)
+			reap(child);
+		if (r == 0 && o->new_session && service <= 0)
+			r = -ERR_CHILD;
+	}
+	close_fd(from_child);
+	close_fd(p.gate_parent);
 	if (r < 0)
 		return r;
 	child = o->new_session ? service : child;

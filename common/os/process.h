@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 struct pollfd;
+struct process;
 struct timespec;
 
 enum { PROCESS_FDS_MAX = 4 };
@@ -31,6 +32,12 @@ struct process_options {
 	int fd_count;
 	uint64_t memory_max; /* RLIMIT_AS in bytes (confine_memory), 0: none */
 	bool no_new_privs;
+	/*
+	 * Of a service: called here when it has its number and before its program runs, so that the number can be kept.
+	 * It runs once this has returned; who dies in it leaves no process behind that nobody knows. NULL: none.
+	 */
+	void (*keep)(void *user, const struct process *service);
+	void *keep_user;
 };
 
 struct process {

@@ -478,6 +478,84 @@ static void test_what_is_left_behind_is_ended(void **state)
 	process_end(&stranger, 0);
 }
 
+struct keeper {
+	int fd; /* its number is told here */
+	bool die, ends; /* the keeper does; the service does, by itself */
+	pid_t pid;
+};
+
+static void keep(void *user, const struct process *service)
+{
+	struct keeper *k = user;
+	uint64_t ticks;
+
+	if (k->ends)
+		return;
+	usleep(50 * 1000); /* were it not held, it would have run by then */
+	assert_int_equal(process_start_time(service->pid, &ticks), 0);
+	assert_int_equal(access("/proc/self/cwd/ran", F_OK), -1);
+	k->pid = service->pid;
+	if (k->die) {
+		(void) !write(k->fd, &k->pid, sizeof(k->pid));
+		_exit(0);
+	}
+}
+
+/* A service runs once it is kept; who dies before leaves none. */
+static void test_a_service_waits_until_it_is_kept(void **state)
+{
+	char dir[] = "/tmp/selfright-keep-XXXXXX", ran[64];
+	struct keeper keeper = { .fd = -1 };
+	struct process_options o = SHELL("echo > ran; exec sleep 1000");
+	struct process service = { 0, 0 };
+	uint64_t ticks = 0, again = 0;
+	int fds[2], status;
+	pid_t agent, pid = 0;
+
+	(void) state;
+	assert_non_null(mkdtemp(dir));
+	(void) snprintf(ran, sizeof(ran), "%s/ran", dir);
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(pipe(fds), 0);
+	o.directory = dir;
+	o.new_session = true;
+	o.keep = keep;
+	o.keep_user = &keeper;
+	agent = fork();
+	assert_true(agent >= 0);
+	if (agent == 0) {
+		keeper = (struct keeper){ .fd = fds[1], .die = true };
+		(void) !process_start(&o, &service);
+		_exit(1); /* not reached */
+	}
+	close(fds[1]);
+	assert_int_equal(read(fds[0], &pid, sizeof(pid)), sizeof(pid));
+	assert_int_equal(waitpid(agent, &status, 0), agent);
+	assert_int_equal(status, 0);
+	for (int i = 0; i < 6000 && process_start_time(pid, &ticks) == 0; i++)
+		usleep(10000);
+	assert_int_equal(process_start_time(pid, &ticks), -ESRCH);
+	assert_int_equal(access(ran, F_OK), -1);
+
+	assert_int_equal(process_start(&o, &service), 0);
+	assert_int_equal(service.pid, keeper.pid);
+	assert_int_equal(process_start_time(service.pid, &ticks), 0);
+	for (int i = 0; i < 6000 && access(ran, F_OK) < 0; i++)
+		usleep(10000);
+	assert_int_equal(access(ran, F_OK), 0);
+	assert_int_equal(process_start_time(service.pid, &again), 0);
+	assert_int_equal(again, ticks); /* by which it is known again is the same before and after */
+	process_kill(&service, SIGKILL);
+	/* What cannot be started is told with its reason all the same. */
+	assert_int_equal(unlink(ran), 0);
+	keeper.ends = true;
+	o.directory = "/no/such/folder";
+	assert_int_equal(process_start(&o, &service), -ENOENT);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(dir), 0);
+	close(fds[0]);
+}
+
 static volatile sig_atomic_t heard;
 
 static void hear(int sig)
@@ -538,6 +616,7 @@ int main(void)
 		cmocka_unit_test(test_status_texts),
 		cmocka_unit_test(test_a_descriptor_means_one_process),
 		cmocka_unit_test(test_what_is_left_behind_is_ended),
+		cmocka_unit_test(test_a_service_waits_until_it_is_kept),
 		cmocka_unit_test(test_what_is_ready_hides_no_signal),
 	};
 
