@@ -41,6 +41,17 @@ int db_node_add(struct db *db, const char *node, const char *identity_public, co
 			  NULL, "ssssi", node, identity_public, transport_public, labels, now);
 }
 
+/* What is stored of a node, a table a statement. */
+static int change_each(struct db *db, const char *const *statements, size_t count, const char *node)
+{
+	int r = 0;
+
+	db_touch(db, NULL);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = sql_change(db, statements[i], NULL, "s", node);
+	return r;
+}
+
 int db_node_remove(struct db *db, const char *node, int64_t now)
 {
 	static const char *const statements[] = {
@@ -57,11 +68,9 @@ int db_node_remove(struct db *db, const char *node, int64_t now)
 		"DELETE FROM series WHERE node = ?1",
 	};
 	unsigned changes = 0;
-	int r = 0;
+	int r;
 
-	db_touch(db, NULL);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++)
-		r = sql_change(db, statements[i], NULL, "s", node);
+	r = change_each(db, statements, ARRAY_LEN(statements), node);
 	if (r == 0)
 		r = sql_change(db, "DELETE FROM nodes WHERE node = ?1", &changes, "s", node);
 	if (r < 0)
@@ -237,11 +246,9 @@ int db_node_rekey(struct db *db, const char *node, const char *identity_public, 
 		"DELETE FROM members WHERE node = ?1",	  "DELETE FROM places WHERE node = ?1",
 	};
 	unsigned changes = 0;
-	int r = 0;
+	int r;
 
-	db_touch(db, NULL);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(statements); i++)
-		r = sql_change(db, statements[i], NULL, "s", node);
+	r = change_each(db, statements, ARRAY_LEN(statements), node);
 	if (r == 0)
 		r = sql_change(
 			db,
